@@ -1,0 +1,30 @@
+#!/bin/sh
+# Starts Redis with its password from a file. The settings go in through standard input, so the password is
+# on no command line, in no environment and in no file of the container.
+set -eu
+
+password=$(cat "$REDIS_PASSWORD_FILE")
+case $password in
+  '')
+    echo "redis: $REDIS_PASSWORD_FILE is empty; a broker without a password is refused" >&2
+    exit 1
+    ;;
+  *[\"\\]*)
+    echo "redis: the password must not hold quotes or backslashes (its configuration file would need escapes)" >&2
+    exit 1
+    ;;
+esac
+
+# notify-keyspace-events Kh: preflight follows the checklist hashes by these events.
+# noeviction: a job that was accepted must not be dropped to make room.
+exec redis-server - <<SETTINGS
+bind * -::*
+dir /data
+requirepass "$password"
+notify-keyspace-events Kh
+appendonly yes
+appendfsync everysec
+aof-use-rdb-preamble yes
+save "${REDIS_SAVE_SCHEDULE:-}"
+maxmemory-policy noeviction
+SETTINGS
