@@ -1,0 +1,3 @@
+module wepp.example/probe
+
+go 1.24

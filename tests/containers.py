@@ -1,0 +1,87 @@
+"""Containers that checks run in: the sample's Python tests, its Go tests, and the proxy's own linter.
+
+    python -m tests.containers sample|go|caddyfile [arguments for the test runner]
+
+They start from the images that the stack itself is built from, under a project name of their own, so a
+machine that can run the stack can run the checks and nothing is installed on it for them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = "wepp-checks"
+SETTINGS = ROOT / ".docker-data" / "checks" / ".env"
+
+
+def run(command: Sequence[str], **variables: str) -> None:
+    """Run a command in the repository's root; ends the program with its exit code when it fails."""
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def settings() -> dict[str, str]:
+    """The checks' own `.env`: written once, base images found or built."""
+    stack = {"WEPP_ENV_FILE": str(SETTINGS)}
+    SETTINGS.parent.mkdir(parents=True, exist_ok=True)
+    run(["invoke", "env-init", "--path", str(SETTINGS), "--project", PROJECT], **stack)
+    run(["invoke", "images-base", "--if-needed"], **stack)
+    return {key: value or "" for key, value in dotenv_values(SETTINGS, interpolate=False).items()}
+
+
+def ca_bundle() -> str:
+    """The caller's CA bundle for builds, or an empty file."""
+    return os.environ.get("SSL_CERT_FILE") or "/dev/null"
+
+
+def sample(arguments: Sequence[str]) -> None:
+    """The sample's Python tests in the stack's Python image, with Postgres, Redis and GDAL added."""
+    settings()
+    run(["invoke", "compose-build", "--services", "weppcloud"], WEPP_ENV_FILE=str(SETTINGS))
+    image = f"{PROJECT}-sample-tests:dev"
+    run(
+        ["docker", "build", "--quiet", "--tag", image, "--secret", f"id=ca_bundle,src={ca_bundle()}",
+         "--build-arg", f"PYTHON_IMAGE={PROJECT}-python:dev", str(ROOT / "tests" / "sample")],
+    )  # fmt: skip
+    run(
+        ["docker", "run", "--rm", "--init", "--network", "none", "--shm-size", "256m",
+         "--volume", f"{ROOT}:/repository:ro", "--workdir", "/repository", image,
+         "python", "-m", "pytest", "-p", "no:cacheprovider", "--timeout", "600", *(arguments or ["tests/sample"])],
+    )  # fmt: skip
+
+
+def go(arguments: Sequence[str]) -> None:
+    """The Go services' tests (with the race detector) and the probe's, in the Go image."""
+    chosen = settings()
+    for service in ("status2", "preflight2"):
+        run(
+            ["docker", "build", "--target", "test", "--progress", "plain", "--tag", f"{PROJECT}-{service}-test:dev",
+             "--build-context", f"source={ROOT / 'docker' / 'sample'}",
+             "--build-context", f"probe={ROOT / 'docker' / 'probe'}",
+             "--build-arg", f"GO_IMAGE={chosen['GO_IMAGE']}", "--build-arg", f"SERVICE={service}",
+             "--secret", f"id=ca_bundle,src={ca_bundle()}", *arguments, str(ROOT / "docker" / "go")],
+        )  # fmt: skip
+
+
+def caddyfile(arguments: Sequence[str]) -> None:
+    """`caddy validate` and `caddy fmt --diff` in the image that the proxy is built from."""
+    image = settings()["CADDY_IMAGE"]
+    file = ROOT / "docker" / "caddy" / "Caddyfile"
+    base = ["docker", "run", "--rm", "--network", "none", "--read-only", "--volume", f"{file}:/Caddyfile:ro", image]
+    run([*base, "caddy", "validate", "--config", "/Caddyfile", "--adapter", "caddyfile", *arguments])
+    # Caddy 2.6 ends with 0 whether or not the file is formatted, so its answer is compared here.
+    formatted = subprocess.run([*base, "caddy", "fmt", "/Caddyfile"], capture_output=True, text=True, check=True)
+    if formatted.stdout != file.read_text():
+        sys.exit(f"{file} is not formatted; `caddy fmt` would write:\n{formatted.stdout}")
+
+
+if __name__ == "__main__":
+    {"sample": sample, "go": go, "caddyfile": caddyfile}[sys.argv[1]](sys.argv[2:])
