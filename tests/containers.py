@@ -32,7 +32,7 @@ def settings() -> dict[str, str]:
     """The checks' own `.env`: written once, base images found or built."""
     stack = {"WEPP_ENV_FILE": str(SETTINGS)}
     SETTINGS.parent.mkdir(parents=True, exist_ok=True)
-    run(["invoke", "env-init", "--path", str(SETTINGS), "--project", PROJECT], **stack)
+    run(["invoke", "env-init"], COMPOSE_PROJECT_NAME=PROJECT, **stack)
     run(["invoke", "images-base", "--if-needed"], **stack)
     return {key: value or "" for key, value in dotenv_values(SETTINGS, interpolate=False).items()}
 
@@ -75,10 +75,22 @@ def caddyfile(arguments: Sequence[str]) -> None:
     """`caddy validate` and `caddy fmt --diff` in the image that the proxy is built from."""
     image = settings()["CADDY_IMAGE"]
     file = ROOT / "docker" / "caddy" / "Caddyfile"
-    base = ["docker", "run", "--rm", "--network", "none", "--read-only", "--volume", f"{file}:/Caddyfile:ro", image]
+    base = [
+        "docker",
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--read-only",
+        "--volume",
+        f"{file}:/Caddyfile:ro",
+        image,
+    ]
     run([*base, "caddy", "validate", "--config", "/Caddyfile", "--adapter", "caddyfile", *arguments])
     # Caddy 2.6 ends with 0 whether or not the file is formatted, so its answer is compared here.
-    formatted = subprocess.run([*base, "caddy", "fmt", "/Caddyfile"], capture_output=True, text=True, check=True)
+    formatted = subprocess.run(
+        [*base, "caddy", "fmt", "/Caddyfile"], capture_output=True, text=True, check=True
+    )
     if formatted.stdout != file.read_text():
         sys.exit(f"{file} is not formatted; `caddy fmt` would write:\n{formatted.stdout}")
 

@@ -10,4 +10,5 @@ if not Path("/app/wepppy/sample_data").is_dir():
     print("sample-data: this tree has no sample; /geodata stays as it is")
     sys.exit(0)
 # The same process goes on: one interpreter start, not two, at every start of the stack.
-os.execv(sys.executable, [sys.executable, "-m", "wepppy.sample_data", "--geodata", os.environ["GEODATA_DIR"]])
+arguments = [sys.executable, "-m", "wepppy.sample_data", "--geodata", os.environ["GEODATA_DIR"]]
+os.execv(sys.executable, arguments)  # noqa: S606 - no shell is wanted

@@ -20,7 +20,9 @@ def services(model: Model) -> dict[str, dict[str, Any]]:
 
 
 def test_every_long_running_service_has_a_health_check(model: Model) -> None:
-    without = {name for name, service in services(model).items() if "test" not in service.get("healthcheck", {})}
+    without = {
+        name for name, service in services(model).items() if "test" not in service.get("healthcheck", {})
+    }
     assert without == ONE_SHOTS
 
 
@@ -35,7 +37,9 @@ def test_every_one_shot_is_waited_for_by_a_long_running_service_in_each_profile(
     render_with: Callable[..., Model],
 ) -> None:
     for profile in ("", "geo", "push", "legacy"):
-        active = services(render_with(profiles=profile)) if profile else services(render_with(profiles="none"))
+        active = (
+            services(render_with(profiles=profile)) if profile else services(render_with(profiles="none"))
+        )
         waited = {
             name
             for service in active.values()
@@ -104,7 +108,9 @@ def test_images_are_tagged_and_never_latest(model: Model) -> None:
         assert re.search(r":(?!latest$)[\w.-]+$", service["image"]), name
 
 
-def test_only_the_database_has_a_fixed_name_and_it_follows_the_project(render_with: Callable[..., Model]) -> None:
+def test_only_the_database_has_a_fixed_name_and_it_follows_the_project(
+    render_with: Callable[..., Model],
+) -> None:
     other = render_with(COMPOSE_PROJECT_NAME="other")
     named = {name: s["container_name"] for name, s in services(other).items() if "container_name" in s}
     assert named == {"postgres": "other-postgres"}
@@ -125,11 +131,15 @@ def test_the_stores_are_out_of_reach_of_the_edge(model: Model) -> None:
 
 def test_server_and_backup_sidecar_use_the_same_image(render_with: Callable[..., Model]) -> None:
     changed = services(render_with(POSTGRES_IMAGE="postgres:17.1-bookworm"))
-    assert changed["postgres"]["image"] == changed["postgres-backup"]["image"] == "postgres:17.1-bookworm"
+    assert changed["postgres"]["image"] == changed["postgres-backup"]["image"]
+    for name in ("postgres", "postgres-backup"):
+        assert changed[name]["build"]["args"]["POSTGRES_IMAGE"] == "postgres:17.1-bookworm"
 
 
-def test_no_secret_of_the_settings_appears_in_the_model(env_file: Any, render_with: Callable[..., Model]) -> None:
-    secret = "s3cr3t-marker-value"  # noqa: S105
+def test_no_secret_of_the_settings_appears_in_the_model(
+    env_file: Any, render_with: Callable[..., Model]
+) -> None:
+    secret = "s3cr3t-marker-value"
     names = [name.upper() for name in render_with()["secrets"]]
     rendered = str(render_with(**dict.fromkeys(names, secret)))
     assert secret not in rendered
@@ -142,11 +152,16 @@ def test_every_secret_has_its_key_in_the_example_settings(model: Model, env_file
 
 
 def test_each_python_service_sees_only_the_secrets_it_needs(model: Model) -> None:
-    held = {name: {s["source"] for s in service.get("secrets", [])} for name, service in services(model).items()}
+    held = {
+        name: {s["source"] for s in service.get("secrets", [])} for name, service in services(model).items()
+    }
     assert held["metquery"] == held["wmesque2"] == {"redis_password"}
     assert not held["sample-data"]
     assert {name for name, secrets in held.items() if "vapid_private_key" in secrets} == {"webpush"}
-    assert {name for name, secrets in held.items() if "admin_password" in secrets} == {"weppcloud", "db-upgrade"}
+    assert {name for name, secrets in held.items() if "admin_password" in secrets} == {
+        "weppcloud",
+        "db-upgrade",
+    }
 
 
 def test_the_whole_stack_is_probed_less_than_once_a_second(model: Model) -> None:
@@ -154,7 +169,9 @@ def test_the_whole_stack_is_probed_less_than_once_a_second(model: Model) -> None
         minutes, rest = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", interval).groups()  # type: ignore[union-attr]
         return int(minutes or 0) * 60 + int(rest or 0)
 
-    rate = sum(1 / seconds(s["healthcheck"]["interval"]) for s in services(model).values() if "healthcheck" in s)
+    rate = sum(
+        1 / seconds(s["healthcheck"]["interval"]) for s in services(model).values() if "healthcheck" in s
+    )
     assert rate < 1.0
 
 
@@ -169,7 +186,10 @@ def test_first_probes_are_quick_only_with_the_fast_start_overlay(render_with: Ca
 
 
 def test_every_backend_behind_the_proxy_names_its_probe_and_its_answer(model: Model) -> None:
-    behind = {name for name, s in services(model).items() if "edge" in s.get("networks", {})} - {"caddy", "rq-worker"}
+    behind = {name for name, s in services(model).items() if "edge" in s.get("networks", {})} - {
+        "caddy",
+        "rq-worker",
+    }
     for name in behind:
         labels = services(model)[name]["labels"]
         assert labels["wepp.probe"].startswith("/"), name
@@ -201,7 +221,9 @@ def test_profiles_are_the_designs(model: Model) -> None:
     }  # fmt: skip
 
 
-def test_a_source_tree_of_ones_own_is_mounted_and_built_from(render_with: Callable[..., Model], tmp_path: Any) -> None:
+def test_a_source_tree_of_ones_own_is_mounted_and_built_from(
+    render_with: Callable[..., Model], tmp_path: Any
+) -> None:
     other = services(render_with(WEPPPY_SRC=str(tmp_path), WEPPPY_REQUIREMENTS="docker/requirements-uv.txt"))
     for name in ("weppcloud", "rq-worker", "browse"):
         mounts = {v["target"]: v["source"] for v in other[name]["volumes"]}

@@ -1,0 +1,204 @@
+// Package service owns the life of a process: start, wait for Redis, serve, and say goodbye on SIGTERM.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"wepp.example/services/live/feed"
+	"wepp.example/services/live/hub"
+	"wepp.example/services/live/metrics"
+	"wepp.example/services/live/server"
+	"wepp.example/services/live/settings"
+)
+
+// goodbye is how long clients get to take leave; it must stay below the stop grace period of the container.
+const goodbye = 3 * time.Second
+
+// Tools is what a service's own part may use.
+type Tools struct {
+	Redis    *redis.Client
+	Settings settings.Settings
+	Metrics  *metrics.Registry
+	Log      *slog.Logger
+}
+
+// Definition is what makes one service different from the other.
+type Definition struct {
+	Name     string // also the prefix of its metrics
+	Prefix   string // of its environment variables
+	Defaults settings.Defaults
+	Route    func(options *redis.Options) server.Route
+	SentName string // metric of the data frames written
+	Handler  func(tools Tools) hub.Handler
+}
+
+// Runner is a Handler that has something to do beside answering: Run is called once and must return when ctx ends.
+type Runner interface{ Run(ctx context.Context) }
+
+// Main runs a service until SIGTERM or SIGINT and returns the exit code: 0 after a goodbye, 1 when it cannot run.
+func Main(define func() Definition) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	redis.SetLogger(silence{}) // every error is reported here already, and in one format
+	if err := Run(ctx, define(), os.Getenv, os.Stdout, nil); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// Run runs a service until `ctx` ends. `listening`, when not nil, hears the address once connections are accepted.
+// The error says why it could not start or go on; a goodbye is nil.
+func Run(ctx context.Context, definition Definition, lookup settings.Lookup, output io.Writer, listening func(net.Addr)) error {
+	values, err := settings.Load(definition.Prefix, lookup, definition.Defaults)
+	if err != nil {
+		return fmt.Errorf("%s: %w", definition.Name, err)
+	}
+	origins, err := server.ParseOrigins(values.AllowedOrigins)
+	if err != nil {
+		return fmt.Errorf("%s: %s_ALLOWED_ORIGINS: %w", definition.Name, definition.Prefix, err)
+	}
+	log := slog.New(slog.NewJSONHandler(output, &slog.HandlerOptions{Level: values.LogLevel})).With("service", definition.Name)
+	client := redis.NewClient(values.Redis)
+	defer func() { _ = client.Close() }()
+	if err := awaitRedis(ctx, client, values, log); err != nil {
+		return fmt.Errorf("%s: redis at %s: %w", definition.Name, values.Redis.Addr, err)
+	}
+
+	registry := metrics.NewRegistry(definition.Name)
+	tools := Tools{Redis: client, Settings: values, Metrics: registry, Log: log}
+	counts := hub.Counts{
+		Sent:        registry.Counter(definition.SentName, "Data frames taken by clients."),
+		WriteErrors: registry.Counter("write_errors_total", "Writes to a client that failed."),
+		SlowDropped: registry.Counter("slow_clients_dropped_total", "Clients dropped because they did not keep up."),
+	}
+	topics := definition.Handler(tools)
+	clients := hub.New(topics, hub.Limits{
+		PingInterval: values.PingInterval, PongTimeout: values.PongTimeout,
+		WriteTimeout: values.WriteTimeout, MaxMessageSize: values.MaxMessageSize,
+	}, counts, log)
+	reconnects := registry.Counter("redis_reconnects_total", "Subscription connections made anew after a loss.")
+	retry := feed.Retry{Base: values.RetryBase, Max: values.RetryMax, Limit: values.MaxRetries}
+	subscriptions := feed.New(client, clients, retry, reconnects, log)
+	clients.Attach(subscriptions)
+	registry.Gauge("connections_active", "Clients connected now.", func() float64 { return float64(clients.Clients()) })
+	registry.Gauge("topics_active", "Redis channels with at least one client.", func() float64 { return float64(clients.Topics()) })
+
+	health := server.NewHealth(func(ctx context.Context) error { return explain(client.Ping(ctx).Err()) }, values.RequestTimeout)
+	registry.Gauge("redis_up", "1 when Redis answers.", func() float64 {
+		if health.Problem() != nil {
+			return 0
+		}
+		return 1
+	})
+	var scrape http.Handler
+	if values.MetricsEnabled {
+		scrape = registry
+	}
+	handler := server.New(definition.Route(values.Redis), clients, origins, health, scrape, values.RequestTimeout, log)
+
+	listener, err := net.Listen("tcp", values.ListenAddress)
+	if err != nil {
+		return fmt.Errorf("%s: %w", definition.Name, err)
+	}
+	web := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	start := func(run func(context.Context)) {
+		running.Add(1)
+		go func() {
+			defer running.Done()
+			run(background)
+		}()
+	}
+	start(subscriptions.Run)
+	if runner, ok := topics.(Runner); ok {
+		start(runner.Run)
+	}
+	defer func() {
+		cancel()
+		running.Wait()
+	}()
+
+	failed := make(chan error, 1)
+	go func() { failed <- web.Serve(listener) }()
+	log.Info("listening", "address", listener.Addr().String(), "redis", values.Redis.Addr, "database", values.Redis.DB)
+	if listening != nil {
+		listening(listener.Addr())
+	}
+	select {
+	case err := <-failed:
+		return fmt.Errorf("%s: %w", definition.Name, err)
+	case <-ctx.Done():
+	}
+	log.Info("stopping", "clients", clients.Clients())
+	health.Stop()
+	limit, release := context.WithTimeout(background, goodbye)
+	defer release()
+	clients.Shutdown(limit)
+	// Websockets are no longer the server's; this waits for plain requests only.
+	if err := web.Shutdown(limit); err != nil {
+		_ = web.Close()
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// awaitRedis pings until Redis answers. Only trouble that may pass is tried again; a wrong password ends at once.
+func awaitRedis(ctx context.Context, client *redis.Client, values settings.Settings, log *slog.Logger) error {
+	retry := feed.Retry{Base: values.RetryBase, Max: values.RetryMax}
+	for attempt := 1; ; attempt++ {
+		err := client.Ping(ctx).Err()
+		if err == nil || ctx.Err() != nil {
+			return explain(err)
+		}
+		if !passing(err) || (values.MaxRetries > 0 && attempt >= values.MaxRetries) {
+			return explain(err)
+		}
+		pause := retry.Delay(attempt)
+		log.Warn("redis does not answer yet", "attempt", attempt, "again_in", pause.String(), "error", explain(err))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// passing tells whether an error may go away by itself: the network, or a server that is still loading its data.
+func passing(err error) bool {
+	var network net.Error
+	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+		return true
+	}
+	text := err.Error()
+	return strings.HasPrefix(text, "LOADING") || strings.HasPrefix(text, "MASTERDOWN") || strings.HasPrefix(text, "TRYAGAIN")
+}
+
+// explain shortens the messages that people meet most.
+func explain(err error) error {
+	if err != nil && errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("no answer in time")
+	}
+	return err
+}
+
+// silence takes the Redis library's own messages.
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}

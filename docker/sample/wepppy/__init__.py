@@ -1,0 +1,1 @@
+"""The sample WEPPcloud: a small, complete source tree that runs when no other tree is mounted."""

@@ -1,0 +1,1 @@
+"""Where every service finds its secrets, its databases and its run directories."""

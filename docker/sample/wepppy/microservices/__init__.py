@@ -1,0 +1,1 @@
+"""Small asynchronous services around the files of a run."""

@@ -1,0 +1,149 @@
+"""Who may read a run: everybody if it is public, else the holder of a token that names it.
+
+A token is a JSON Web Token (RFC 7519), HS256, signed with one of `WEPP_AUTH_JWT_SECRETS[_FILE]` (comma
+separated, all accepted, so that secrets can be rotated). It must carry `exp`, `jti` and the audience
+`RQ_ENGINE_JWT_AUDIENCE` (default `rq-engine`), and grants a run when its `runid` is that run, its `runs` list
+holds it, or its `roles` hold Admin or Root. It is looked for in the cookie `wepp_browse_jwt`
+(`WEPP_BROWSE_JWT_COOKIE_NAME`; for composite ids first in `<cookie>_<first 16 hex digits of sha256(runid,
+newline, config)>`), then in `Authorization: Bearer`.
+A token whose `jti` is in Redis (database 0, `auth:jwt:revoked:<jti>`) is refused, and so is every token while
+Redis does not answer. Without a configured secret only public runs can be read.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import jwt
+from redis import Redis, RedisError
+from starlette.requests import Request
+
+from wepppy.config.redis_settings import RedisDB, redis_client
+from wepppy.config.run_paths import MARKER, PUBLIC_MARKER, SEPARATOR, get_wd
+from wepppy.config.secrets import get_secret
+from wepppy.microservices.browse_errors import BrowseError, run_not_found
+
+REVOKED = "auth:jwt:revoked:"
+EVERY_RUN = frozenset({"admin", "root"})
+_SCENARIOS = frozenset({"omni", "omni-contrast"})
+
+
+@dataclass(frozen=True)
+class Access:
+    """What the visitor may do with one run: `privileged` opens its exception logs."""
+
+    run: Path
+    privileged: bool
+
+
+async def check_access(request: Request, runid: str, config: str) -> Access:
+    """Return the visitor's access to a run.
+
+    Raises BrowseError: `run_not_found` (404), `unauthorized` (401), `forbidden` (403),
+    `token_check_unavailable` (503).
+    """
+    run, public = await anyio.to_thread.run_sync(_find, runid)
+    token = _token(request, runid, config)
+    if token is None:
+        if public:
+            return Access(run, privileged=False)
+        raise BrowseError(401, "unauthorized", "This run is private. Log in to see it.")
+    try:
+        claims = await anyio.to_thread.run_sync(_claims, token)
+    except BrowseError:
+        if public:  # an old cookie must not lock anybody out of what everybody may read
+            return Access(run, privileged=False)
+        raise
+    roles = {str(role).lower() for role in _items(claims.get("roles"))}
+    if not public and not (_names_run(claims, runid) or roles & EVERY_RUN):
+        raise BrowseError(403, "forbidden", "Your token is not for this run.")
+    return Access(run, privileged="root" in roles)
+
+
+def configured_secrets() -> list[str]:
+    """Return the secrets tokens may be signed with. Raises RuntimeError for an unreadable secret file."""
+    value = get_secret("WEPP_AUTH_JWT_SECRETS") or ""
+    return [secret.strip() for secret in value.split(",") if secret.strip()]
+
+
+def _find(runid: str) -> tuple[Path, bool]:
+    try:
+        run = get_wd(runid)
+        if not (run / MARKER).is_file():
+            raise run_not_found()
+        owners = [run]
+        parts = runid.split(SEPARATOR)
+        if len(parts) >= 3 and parts[-2] in _SCENARIOS:  # a scenario is as public as its parent
+            owners.append(get_wd(SEPARATOR.join(parts[:-2])))
+        return run, any((owner / PUBLIC_MARKER).is_file() for owner in owners)
+    except (ValueError, OSError) as error:
+        raise run_not_found() from error
+
+
+def _token(request: Request, runid: str, config: str) -> str | None:
+    cookie = os.environ.get("WEPP_BROWSE_JWT_COOKIE_NAME", "").strip() or "wepp_browse_jwt"
+    names = [cookie]
+    if ";" in runid:
+        digest = hashlib.sha256(f"{runid}\n{config}".encode("utf-8", "surrogateescape")).hexdigest()
+        names.insert(0, f"{cookie}_{digest[:16]}")
+    for name in names:
+        value = request.cookies.get(name)
+        if value:
+            return value
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    return value.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _claims(token: str) -> dict[str, Any]:
+    """Return the claims of a valid token; raises BrowseError."""
+    audience = os.environ.get("RQ_ENGINE_JWT_AUDIENCE", "").strip() or "rq-engine"
+    claims: dict[str, Any] | None = None
+    for secret in _secrets_now():
+        try:
+            claims = jwt.decode(
+                token,
+                secret,
+                algorithms=["HS256"],
+                audience=audience,
+                options={"require": ["exp", "jti", "aud"]},
+            )
+            break
+        except jwt.PyJWTError:
+            continue
+    if claims is None or not isinstance(claims["jti"], str) or not claims["jti"]:
+        raise BrowseError(401, "unauthorized", "The token is not valid here, or no longer.")
+    try:
+        revoked = _denylist().exists(REVOKED + claims["jti"])
+    except RedisError as error:
+        raise BrowseError(
+            503, "token_check_unavailable", "Tokens can't be checked at the moment. Try again."
+        ) from error
+    if revoked:
+        raise BrowseError(401, "unauthorized", "The token was revoked.")
+    return claims
+
+
+def _secrets_now() -> list[str]:
+    try:
+        return configured_secrets()
+    except RuntimeError as error:
+        raise BrowseError(503, "token_check_unavailable", "Tokens can't be checked at the moment.") from error
+
+
+@functools.lru_cache(maxsize=1)
+def _denylist() -> Redis:
+    return redis_client(RedisDB.LOCK)
+
+
+def _names_run(claims: dict[str, Any], runid: str) -> bool:
+    return claims.get("runid") == runid or runid in _items(claims.get("runs"))
+
+
+def _items(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else []

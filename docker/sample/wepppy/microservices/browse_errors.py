@@ -1,0 +1,63 @@
+"""What can go wrong with a request for a run's files, and the shapes in which it is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with one parameter: `path` names the parameter."""
+
+    code: str
+    message: str
+    path: str
+
+
+class BrowseError(Exception):
+    """A request that can't be answered: HTTP status, code of the interface, and words without paths."""
+
+    def __init__(self, status: int, code: str, message: str, faults: tuple[Fault, ...] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.faults = faults
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the body `{"error": {"message", "code", "details"}}`, with `errors` if there are any."""
+        details = "; ".join(f"{fault.path}: {fault.message}" for fault in self.faults) or self.message
+        body: dict[str, Any] = {"error": {"message": self.message, "code": self.code, "details": details}}
+        if self.faults:
+            body["errors"] = [
+                {"code": fault.code, "message": fault.message, "path": fault.path} for fault in self.faults
+            ]
+        return body
+
+
+def run_not_found() -> BrowseError:
+    """The run does not exist, or its id could not be one."""
+    return BrowseError(404, "run_not_found", "There is no such run.")
+
+
+def path_not_found() -> BrowseError:
+    """Nothing is there, or it is hidden."""
+    return BrowseError(404, "path_not_found", "There is no such file or directory in this run.")
+
+
+def path_outside_root() -> BrowseError:
+    """The path, or a symbolic link on it, leads out of the run."""
+    return BrowseError(400, "path_outside_root", "The path leads out of the run.")
+
+
+def forbidden_path() -> BrowseError:
+    """The path exists in the interface's sense, but is not for reading."""
+    return BrowseError(403, "forbidden_path", "This path is not open for reading.")
+
+
+def invalid(parameter: str, message: str) -> BrowseError:
+    """One parameter has a value that means nothing."""
+    return BrowseError(
+        400, "validation_error", f"{parameter}: {message}", (Fault("validation_error", message, parameter),)
+    )

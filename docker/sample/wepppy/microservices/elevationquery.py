@@ -1,0 +1,206 @@
+"""Elevation at a point of a run's terrain model: one JSON shape for every answer, errors included."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from wepppy.config.run_paths import geodata_root, get_wd, wc1_root
+from wepppy.webservices.raster_crs import WGS84, CrsError, transform_point
+from wepppy.webservices.raster_source import RasterCache, RasterError
+
+SITE_PREFIX = os.environ.get("SITE_PREFIX", "/weppcloud").rstrip("/")
+MAX_BODY_BYTES = 64 * 1024
+_PARAMETERS = ("lat", "lng", "srs", "pup")
+
+_log = logging.getLogger(__name__)
+
+
+def _is_data(path: Path) -> bool:
+    # Links to a neighbour's or a shared terrain model are usual, links out of the data volumes are not.
+    return any(path.is_relative_to(root.resolve()) for root in (wc1_root(), geodata_root()))
+
+
+_rasters = RasterCache(allow=_is_data)
+
+
+class _Refusal(Exception):  # noqa: N818 - an expected answer, not an error of the program
+    """An expected problem: what the caller is told, with status 200."""
+
+
+async def health(_: Request) -> Response:
+    """Answer `OK`, or 503 with the reason when the runs can't be read."""
+    root = wc1_root()
+    if not root.is_dir():
+        return PlainTextResponse("the runs volume is missing", 503)
+    if not os.access(root, os.R_OK | os.X_OK):
+        return PlainTextResponse("the runs volume can't be read", 503)
+    return PlainTextResponse("OK")
+
+
+async def elevationquery(request: Request) -> Response:
+    """Answer `{"Elevation", "Units", "Longitude", "Latitude"[, "Error"]}`.
+
+    Parameters, from the query string or else from a JSON body: `lat` and `lng` (degrees of WGS84, or y and x
+    of `srs`), `srs` (any reference system that PROJ knows), `pup` (a project inside the run). Elevation is
+    the value of the cell that holds the point, in metres.
+    """
+    values: dict[str, Any] = {name: request.query_params.get(name) for name in _PARAMETERS}
+    if request.method == "POST" and None in values.values():
+        body = await _json_body(request)
+        values = {name: body.get(name) if value is None else value for name, value in values.items()}
+    longitude = latitude = elevation = None
+    try:
+        lat, lng = _number("lat", values["lat"]), _number("lng", values["lng"])
+        srs = WGS84 if values["srs"] in (None, "") else str(values["srs"])
+        longitude, latitude = _to_wgs(srs, lng, lat)
+        folder = _project_folder(request.path_params["runid"], values["pup"])
+        elevation = _sample(_find_dem(folder), srs, lng, lat)
+    except _Refusal as problem:
+        return _answer(elevation, longitude, latitude, str(problem))
+    return _answer(elevation, longitude, latitude)
+
+
+async def _json_body(request: Request) -> dict[str, Any]:
+    # Whatever is not a JSON object supplies nothing; the missing parameters are then named in the answer.
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise HTTPException(413, "Request body too large")
+    try:
+        values = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _number(name: str, value: object) -> float:
+    if value is None or value == "":
+        raise _Refusal(f"{name} not supplied")
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise _Refusal(f"could not parse {name}") from None
+    if not math.isfinite(number):
+        raise _Refusal(f"could not parse {name}")
+    return number
+
+
+def _to_wgs(srs: str, x: float, y: float) -> tuple[float, float]:
+    if srs == WGS84:
+        return x, y
+    try:
+        return transform_point(srs, WGS84, x, y)
+    except CrsError:
+        raise _Refusal("Could not transform lng, lat to wgs") from None
+
+
+def _project_folder(runid: str, pup: object) -> Path:
+    missing = f"Run '{runid}' not found"
+    try:
+        folder = get_wd(runid)
+        if not folder.is_dir():
+            raise _Refusal(missing)
+    except (ValueError, OSError):
+        raise _Refusal(missing) from None
+    if pup is None or pup == "":
+        return folder
+    missing = f"Pup project '{pup}' not found for run '{runid}'"
+    parts = pup.split("/") if isinstance(pup, str) else [""]
+    if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
+        raise _Refusal(missing)
+    pups = folder / "_pups"
+    try:
+        inner = pups.joinpath(*parts).resolve()
+        if not (inner.is_relative_to(pups.resolve()) and inner.is_dir()):
+            raise _Refusal(missing)
+    except (ValueError, OSError, RuntimeError):
+        raise _Refusal(missing) from None
+    return inner
+
+
+def _find_dem(folder: Path) -> Path:
+    dem = folder / "dem"
+    try:
+        with os.scandir(dem) as entries:
+            names = {
+                entry.name for entry in entries if entry.name.lower().endswith((".vrt", ".tif", ".tiff"))
+            }
+    except NotADirectoryError:
+        return dem
+    except OSError:
+        names = set()
+    for name in ("dem.vrt", "dem.tif", "dem.tiff"):
+        if name in names:
+            return dem / name
+    names = {name for name in names if not name.lower().endswith(".vrt")}
+    if not names:
+        raise _Refusal("DEM not found under run directory")
+    return dem / min(names)
+
+
+def _sample(path: Path, srs: str, x: float, y: float) -> float:
+    try:
+        source = _rasters.open(path)
+        if source.crs is None:
+            raise _Refusal("DEM missing coordinate reference system")
+        cell = source.cell(*transform_point(srs, source.crs, x, y))
+        if cell is None:
+            raise _Refusal("Location outside DEM extent")
+        value = source.value(*cell)
+    except CrsError:
+        raise _Refusal("Location outside DEM extent") from None
+    except RasterError as error:
+        _log.warning("a terrain model can't be used: %s", error)
+        raise _Refusal("Unexpected error sampling elevation") from None
+    if value is None:
+        raise _Refusal("No elevation data at requested location")
+    return value
+
+
+def _answer(
+    elevation: float | None,
+    longitude: float | None,
+    latitude: float | None,
+    error: str | None = None,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    content = {"Elevation": elevation, "Units": "m", "Longitude": longitude, "Latitude": latitude}
+    body = json.dumps(content if error is None else content | {"Error": error}, allow_nan=False)
+    return Response(body, status, headers, "application/json")
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
+    headers = dict(error.headers) if error.headers else None
+    return _answer(None, None, None, error.detail, error.status_code, headers)
+
+
+async def _unexpected(_: Request, error: Exception) -> Response:
+    _log.error("unexpected error", exc_info=error)
+    return _answer(None, None, None, "Unexpected error sampling elevation", 500)
+
+
+_QUERY = SITE_PREFIX + "/runs/{runid}/{config}/elevationquery"
+app = Starlette(
+    routes=[
+        Route("/health", health),
+        Route(_QUERY, elevationquery, methods=["GET", "POST"]),
+        Route(_QUERY + "/", elevationquery, methods=["GET", "POST"]),
+    ],
+    exception_handlers={HTTPException: _http_error, Exception: _unexpected},
+)

@@ -1,0 +1,135 @@
+"""Who wants to hear of a run's end: the table `webpush_subscription` in Postgres."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+
+from wepppy.config.database import database_url
+
+CONNECT_SECONDS = 3
+STATEMENT_MILLISECONDS = 5000
+MAX_PER_RUN = 200
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """One browser that wants to hear of one run; keys in base64url as the browser gave them."""
+
+    id: int
+    runid: str
+    endpoint: str
+    p256dh: str
+    auth: str
+    created: datetime
+
+
+class TooManySubscriptionsError(Exception):
+    """The run has `MAX_PER_RUN` subscriptions already."""
+
+
+class Store:
+    """Subscriptions in Postgres over one connection, opened anew after a restart of the server.
+
+    Every method blocks, may be called from any thread, and raises psycopg2.Error when Postgres is away. A statement
+    on a connection that turns out to be dead is sent once more, so each of them may be run twice without harm.
+    """
+
+    def __init__(self, url: Callable[[], str] = database_url) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+
+    def check(self) -> None:
+        """Raise psycopg2.Error unless subscriptions can be read."""
+        self._run("SELECT 1 FROM webpush_subscription LIMIT 1")
+
+    def config_of(self, runid: str) -> str | None:
+        """Return the configuration name of a run, None if there is no such run."""
+        rows = self._run("SELECT config FROM run WHERE runid = %s", (runid,))
+        return str(rows[0][0]) if rows else None
+
+    def add(self, runid: str, endpoint: str, p256dh: str, auth: str) -> bool:
+        """Keep a subscription and return whether it is new. Raises TooManySubscriptionsError."""
+        # The time of a known subscription stays: it may still be owed a message of a run that has ended since.
+        rows = self._run(
+            "INSERT INTO webpush_subscription (runid, endpoint, p256dh, auth) "
+            "SELECT %(runid)s, %(endpoint)s, %(p256dh)s, %(auth)s "
+            "WHERE (SELECT count(*) FROM webpush_subscription WHERE runid = %(runid)s) < %(most)s "
+            "OR EXISTS (SELECT 1 FROM webpush_subscription WHERE runid = %(runid)s AND endpoint = %(endpoint)s) "
+            "ON CONFLICT (runid, endpoint) DO UPDATE SET p256dh = EXCLUDED.p256dh, auth = EXCLUDED.auth "
+            "RETURNING xmax = 0",
+            {"runid": runid, "endpoint": endpoint, "p256dh": p256dh, "auth": auth, "most": MAX_PER_RUN},
+        )
+        if not rows:
+            raise TooManySubscriptionsError
+        return bool(rows[0][0])
+
+    def remove(self, runid: str, endpoint: str) -> bool:
+        """Forget one subscription and return whether there was one."""
+        sql = "DELETE FROM webpush_subscription WHERE runid = %s AND endpoint = %s RETURNING id"
+        return bool(self._run(sql, (runid, endpoint)))
+
+    def remove_endpoint(self, endpoint: str) -> None:
+        """Forget a browser altogether: its push service says that it is gone."""
+        self._run("DELETE FROM webpush_subscription WHERE endpoint = %s", (endpoint,))
+
+    def of_run(self, runid: str) -> list[Subscription]:
+        """Return the subscriptions of one run."""
+        rows = self._run(
+            "SELECT id, runid, endpoint, p256dh, auth, created FROM webpush_subscription WHERE runid = %s ORDER BY id",
+            (runid,),
+        )
+        return [Subscription(*row) for row in rows]
+
+    def runids(self) -> list[str]:
+        """Return every run that somebody wants to hear of."""
+        return [str(row[0]) for row in self._run("SELECT DISTINCT runid FROM webpush_subscription")]
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._drop()
+
+    def _run(self, sql: str, values: Sequence[Any] | dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        with self._lock:
+            fresh = self._connection is None
+            try:
+                return self._once(sql, values)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                self._drop()
+                if fresh:
+                    raise
+            try:
+                return self._once(sql, values)
+            except psycopg2.Error:
+                self._drop()
+                raise
+
+    def _once(self, sql: str, values: Sequence[Any] | dict[str, Any] | None) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            self._connection = psycopg2.connect(
+                self._url(),
+                connect_timeout=CONNECT_SECONDS,
+                application_name="webpush",
+                keepalives_idle=15,
+                keepalives_interval=5,
+                keepalives_count=3,
+            )
+            self._connection.autocommit = True
+            with self._connection.cursor() as cursor:
+                cursor.execute("SET statement_timeout = %s", (STATEMENT_MILLISECONDS,))
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

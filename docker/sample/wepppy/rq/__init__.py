@@ -1,0 +1,18 @@
+"""Background work: the worker class, the jobs, and run directories.
+
+`WepppyRqWorker` is loaded when first asked for, so that whoever only creates runs does not import the queue.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["WepppyRqWorker"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the protocol of PEP 562
+    if name == "WepppyRqWorker":
+        from wepppy.rq.worker import WepppyRqWorker
+
+        return WepppyRqWorker
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,129 @@
+"""The jobs that the web application enqueues. Importing this module is cheap; a job imports what it computes with."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rq import get_current_job
+
+from wepppy.config.run_paths import geodata_root, get_wd
+from wepppy.prep import RedisPrep
+from wepppy.rq.project import read_project
+from wepppy.status_messenger import publish
+
+if TYPE_CHECKING:
+    from wepppy.rq.steps.state import RunState
+
+# Task (as `timestamps:<task>` names it), what it locks while it works, and the channel that its own page listens to.
+# The order is that of the checklist: each task is later than all it depends on.
+TASKS = (
+    ("fetch_dem", "ron.nodb", "dem"),
+    ("build_channels", "watershed.nodb", "channel_delineation"),
+    ("set_outlet", "watershed.nodb", "outlet"),
+    ("build_subcatchments", "watershed.nodb", "subcatchment_delineation"),
+    ("abstract_watershed", "watershed.nodb", "subcatchment_delineation"),
+    ("build_landuse", "landuse.nodb", "landuse"),
+    ("build_soils", "soils.nodb", "soils"),
+    ("build_climate", "climate.nodb", "climate"),
+    ("run_wepp_hillslopes", "wepp.nodb", "wepp"),
+    ("run_wepp_watershed", "wepp.nodb", "wepp"),
+    ("build_rusle", "rusle.nodb", "rusle"),
+)
+LOCK_FILE = ".run.lock"
+
+_log = logging.getLogger(__name__)
+
+
+def run_project(runid: str) -> dict[str, Any]:
+    """Compute a run from its elevation to its report, and return the report.
+
+    Each step shows as a lock while it works and as a timestamp once its files are in place; its progress is text on
+    `<runid>:wepp` and on the step's own channel, the last line `run_project COMPLETED` or `run_project FAILED: ...`.
+    Called again after it was killed it starts anew and ends with the same files; called again after it was done
+    (by the same job) it only returns the report. Raises FileNotFoundError for an unknown run, RunError for input
+    that can't be computed.
+    """
+    folder = get_wd(runid)
+    project = read_project(folder)
+    job = get_current_job()
+    job_id = job.id if job else ""
+
+    def say(text: str, *channels: str) -> None:
+        _log.info("%s", text)
+        for channel in dict.fromkeys(("wepp", *channels)):
+            publish(runid, channel, text)
+
+    with _alone_in(folder, lambda: say("waiting for another job of this run to end")):
+        from wepppy.rq.steps.outputs import remove_partial_files
+        from wepppy.rq.steps.report import finished_report, write_report
+        from wepppy.rq.steps.state import RunState
+
+        prep = RedisPrep(runid, patient=True)
+        prep.unlock_all()
+        done = finished_report(folder, job_id) if job_id else None
+        if done is not None:
+            say("run_project COMPLETED")
+            return done
+        remove_partial_files(folder)
+        (folder / "report.json").unlink(missing_ok=True)
+        prep.clear_timestamps([task for task, _, _ in TASKS])
+        seconds: dict[str, float] = {}
+        try:
+            state = RunState(folder, geodata_root(), project, say)
+            for task, lock, channel in TASKS:
+                state.say = lambda text, channel=channel: say(text, channel)  # type: ignore[misc]
+                started = time.perf_counter()
+                with _locked(prep, lock):
+                    _step(task)(state)
+                    prep.timestamp(task)
+                seconds[task] = time.perf_counter() - started
+            report = write_report(state, job_id, seconds)
+        except Exception as error:
+            say(f"run_project FAILED: {_reason(error)}")
+            raise
+        say("run_project COMPLETED")
+        return report
+
+
+def _step(task: str) -> Callable[[RunState], None]:
+    from wepppy.rq.steps import ground, hydrology, watershed, weather
+
+    for module in (watershed, ground, weather, hydrology):
+        if hasattr(module, task):
+            step: Callable[[RunState], None] = getattr(module, task)
+            return step
+    raise LookupError(f"no step does {task}")
+
+
+def _reason(error: Exception) -> str:
+    from wepppy.rq.steps.state import RunError
+
+    # Only a RunError is worded for the run's owner; others would show paths and internals. They are in rq.log.
+    return str(error) if isinstance(error, RunError) else type(error).__name__
+
+
+@contextmanager
+def _locked(prep: RedisPrep, name: str) -> Iterator[None]:
+    prep.lock(name)
+    try:
+        yield
+    finally:
+        prep.unlock(name)
+
+
+@contextmanager
+def _alone_in(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the run's lock file. The kernel frees it with the process, however that ends."""
+    with (folder / LOCK_FILE).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,78 @@
+"""What the steps of one run hand on to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wepppy.rq.project import Project
+from wepppy.rq.steps.outputs import Grid
+from wepppy.terrain.channels import Link
+from wepppy.terrain.flow import Floats, Indices, Mask
+from wepppy.terrain.landcover import Soil
+
+
+class RunError(Exception):
+    """The run can't be computed for a reason that its owner can understand and mend."""
+
+
+@dataclass
+class RunState:
+    """Filled step by step; a field is set by the step named in its group's comment."""
+
+    folder: Path
+    geodata: Path
+    project: Project
+    say: Callable[[str], None]
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    # fetch_dem
+    grid: Grid = field(init=False)
+    elevation: Floats = field(init=False)
+    # build_channels
+    filled: Floats = field(init=False)
+    downstream: Indices = field(init=False)
+    codes: NDArray[np.uint8] = field(init=False)
+    order: list[int] = field(init=False)
+    contributing: Floats = field(init=False)
+    slope: Floats = field(init=False)
+    aspect: Floats = field(init=False)
+    # set_outlet
+    outlet: int = field(init=False)
+    watershed: Mask = field(init=False)
+    # build_subcatchments
+    links: list[Link] = field(init=False)
+    channel: Mask = field(init=False)
+    subcatchments: NDArray[np.int32] = field(init=False)
+    # abstract_watershed
+    longitudes: Floats = field(init=False)
+    latitudes: Floats = field(init=False)
+    areas: Floats = field(init=False)
+    # build_landuse, build_soils
+    cover: NDArray[np.int64] = field(init=False)
+    soil_keys: NDArray[np.int64] = field(init=False)
+    soils: dict[int, Soil] = field(init=False)
+    # build_climate: [subcatchment, month] and [subcatchment, day]
+    monthly_rain: Floats = field(init=False)
+    daily_rain: Floats = field(init=False)
+    dates: list[str] = field(init=False)
+    # run_wepp_hillslopes: [subcatchment, day], mm
+    runoff: Floats = field(init=False)
+
+    def mean_by_subcatchment(self, values: Floats, where: Mask | None = None) -> Floats:
+        """Return the mean of a flat raster over each subcatchment (1 to n), NaN values left out.
+
+        With `where`, over those cells alone; a subcatchment without any gets NaN.
+        """
+        use = (self.subcatchments > 0) & np.isfinite(values)
+        if where is not None:
+            use &= where
+        labels = self.subcatchments[use]
+        count = np.bincount(labels, minlength=len(self.links) + 1)[1:]
+        total = np.bincount(labels, weights=values[use], minlength=len(self.links) + 1)[1:]
+        return np.divide(total, count, out=np.full(count.size, np.nan), where=count > 0)

@@ -1,0 +1,1 @@
+"""Terrain analysis, runoff and soil loss on plain numpy arrays: no files, no Redis, no clock."""

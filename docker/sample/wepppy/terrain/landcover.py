@@ -1,0 +1,51 @@
+"""What land cover and soil mean for runoff and soil loss: the published tables this model reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HYDROLOGIC_GROUPS = ("A", "B", "C", "D")
+
+
+@dataclass(frozen=True)
+class Cover:
+    """One class of the National Land Cover Database."""
+
+    code: int
+    name: str
+    curve_numbers: tuple[int, int, int, int]  # hydrologic soil groups A to D
+    cover_factor: float  # C of the (R)USLE, dimensionless
+
+
+# Curve numbers: USDA NRCS, National Engineering Handbook part 630, chapter 9 (the class nearest to each cover, in fair
+# condition). Cover factors: typical yearly values of Renard et al. (1997), USDA Agriculture Handbook 703.
+COVERS = {
+    cover.code: cover
+    for cover in (
+        Cover(11, "open water", (100, 100, 100, 100), 0.0),
+        Cover(21, "developed, open space", (49, 69, 79, 84), 0.01),
+        Cover(31, "barren land", (77, 86, 91, 94), 0.45),
+        Cover(41, "deciduous forest", (36, 60, 73, 79), 0.003),
+        Cover(42, "evergreen forest", (36, 60, 73, 79), 0.002),
+        Cover(52, "shrub", (35, 56, 70, 77), 0.02),
+        Cover(71, "grassland", (49, 69, 79, 84), 0.015),
+        Cover(81, "pasture", (49, 69, 79, 84), 0.01),
+        Cover(82, "cultivated crops", (64, 75, 82, 85), 0.2),
+        Cover(90, "woody wetlands", (45, 66, 77, 83), 0.003),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Soil:
+    """One map unit of a soil survey."""
+
+    key: int
+    name: str
+    hydrologic_group: str  # one of HYDROLOGIC_GROUPS
+    erodibility: float  # K, t ha h / (ha MJ mm)
+
+
+def curve_number(cover: Cover, soil: Soil) -> int:
+    """Return the curve number of a cover on a soil."""
+    return cover.curve_numbers[HYDROLOGIC_GROUPS.index(soil.hydrologic_group)]

@@ -1,0 +1,111 @@
+"""The shape of a surface: slope, aspect, hillshade, and small holes closed."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wepppy.terrain.flow import STEPS, Floats
+
+
+def gradient(elevation: Floats, cell_size: float) -> tuple[Floats, Floats]:
+    """Return metres of rise per metre eastwards and northwards, NaN where one of the nine cells has no data.
+
+    Source: Horn (1981), Hill shading and the reflectance map, Proceedings of the IEEE 69.
+    """
+    z = np.pad(elevation, 1, constant_values=np.nan)
+    north_west, north, north_east = z[:-2, :-2], z[:-2, 1:-1], z[:-2, 2:]
+    west, east = z[1:-1, :-2], z[1:-1, 2:]
+    south_west, south, south_east = z[2:, :-2], z[2:, 1:-1], z[2:, 2:]
+    eastwards = ((north_east + 2 * east + south_east) - (north_west + 2 * west + south_west)) / (8 * cell_size)
+    northwards = ((north_west + 2 * north + north_east) - (south_west + 2 * south + south_east)) / (8 * cell_size)
+    missing = np.isnan(elevation)
+    eastwards[missing] = np.nan
+    northwards[missing] = np.nan
+    return eastwards, northwards
+
+
+def slope(elevation: Floats, cell_size: float) -> Floats:
+    """Return the tangent of the steepest slope (m/m)."""
+    eastwards, northwards = gradient(elevation, cell_size)
+    return np.hypot(eastwards, northwards)
+
+
+def aspect(elevation: Floats, cell_size: float) -> Floats:
+    """Return the compass direction that the ground faces, degrees clockwise from north; NaN on level ground."""
+    eastwards, northwards = gradient(elevation, cell_size)
+    facing = np.degrees(np.arctan2(-eastwards, -northwards)) % 360.0
+    facing[(eastwards == 0) & (northwards == 0)] = np.nan
+    return facing
+
+
+def hillshade(
+    elevation: Floats, cell_size: float, azimuth: float = 315.0, altitude: float = 45.0
+) -> NDArray[np.uint8]:
+    """Return the brightness of the ground under a distant light, 1 to 255, and 0 where there is no slope.
+
+    `azimuth` is where the light comes from, degrees clockwise from north; `altitude` degrees above the horizon.
+    """
+    eastwards, northwards = gradient(elevation, cell_size)
+    azimuth_radians, altitude_radians = np.radians(azimuth), np.radians(altitude)
+    # The cosine of the angle between the surface's normal (-eastwards, -northwards, 1) and the light.
+    towards_light = -(np.sin(azimuth_radians) * eastwards + np.cos(azimuth_radians) * northwards)
+    cosine = (np.sin(altitude_radians) + np.cos(altitude_radians) * towards_light) / np.sqrt(
+        1 + eastwards**2 + northwards**2
+    )
+    shade = np.floor(1 + 254 * np.clip(cosine, 0, 1) + 0.5)
+    return np.where(np.isnan(shade), 0, shade).astype(np.uint8)
+
+
+def close_holes(elevation: Floats) -> Floats:
+    """Return the elevations with every nodata area that does not reach the border filled from its rim inwards.
+
+    Each round gives the cells at the rim the mean of their known neighbours, so a hole becomes a smooth patch.
+    Without this a gap of a few cells would swallow the streams around it.
+    """
+    missing = np.isnan(elevation)
+    outside = _reached_from_border(missing)
+    holes = missing & ~outside
+    result = elevation.copy()
+    while holes.any():
+        total, known = _neighbour_sums(result)
+        rim = holes & (known > 0)
+        if not rim.any():
+            break  # a raster without a single valid cell
+        result[rim] = total[rim] / known[rim]
+        holes &= ~rim
+    return result
+
+
+def _neighbour_sums(values: Floats) -> tuple[Floats, Floats]:
+    padded = np.pad(values, 1, constant_values=np.nan)
+    rows, columns = values.shape
+    total = np.zeros(values.shape)
+    known = np.zeros(values.shape)
+    for row, column in STEPS:
+        part = padded[1 + row : 1 + row + rows, 1 + column : 1 + column + columns]
+        present = ~np.isnan(part)
+        total[present] += part[present]
+        known += present
+    return total, known
+
+
+def _reached_from_border(missing: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    rows, columns = missing.shape
+    reached = np.zeros_like(missing)
+    pending = [
+        (row, column)
+        for row in range(rows)
+        for column in (range(columns) if row in (0, rows - 1) else (0, columns - 1))
+        if missing[row, column]
+    ]
+    while pending:
+        row, column = pending.pop()
+        if reached[row, column]:
+            continue
+        reached[row, column] = True
+        for row_step, column_step in STEPS:
+            next_row, next_column = row + row_step, column + column_step
+            if 0 <= next_row < rows and 0 <= next_column < columns and missing[next_row, next_column]:
+                pending.append((next_row, next_column))
+    return reached

@@ -1,0 +1,276 @@
+"""Climate over HTTP: monthly means and single days at a point, daily grids of a box, and what there is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import BadRequest, HTTPException
+
+from wepppy.config.run_paths import geodata_root
+from wepppy.webservices.raster_crs import WGS84, CrsError, transform_point
+from wepppy.webservices.raster_dataset import DatasetMissingError, find_dataset, geodata_problem
+from wepppy.webservices.raster_grid import GridError, degrees_box
+from wepppy.webservices.raster_interpolation import METHODS, interpolate
+from wepppy.webservices.raster_series import SeriesError, SeriesFileError, crop_daily, daily_at_point
+from wepppy.webservices.raster_source import RasterCache, RasterError
+
+MONTHLY = {
+    "daymet/monthly/ppt": {"Description": "Mean total precipitation of each month", "Units": "mm"},
+    "daymet/monthly/tmin": {
+        "Description": "Mean daily minimum air temperature of each month",
+        "Units": "degrees C",
+    },
+    "daymet/monthly/tmax": {
+        "Description": "Mean daily maximum air temperature of each month",
+        "Units": "degrees C",
+    },
+}
+DAILY = {
+    "daymet/daily/ppt": {"Description": "Precipitation of each day", "Units": "mm"},
+    "daymet/daily/tmin": {"Description": "Minimum air temperature of each day", "Units": "degrees C"},
+    "daymet/daily/tmax": {"Description": "Maximum air temperature of each day", "Units": "degrees C"},
+}
+MONTHS = 12
+FIRST_YEAR, LAST_YEAR, MOST_YEARS = 1900, 2200, 100
+
+_log = logging.getLogger(__name__)
+_rasters = RasterCache()
+app = Flask(__name__, static_folder=None)
+app.url_map.strict_slashes = False
+app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
+
+Values = Mapping[str, Any]
+
+
+class _Refusal(Exception):  # noqa: N818 - an expected answer, not an error of the program
+    """An expected problem: what the caller is told, with status 200."""
+
+
+@app.get("/health")
+def health() -> Response | tuple[Response, int]:
+    """Answer the JSON string "OK", or 503 with the reason when the geodata can't be read."""
+    problem = geodata_problem()
+    return (jsonify({"Error": problem}), 503) if problem else jsonify("OK")
+
+
+@app.get("/monthly/catalog")
+def monthly_catalog() -> Response:
+    """Describe the monthly datasets that are there."""
+    return jsonify(
+        {name: entry for name, entry in MONTHLY.items() if (geodata_root() / name / ".vrt").is_file()}
+    )
+
+
+@app.get("/daily/catalog")
+def daily_catalog() -> Response:
+    """Describe the daily datasets that are there, with their years."""
+    catalog = {name: {**entry, "Years": _years(name)} for name, entry in DAILY.items()}
+    return jsonify({name: entry for name, entry in catalog.items() if entry["Years"]})
+
+
+@app.route("/monthly", methods=["GET", "POST"])
+def monthly() -> Response:
+    """Return the twelve monthly values of `dataset` at `lat`, `lng` (degrees), by `method` (cubic)."""
+    values = _values()
+    lat, lng = _degrees(values, "lat", 90), _degrees(values, "lng", 180)
+    dataset = _dataset(values, MONTHLY)
+    method = values.get("method")
+    method = "cubic" if method in (None, "") else method
+    if method not in METHODS:
+        raise _Refusal(f'unknown method "{method}". expecting {", ".join(METHODS)}')
+    return jsonify(
+        {
+            "Latitude": lat,
+            "Longitude": lng,
+            "Dataset": dataset,
+            **MONTHLY[dataset],
+            "Method": method,
+            "MonthlyValues": _monthly_values(dataset, lng, lat, method),
+        }
+    )
+
+
+def _monthly_values(dataset: str, lng: float, lat: float, method: str) -> list[float | None]:
+    try:
+        source = _rasters.open(find_dataset(dataset))
+        if source.crs is None or source.bands != MONTHS:
+            raise RasterError("not twelve bands of a known reference system")
+        found = interpolate(source, *transform_point(WGS84, source.crs, lng, lat), method)
+    except DatasetMissingError:
+        raise _Refusal(f'could not find dataset "{dataset}"') from None
+    except CrsError:
+        found = None
+    except RasterError as error:
+        _log.warning("%s can't be read: %s", dataset, error)
+        raise _Refusal(f'could not read dataset "{dataset}"') from None
+    if found is None:
+        raise _Refusal("Location outside dataset extent")
+    return found
+
+
+@app.route("/daily_singlepoint", methods=["GET", "POST"])
+def daily_singlepoint() -> Response:
+    """Return the days of `dataset` at `lat`, `lng` (or `lon`) of `year`, or `start_year` to `end_year`."""
+    values = _values()
+    lat = _degrees(values, "lat", 90)
+    lng = _degrees(
+        values, "lng" if values.get("lng") not in (None, "") or "lon" not in values else "lon", 180
+    )
+    dataset = _dataset(values, DAILY)
+    years = _year_range(values)
+    try:
+        days = daily_at_point(_daily_files(dataset, years), dataset.rsplit("/", 1)[1], lng, lat)
+    except SeriesError as error:
+        raise _Refusal(str(error)) from None
+    return jsonify(
+        {
+            "Latitude": lat,
+            "Longitude": lng,
+            "Dataset": dataset,
+            **DAILY[dataset],
+            "StartYear": years[0],
+            "EndYear": years[-1],
+            "DailyValues": days,
+        }
+    )
+
+
+@app.route("/daily", methods=["GET", "POST"])
+def daily() -> Response:
+    """Return `dataset` from `start_year` to `end_year` (or of `year`) within `bbox` (degrees) as NetCDF."""
+    values = _values()
+    text = values.get("bbox")
+    if text is None or text == "":
+        raise _Refusal("bbox not supplied")
+    try:
+        box = degrees_box(",".join(map(str, text)) if isinstance(text, list) else str(text))
+    except GridError as error:
+        raise _Refusal(str(error)) from None
+    dataset = _dataset(values, DAILY)
+    years = _year_range(values)
+    variable = dataset.rsplit("/", 1)[1]
+    try:
+        content = crop_daily(_daily_files(dataset, years), variable, box)
+    except SeriesError as error:
+        raise _Refusal(str(error)) from None
+    meta = {"bbox": box, "dataset": dataset, "start_year": years[0], "end_year": years[-1]}
+    span = f"{years[0]}" if len(years) == 1 else f"{years[0]}-{years[-1]}"
+    name = f"{dataset.replace('/', '_')}_{span}.nc"
+    headers = {"Content-Disposition": f"attachment; filename={name}", "Meta": json.dumps(meta)}
+    return Response(content, mimetype="application/octet-stream", headers=headers)
+
+
+def _values() -> Values:
+    if request.method != "POST":
+        return request.args
+    try:
+        body = json.loads(request.get_data())
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise BadRequest("the body is not a JSON object")
+    return body
+
+
+def _degrees(values: Values, name: str, limit: float) -> float:
+    value = values.get(name)
+    if value is None or value == "":
+        raise _Refusal(f"{name} not supplied")
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _Refusal(f"could not parse {name}") from None
+    if not math.isfinite(number):
+        raise _Refusal(f"could not parse {name}")
+    if abs(number) > limit:
+        raise _Refusal(f"{name} is not within -{limit} and {limit} degrees")
+    return number
+
+
+def _dataset(values: Values, catalog: Mapping[str, object]) -> str:
+    name = values.get("dataset")
+    if name is None or name == "":
+        raise _Refusal("dataset not supplied")
+    if not isinstance(name, str) or name not in catalog:
+        raise _Refusal("unknown dataset")
+    return name
+
+
+def _year_range(values: Values) -> list[int]:
+    names = ("start_year", "end_year")
+    if all(values.get(name) in (None, "") for name in names):
+        names = ("year", "year")
+    first, last = (_year(values, name) for name in names)
+    if last < first:
+        raise _Refusal("start_year is after end_year")
+    if last - first >= MOST_YEARS:
+        raise _Refusal(f"more than {MOST_YEARS} years")
+    return list(range(first, last + 1))
+
+
+def _year(values: Values, name: str) -> int:
+    value = values.get(name)
+    if value is None or value == "":
+        raise _Refusal(f"{name} not supplied")
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not (text.isascii() and text.isdigit() and len(text) == 4 and FIRST_YEAR <= int(text) <= LAST_YEAR):
+        raise _Refusal(f"{name} must be an integer from {FIRST_YEAR} to {LAST_YEAR}")
+    return int(text)
+
+
+def _daily_folder(dataset: str) -> tuple[Path, str]:
+    collection, _, variable = dataset.rpartition("/")
+    return geodata_root() / collection, f"{variable}.nc"
+
+
+def _daily_files(dataset: str, years: list[int]) -> list[Path]:
+    folder, name = _daily_folder(dataset)
+    files = [folder / str(year) / name for year in years]
+    missing = [year for year, path in zip(years, files, strict=True) if not path.is_file()]
+    if missing:
+        raise _Refusal(f"Cannot find dataset {dataset} of {missing[0]}")
+    return files
+
+
+def _years(dataset: str) -> list[int]:
+    folder, name = _daily_folder(dataset)
+    return sorted(int(path.parent.name) for path in folder.glob(f"[0-9][0-9][0-9][0-9]/{name}"))
+
+
+@app.errorhandler(_Refusal)
+def refuse(error: _Refusal) -> Response:
+    """Answer an expected problem."""
+    return jsonify({"Error": str(error)})
+
+
+@app.errorhandler(SeriesFileError)
+def unreadable(error: SeriesFileError) -> tuple[Response, int]:
+    """Answer a daily file that can't be read, with the status that clients know for it."""
+    _log.warning("daily climate can't be read: %s", error)
+    return jsonify({"Error": "Error cropping dataset."}), 418
+
+
+@app.errorhandler(HTTPException)
+def http_error(error: HTTPException) -> HTTPException | tuple[Response, int]:
+    """Answer unknown routes and methods, and bodies that are not JSON."""
+    status = error.code or 500
+    if status < 400:
+        return error
+    answer = jsonify({"Error": error.description if status == 400 else error.name})
+    answer.headers.update({key: value for key, value in error.get_headers() if key == "Allow"})
+    return answer, status
+
+
+@app.errorhandler(Exception)
+def unexpected(error: Exception) -> tuple[Response, int]:
+    """Answer what nobody expected, without telling the server's inside."""
+    _log.error("unexpected error", exc_info=error)
+    return jsonify({"Error": "An internal error occurred."}), 500

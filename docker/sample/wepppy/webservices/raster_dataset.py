@@ -1,0 +1,79 @@
+"""The shared rasters by name: `<dataset>/<year>` is the folder whose file `.vrt` opens them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from wepppy.config.run_paths import geodata_root
+
+VRT = ".vrt"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}\Z")
+_DEEPEST = 7
+
+
+class DatasetPathError(ValueError):
+    """A name that can't be a dataset's."""
+
+
+class DatasetMissingError(LookupError):
+    """A proper name that no dataset has."""
+
+
+def find_dataset(name: str) -> Path:
+    """Return the `.vrt` of a dataset. Raises DatasetPathError or DatasetMissingError."""
+    parts = [part for part in name.split("/") if part]
+    if not 1 <= len(parts) <= _DEEPEST or not all(map(_NAME.match, parts)):
+        raise DatasetPathError("Invalid dataset path.")
+    root = geodata_root()
+    path = root.joinpath(*parts, VRT)
+    if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
+        raise DatasetMissingError(f"Cannot find dataset: {'/'.join(parts)}")
+    return path
+
+
+def list_datasets() -> list[str]:
+    """Return the `.vrt` of each dataset there is, relative to the geodata, in order.
+
+    `CATALOG_PATH` (`catalog.json` in the geodata, a list of such paths) spares a walk through folders of many
+    tiles.
+    """
+    root = geodata_root()
+    catalog = os.environ.get("CATALOG_PATH", "").strip() or root / "catalog.json"
+    try:
+        entries = json.loads(Path(catalog).read_text(encoding="utf-8"))
+        listed = [entry for entry in entries if isinstance(entry, str)]
+    except (OSError, ValueError, TypeError):
+        listed = _walk(root)
+    return sorted({path for path in listed if path.endswith(f"/{VRT}") and _exists(path)})
+
+
+def geodata_problem() -> str | None:
+    """Return why the geodata can't be used, None if all is well."""
+    root = geodata_root()
+    if not root.is_dir():
+        return "the geodata volume is missing"
+    if not os.access(root, os.R_OK | os.X_OK):
+        return "the geodata volume can't be read"
+    return None
+
+
+def _exists(path: str) -> bool:
+    try:
+        find_dataset(path.removesuffix(f"/{VRT}"))
+    except (DatasetPathError, DatasetMissingError):
+        return False
+    return True
+
+
+def _walk(root: Path) -> list[str]:
+    found = []
+    for folder, subfolders, files in os.walk(root):
+        relative = Path(folder).relative_to(root)
+        if VRT in files:
+            found.append(str(relative / VRT))
+        deeper = [] if len(relative.parts) >= _DEEPEST else subfolders
+        subfolders[:] = [name for name in deeper if not name.startswith(".")]
+    return found

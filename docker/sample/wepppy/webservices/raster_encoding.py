@@ -1,0 +1,149 @@
+"""Rasters as bytes: the output formats, made in memory so that nothing is left behind."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
+
+from wepppy.webservices.raster_crop import Colours, Crop
+
+# ENVI's codes of data types: https://www.nv5geospatialsoftware.com/docs/enviheaderfiles.html
+_ENVI_TYPES = {
+    "uint8": 1, "int16": 2, "int32": 3, "float32": 4, "float64": 5,
+    "uint16": 12, "uint32": 13, "int64": 14, "uint64": 15,
+}  # fmt: skip
+
+
+class EncodingError(ValueError):
+    """A raster that the format can't hold."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A file: its bytes, and what a reader needs to know beside them."""
+
+    content: bytes
+    media_type: str
+    suffix: str
+    notes: dict[str, Any]
+
+
+def encode(crop: Crop, file_format: str) -> Encoded:
+    """Return the crop as a file of one of FORMATS. Raises EncodingError."""
+    return FORMATS[file_format](crop)
+
+
+def _geotiff(crop: Crop) -> Encoded:
+    options: dict[str, Any] = {
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "compress": "deflate",
+        "zlevel": 1,
+    }
+    if crop.values.dtype.itemsize < 8:
+        options["predictor"] = 3 if crop.values.dtype.kind == "f" else 2
+    profile = {"crs": CRS.from_user_input(crop.grid.crs), "transform": crop.grid.transform, **options}
+    content = _write("GTiff", ".tif", crop.values, profile, crop.nodata, crop.colours)
+    return Encoded(content, "image/tiff", ".tif", {})
+
+
+def _ascii_grid(crop: Crop) -> Encoded:
+    if len(crop.values) != 1:
+        raise EncodingError("AAIGrid holds one band only")
+    # No reference system: the driver would write it to a second file.
+    options: dict[str, Any] = {"transform": crop.grid.transform}
+    values = crop.values
+    if values.dtype.kind == "f":
+        options["SIGNIFICANT_DIGITS"] = 9 if values.dtype.itemsize == 4 else 17
+    return Encoded(_write("AAIGrid", ".asc", values, options, crop.nodata), "text/plain", ".asc", {})
+
+
+def _png(crop: Crop) -> Encoded:
+    """A picture for browsers: eight bits, transparent without data; measurements span black to white."""
+    notes: dict[str, Any] = {}
+    if len(crop.values) == 4 and crop.values.dtype == np.uint8:
+        bands = crop.values
+    elif len(crop.values) != 1:
+        raise EncodingError("PNG holds one band only")
+    else:
+        values, empty = crop.values[0], crop.empty[0]
+        opaque = np.where(empty, 0, 255).astype(np.uint8)
+        if crop.colours and values.dtype == np.uint8:
+            table = np.zeros((256, 4), dtype=np.uint8)
+            for code, colour in crop.colours.items():
+                table[code] = colour
+            bands = np.moveaxis(table[values], -1, 0).copy()
+            bands[3] = np.minimum(bands[3], opaque)
+        else:
+            if values.dtype != np.uint8:
+                values, notes["scale"] = _stretch(values, empty)
+            bands = np.stack([values, opaque])
+    return Encoded(_write("PNG", ".png", bands, {"ZLEVEL": 3}), "image/png", ".png", notes)
+
+
+def _stretch(
+    values: NDArray[Any], empty: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], dict[str, float] | None]:
+    known = values[~empty].astype(np.float64)
+    if not known.size:
+        return np.zeros(values.shape, dtype=np.uint8), None
+    low, high = float(known.min()), float(known.max())
+    share = (np.where(empty, low, values).astype(np.float64) - low) / ((high - low) or 1.0)
+    return np.rint(share * 255).astype(np.uint8), {"minimum": low, "maximum": high}
+
+
+def _envi(crop: Crop) -> Encoded:
+    """Band after band, row after row, little-endian; the header, a file of its own, goes into the notes."""
+    values, grid = crop.values, crop.grid
+    if values.dtype.name not in _ENVI_TYPES:
+        raise EncodingError(f"ENVI holds no {values.dtype.name} values")
+    header = {
+        "samples": grid.width,
+        "lines": grid.height,
+        "bands": len(values),
+        "header offset": 0,
+        "file type": "ENVI Standard",
+        "data type": _ENVI_TYPES[values.dtype.name],
+        "interleave": "bsq",
+        "byte order": 0,
+        "map info": f"{{Arbitrary, 1, 1, {grid.left!r}, {grid.top!r}, {grid.cellsize!r}, {grid.cellsize!r}}}",
+        "coordinate system string": f"{{{CRS.from_user_input(grid.crs).to_wkt(version='WKT1_ESRI')}}}",
+    }
+    if crop.nodata is not None:
+        header["data ignore value"] = f"{crop.nodata:g}"
+    text = "ENVI\n" + "".join(f"{key} = {value}\n" for key, value in header.items())
+    content = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    return Encoded(content, "application/octet-stream", ".raw", {"hdr": text})
+
+
+FORMATS = {"GTiff": _geotiff, "AAIGrid": _ascii_grid, "PNG": _png, "ENVI": _envi}
+
+
+def _write(
+    driver: str,
+    suffix: str,
+    values: NDArray[Any],
+    options: dict[str, Any],
+    nodata: float | None = None,
+    colours: Colours | None = None,
+) -> bytes:
+    count, height, width = values.shape
+    # Without PAM there are no `.aux.xml` files beside the one that is read back.
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile(ext=suffix) as memory, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        shape = {"count": count, "height": height, "width": width, "dtype": values.dtype, "nodata": nodata}
+        with memory.open(driver=driver, **shape, **options) as dataset:
+            dataset.write(values)
+            if colours:
+                dataset.write_colormap(1, colours)
+        content: bytes = memory.read()
+        return content

@@ -1,0 +1,158 @@
+"""Who is visiting: logging in and out, and what a visitor may do with a run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, current_app, redirect, render_template, request, session, url_for
+from flask_login import LoginManager, current_user, login_user, logout_user
+from redis import Redis
+from sqlalchemy import select
+from werkzeug.wrappers import Response as AnyResponse
+
+from wepppy.weppcloud.browse_token import revoke_tokens
+from wepppy.weppcloud.errors import Problem
+from wepppy.weppcloud.models import Run, User, db
+from wepppy.weppcloud.passwords import verify_password
+from wepppy.weppcloud.sessions import Sessions
+
+FAILURES_ALLOWED = 10
+FAILURES_WINDOW_SECONDS = 900
+
+blueprint = Blueprint("accounts", __name__)
+login_manager = LoginManager()
+
+
+@login_manager.user_loader
+def load_user(uniquifier: str) -> User | None:
+    """Return the user a session belongs to; None when the account is gone or its sessions were ended."""
+    return db.session.scalar(select(User).where(User.fs_uniquifier == uniquifier))
+
+
+def log_in(email: object, password: object) -> User:
+    """Check an e-mail address and password and start the visitor's session.
+
+    Raises Problem 400 for input that is no text, 401 for a wrong pair, 429 after ten failures in a quarter of
+    an hour from one address or for one account.
+    """
+    if not isinstance(email, str) or not isinstance(password, str):
+        raise Problem(400, "email and password must be text", "validation_error")
+    email = email.strip().lower()
+    _refuse_guessing(email)
+    known: User | None = None
+    if 0 < len(email) <= 255 and email.isprintable() and email.isascii():
+        known = db.session.scalar(select(User).where(User.email == email))
+    matches = verify_password(
+        known.password if known else None, password, current_app.config["PASSWORD_SALT"]
+    )
+    if known is None or not matches or not known.active:
+        _count_failure(email)
+        raise Problem(401, "The e-mail address or the password is wrong.", "login_failed")
+    _redis().delete(*_counters(email)[:1])
+    # A session id from before the login must not be worth anything after it.
+    _new_session_id()
+    login_user(known)
+    known.last_login_at = datetime.now(UTC)
+    db.session.commit()
+    return known
+
+
+def may_see(run: Run) -> bool:
+    """Return whether the visitor may look at a run."""
+    return run.public or may_change(run)
+
+
+def may_change(run: Run) -> bool:
+    """Return whether the visitor may start a run: its owner, its users, administrators.
+
+    A run that nobody owns is everybody's.
+    """
+    if run.owner_id is None:
+        return run.public or current_user.is_authenticated
+    if not current_user.is_authenticated:
+        return False
+    return (
+        current_user.id == run.owner_id or current_user.has_role("Admin", "Root") or current_user in run.users
+    )
+
+
+@blueprint.get("/login")
+def login_page() -> str | AnyResponse:
+    """Show the login form; send a visitor who is logged in on to where they wanted to go."""
+    if current_user.is_authenticated:
+        return redirect(_next_page())
+    return render_template("login.html", next=request.args.get("next", ""))
+
+
+@blueprint.post("/login")
+def login_form() -> tuple[str, int] | AnyResponse:
+    """Log in from the form."""
+    try:
+        log_in(request.form.get("email"), request.form.get("password"))
+    except Problem as problem:
+        page = render_template(
+            "login.html",
+            next=request.form.get("next", ""),
+            email=request.form.get("email", ""),
+            problem=problem.message,
+        )
+        return page, problem.status
+    return redirect(_next_page())
+
+
+@blueprint.post("/logout")
+def logout_form() -> AnyResponse:
+    """Log out from the button of the page."""
+    log_out()
+    return redirect(url_for("pages.runs"))
+
+
+def log_out() -> None:
+    """End the visitor's session, in Redis as well."""
+    revoke_tokens()
+    logout_user()
+    _new_session_id()
+    session.clear()
+
+
+def _next_page() -> str:
+    """Return the page asked for by `next` if it is one of this site, else the list of runs."""
+    wanted = request.values.get("next", "")
+    parts = urlsplit(wanted.replace("\\", "/"))
+    local = wanted.startswith("/") and not parts.scheme and not parts.netloc and wanted.isprintable()
+    return wanted if local else url_for("pages.runs")
+
+
+def _new_session_id() -> None:
+    sessions = current_app.session_interface
+    assert isinstance(sessions, Sessions)  # noqa: S101 - set by create_app
+    sessions.regenerate(session)
+
+
+def _redis() -> Redis:
+    client: Redis = current_app.extensions["session_redis"]
+    return client
+
+
+def _counters(email: str) -> list[str]:
+    return [f"login:failures:account:{email[:255]!a}", f"login:failures:address:{request.remote_addr}"]
+
+
+def _refuse_guessing(email: str) -> None:
+    counts = _redis().mget(_counters(email))
+    if any(int(count or 0) >= FAILURES_ALLOWED for count in counts):
+        raise Problem(429, "Too many failed logins. Wait a quarter of an hour.", "too_many_requests")
+
+
+def _count_failure(email: str) -> None:
+    with _redis().pipeline() as pipeline:
+        for counter in _counters(email):
+            pipeline.incr(counter)
+            pipeline.expire(counter, FAILURES_WINDOW_SECONDS, nx=True)
+        pipeline.execute()
+
+
+@login_manager.unauthorized_handler
+def _unauthorized() -> Response:
+    raise Problem(401, "Log in first.")

@@ -1,0 +1,64 @@
+"""The health of the web application: as good as that of the database and the Redis it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NoAnswer
+
+from flask import Blueprint, Response, current_app, jsonify
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import ProgrammingError
+
+from wepppy.config.redis_settings import RedisDB, redis_client
+from wepppy.weppcloud.errors import failure
+from wepppy.weppcloud.models import db
+
+PATIENCE_SECONDS = 3.0
+
+blueprint = Blueprint("health", __name__)
+# A server that hangs holds its checking thread, so their number is the most that can ever be stuck.
+_checkers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="health")
+
+
+@blueprint.get("/health")
+def health() -> Response | tuple[Response | str, int]:
+    """Answer 200 and the JSON string "OK", or 503 naming each part that is gone."""
+    engine = db.engine
+    client = current_app.extensions["health_redis"]
+    checks: dict[str, Callable[[], object]] = {
+        "postgres": lambda: _ask_postgres(engine),
+        "redis": lambda: client.ping(),
+    }
+    waiting = {name: _checkers.submit(check) for name, check in checks.items()}
+    gone: dict[str, str] = {}
+    for name, answer in waiting.items():
+        try:
+            answer.result(timeout=PATIENCE_SECONDS)
+        except NoAnswer:
+            answer.cancel()
+            gone[name] = f"no answer within {PATIENCE_SECONDS:g} s"
+        except ProgrammingError:
+            gone[name] = "the tables of the application are missing; upgrade the database"
+        except Exception as error:
+            current_app.logger.warning("health: %s: %s", name, str(error).partition("\n")[0])
+            gone[name] = f"does not answer ({type(error).__name__})"
+    if gone:
+        message = f"{' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} unavailable"
+        return failure(503, message, "unhealthy", details=gone)
+    return jsonify("OK")
+
+
+def probe_client() -> Redis:
+    """Return a Redis client that gives up at once, for health checks."""
+    return redis_client(
+        RedisDB.SESSION, socket_connect_timeout=2, socket_timeout=2, retry=Retry(NoBackoff(), 0)
+    )
+
+
+def _ask_postgres(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1 FROM run LIMIT 1"))

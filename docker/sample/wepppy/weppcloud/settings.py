@@ -1,0 +1,66 @@
+"""The configuration of the web application, read once from the environment and the mounted secrets."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+from wepppy.config.database import database_url
+from wepppy.config.secrets import get_secret
+
+SESSION_HOURS = 12
+# A lost server must be noticed in seconds, not after the kernel's own fifteen minutes of retries.
+CONNECT_ARGUMENTS = {
+    "connect_timeout": 3,
+    "keepalives_idle": 30,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "application_name": "weppcloud",
+}
+
+
+def flag(name: str, default: bool) -> bool:
+    """Return the environment variable `name` read as yes or no; `default` when it is unset or blank."""
+    value = os.environ.get(name, "").strip().lower()
+    if not value:
+        return default
+    return value in {"1", "true", "yes", "on"}
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Return a libpq URL in the form that makes SQLAlchemy use psycopg2, whichever driver is its default."""
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql+psycopg2://{rest}" if separator and scheme in {"postgres", "postgresql"} else url
+
+
+def settings() -> dict[str, Any]:
+    """Return the Flask configuration.
+
+    Raises RuntimeError when `SECRET_KEY` or `SECURITY_PASSWORD_SALT` is missing or a secret file can't be
+    read.
+    """
+    csrf_limit = (
+        os.environ.get("WTF_CSRF_TIME_LIMIT_SECONDS") or os.environ.get("WTF_CSRF_TIME_LIMIT") or "43200"
+    )
+    return {
+        "SECRET_KEY": get_secret("SECRET_KEY", required=True),
+        "PASSWORD_SALT": get_secret("SECURITY_PASSWORD_SALT", required=True),
+        "APPLICATION_ROOT": "/",
+        "MAX_CONTENT_LENGTH": 1_000_000,
+        "SQLALCHEMY_DATABASE_URI": sqlalchemy_url(database_url()),
+        "SQLALCHEMY_ENGINE_OPTIONS": {
+            "pool_pre_ping": True,
+            "pool_recycle": 1800,
+            "connect_args": CONNECT_ARGUMENTS,
+        },
+        "SESSION_COOKIE_NAME": os.environ.get("SESSION_COOKIE_NAME", "").strip() or "session",
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": os.environ.get("SESSION_COOKIE_SAMESITE", "").strip() or "Lax",
+        "SESSION_REFRESH_EACH_REQUEST": False,
+        "PERMANENT_SESSION_LIFETIME": timedelta(hours=SESSION_HOURS),
+        "WTF_CSRF_TIME_LIMIT": int(csrf_limit) or None,
+        "ANONYMOUS_CREATION": flag("WEPPCLOUD_ALLOW_ANONYMOUS_PROJECT_CREATION", True),
+        "SITE_PREFIX": "/" + os.environ.get("SITE_PREFIX", "/weppcloud").strip("/"),
+    }

@@ -1,0 +1,78 @@
+// The live log of a run: what the worker says, as it says it.
+
+import { keepConnected } from "./sockets.js";
+
+const LONGEST = 500; // lines kept on the page
+const LOG_FILE = "rq.log";
+const LOG_BYTES = 20000; // read from the end of the file
+const LOG_LINE = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d),\d+ \w+ (.*)$/;
+
+/**
+ * Follow `<runid>:wepp` into the list `element`; `status` shows whether the line is open.
+ *
+ * Messages are not kept for those who come late, so every (re)connection begins with the end of the log file of the
+ * run whose address is `runUrl`.
+ */
+export function followLog(statusBase, runid, runUrl, element, status) {
+  let waiting = null; // what is said while the file is being read
+
+  async function catchUp() {
+    waiting = [];
+    const lines = await readLog(runUrl);
+    const known = new Set(lines.slice(-50).map((line) => line.text));
+    element.replaceChildren();
+    for (const line of [...lines, ...waiting.filter((line) => !known.has(line.text))]) addLine(element, line);
+    waiting = null;
+    element.scrollTop = element.scrollHeight;
+  }
+
+  keepConnected(`${statusBase}/${encodeURIComponent(runid)}:wepp`, {
+    open: catchUp,
+    frame: (frame) => {
+      if (frame.type !== "status") return;
+      const line = { time: new Date(), text: String(frame.data) };
+      if (waiting) waiting.push(line);
+      else addLine(element, line);
+    },
+    state: (state) => (status.textContent = state),
+  });
+}
+
+async function readLog(runUrl) {
+  try {
+    const response = await fetch(`${runUrl}files/?pattern=${LOG_FILE}`, { headers: { Accept: "application/json" } });
+    if (!response.ok || !(await response.json()).entries.length) return [];
+    const log = await fetch(`${runUrl}download/${LOG_FILE}`, { headers: { Range: `bytes=-${LOG_BYTES}` } });
+    if (!log.ok) return [];
+    const lines = (await log.text()).split("\n").map((line) => LOG_LINE.exec(line)).filter(Boolean);
+    return lines.map(([, day, time, text]) => ({ time: new Date(`${day}T${time}Z`), text }));
+  } catch {
+    return []; // the file service is away; what comes live is still shown
+  }
+}
+
+/** Call `changed(event)` for every job event of the run, and `changed(null)` after each (re)connection. */
+export function followJob(statusBase, runid, changed) {
+  keepConnected(`${statusBase}/${encodeURIComponent(runid)}:rq`, {
+    open: () => changed(null), // an event may have passed while nobody listened
+    frame: (frame) => {
+      if (frame.type !== "status") return;
+      try {
+        changed(JSON.parse(frame.data));
+      } catch {
+        changed(null);
+      }
+    },
+  });
+}
+
+function addLine(element, { time, text }) {
+  const atEnd = element.scrollHeight - element.scrollTop - element.clientHeight < 40;
+  const line = document.createElement("li");
+  const clock = document.createElement("time");
+  clock.textContent = time.toLocaleTimeString([], { hour12: false });
+  line.append(clock, " ", text);
+  element.append(line);
+  while (element.children.length > LONGEST) element.firstElementChild.remove();
+  if (atEnd) element.scrollTop = element.scrollHeight;
+}

@@ -1,0 +1,75 @@
+// "Notify me": subscribes this browser to the end of a run by Web Push.
+
+const WEBPUSH = "/weppcloud-microservices/webpush";
+const OFF = "Notify me when it ends";
+const ON = "Don't notify me";
+
+/** Show `button` if this browser can receive notifications; `worker` is the service worker's address. */
+export async function offerNotifications(button, runid, worker, problem) {
+  if (!isSecureContext || !("serviceWorker" in navigator) || !("PushManager" in window)) return;
+  const memory = `notify:${runid}`; // the endpoint that the service was told for this run
+  const registration = await navigator.serviceWorker.register(worker).catch(() => null);
+  if (registration === null) return;
+  const known = await registration.pushManager.getSubscription();
+  show(known !== null && localStorage.getItem(memory) === known.endpoint);
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    problem("");
+    try {
+      if (button.getAttribute("aria-pressed") === "true") await stop();
+      else await begin();
+    } catch (error) {
+      problem(`Notifications are not available: ${error.message}`);
+    }
+    button.disabled = false;
+  });
+
+  async function begin() {
+    if ((await Notification.requestPermission()) !== "granted") throw new Error("this browser was told not to show any");
+    const { public_key: key } = await call("/vapid-public-key");
+    const subscription = await subscribe(await navigator.serviceWorker.ready, bytes(key));
+    await call(`/subscriptions/${encodeURIComponent(runid)}`, "POST", subscription);
+    localStorage.setItem(memory, subscription.endpoint);
+    show(true);
+  }
+
+  async function stop() {
+    // The browser's subscription stays: other runs may use it.
+    const endpoint = localStorage.getItem(memory);
+    if (endpoint) await call(`/subscriptions/${encodeURIComponent(runid)}`, "DELETE", { endpoint });
+    localStorage.removeItem(memory);
+    show(false);
+  }
+
+  function show(on) {
+    button.textContent = on ? ON : OFF;
+    button.setAttribute("aria-pressed", String(on));
+  }
+}
+
+async function subscribe(registration, key) {
+  const options = { userVisibleOnly: true, applicationServerKey: key };
+  try {
+    return await registration.pushManager.subscribe(options);
+  } catch (error) {
+    // A subscription made with an earlier key of the site stands in the way.
+    const old = await registration.pushManager.getSubscription();
+    if (error.name !== "InvalidStateError" || old === null) throw error;
+    await old.unsubscribe();
+    return registration.pushManager.subscribe(options);
+  }
+}
+
+async function call(path, method = "GET", body = undefined) {
+  const headers = { Accept: "application/json", ...(body && { "Content-Type": "application/json" }) };
+  const response = await fetch(WEBPUSH + path, { method, headers, body: body && JSON.stringify(body) });
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.error?.message ?? "the service does not answer");
+  return answer;
+}
+
+function bytes(text) {
+  const plain = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+  return Uint8Array.from(plain, (character) => character.charCodeAt(0));
+}

@@ -1,0 +1,117 @@
+// The page of one run: puts its parts together.
+
+import { followChecklist } from "./checklist.js";
+import { drawClimate } from "./chart.js";
+import { showFiles } from "./files.js";
+import { followJob, followLog } from "./log.js";
+import { showMap } from "./map.js";
+import { monthlyClimate, elevationAt } from "./places.js";
+import { offerNotifications } from "./notify.js";
+
+const STATUS = "/weppcloud-microservices/status";
+const PREFLIGHT = "/weppcloud-microservices/preflight";
+const WAITING = new Set(["created", "queued", "started", "deferred", "scheduled"]);
+const ENDED = new Set(["finished", "failed", "stopped", "canceled"]);
+
+const page = document.getElementById("run");
+const { runid, state: stateUrl, start: startUrl, files: filesUrl, worker } = page.dataset;
+const extent = JSON.parse(page.dataset.extent);
+const byId = (id) => document.getElementById(id);
+const problem = (text) => (byId("problem").textContent = text);
+
+let shown = byId("state").textContent.trim();
+
+function showState(status) {
+  const ended = ENDED.has(status) && status !== shown;
+  shown = status;
+  byId("state").textContent = status;
+  byId("state").className = `state ${status}`;
+  const button = byId("start");
+  if (button) {
+    button.disabled = WAITING.has(status);
+    button.textContent = ENDED.has(status) ? "Run again" : "Start";
+  }
+  if (ended) refresh();
+}
+
+async function refresh() {
+  const files = await showFiles(filesUrl, byId("files"));
+  if (files.some((file) => file.name === "report.json")) (await map).addRun(filesUrl);
+}
+
+async function readState() {
+  try {
+    const response = await fetch(stateUrl, { headers: { Accept: "application/json" } });
+    if (response.ok) showState((await response.json()).Content.job?.status ?? "not started");
+  } catch {
+    // The sockets bring it back when the network returns.
+  }
+}
+
+async function startRun(event) {
+  event.preventDefault();
+  const button = byId("start");
+  button.disabled = true;
+  problem("");
+  try {
+    const token = document.querySelector('meta[name="csrf-token"]').content;
+    const response = await fetch(startUrl, {
+      method: "POST",
+      headers: { Accept: "application/json", "X-CSRFToken": token },
+    });
+    const body = await response.json();
+    if (!response.ok) throw new Error(body.error?.message ?? response.statusText);
+    showState("queued");
+    readState(); // it may be over before the first event of it could be heard
+  } catch (error) {
+    button.disabled = false;
+    problem(`The run was not started: ${error.message}`);
+  }
+}
+
+async function lookUp(place) {
+  const answer = byId("answer");
+  answer.textContent = "…";
+  try {
+    const found = await elevationAt(filesUrl, place);
+    const where = `${found.latitude.toFixed(5)}, ${found.longitude.toFixed(5)}`;
+    answer.textContent = found.elevation === null ? `${where}: ${found.problem}` : `${found.elevation.toFixed(1)} m at ${where}`;
+    byId("latitude").value = found.latitude.toFixed(5);
+    byId("longitude").value = found.longitude.toFixed(5);
+    (await map).mark(found.longitude, found.latitude);
+    await climateAt(found.latitude, found.longitude);
+  } catch (error) {
+    answer.textContent = error.message;
+  }
+}
+
+async function climateAt(latitude, longitude) {
+  try {
+    drawClimate(byId("climate"), await monthlyClimate(latitude, longitude));
+  } catch (error) {
+    const note = document.createElement("p");
+    note.className = "hint";
+    note.textContent = `No climate for this place: ${error.message}`;
+    byId("climate").replaceChildren(note);
+  }
+}
+
+const map = showMap(byId("map"), byId("map-note"), extent, lookUp);
+
+byId("start-form")?.addEventListener("submit", startRun);
+byId("place").addEventListener("submit", (event) => {
+  event.preventDefault();
+  lookUp({ latitude: byId("latitude").value, longitude: byId("longitude").value });
+});
+if (extent) {
+  const [left, bottom, right, top] = extent;
+  byId("latitude").value = ((bottom + top) / 2).toFixed(5);
+  byId("longitude").value = ((left + right) / 2).toFixed(5);
+  climateAt((bottom + top) / 2, (left + right) / 2);
+}
+showState(shown);
+followLog(STATUS, runid, filesUrl, byId("log"), byId("log-state"));
+followJob(STATUS, runid, readState);
+followChecklist(PREFLIGHT, runid, byId("checklist"), byId("checklist-state"));
+offerNotifications(byId("notify"), runid, worker, problem);
+refresh();

@@ -1,0 +1,214 @@
+"""Owns every call of `docker compose`: which files, project and settings, and the rendered model.
+
+Commands run from the repository's root with paths relative to it, so that what is echoed can be pasted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from scripts import envfile
+from scripts.engine import Engine
+from scripts.errors import ExitCode, StackError
+from scripts.runner import Result, Runner
+
+DEFAULT_FILE = "docker/docker-compose.dev.yml"
+DEFAULT_PROJECT = "wepppy"
+ALL_PROFILES = ("*",)
+RENDER_SECONDS = 60.0
+# Names another `.env`; for a second stack beside the first.
+ENV_FILE_VARIABLE = "WEPP_ENV_FILE"
+
+
+class Compose:
+    """The stack of one checkout (`root`), one `.env` and one project name.
+
+    environment: the caller's, which wins over `.env` as it does for Compose. profiles: instead of those in `.env`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        runner: Runner,
+        *,
+        environment: Mapping[str, str] | None = None,
+        profiles: Sequence[str] = (),
+    ) -> None:
+        self.root = root
+        self.runner = runner
+        self.engine = Engine(runner)
+        self.environment = os.environ if environment is None else environment
+        self.profiles = tuple(profiles)
+
+    # ---- settings ----
+
+    @property
+    def env_path(self) -> Path:
+        """The `.env` of this stack."""
+        named = self.environment.get(ENV_FILE_VARIABLE)
+        # A relative name is meant from where the caller stands.
+        return Path.cwd() / named if named else self.root / ".env"
+
+    @cached_property
+    def env(self) -> envfile.EnvFile:
+        """What `.env` says. Raises StackError when it is missing or unusable."""
+        env = envfile.read(self.env_path)
+        envfile.refuse_fatal(env)
+        return env
+
+    def setting(self, key: str, default: str = "") -> str:
+        """A setting as Compose sees it: the caller's environment, then `.env`, then the default."""
+        if key in self.environment:
+            return self.environment[key] or default
+        return self.env.get(key, default)
+
+    @property
+    def project(self) -> str:
+        """Name of the project: prefix of its containers, volumes and networks."""
+        return self.setting("COMPOSE_PROJECT_NAME", DEFAULT_PROJECT)
+
+    @property
+    def files(self) -> list[str]:
+        """The compose files, in order of precedence."""
+        separator = self.setting("COMPOSE_PATH_SEPARATOR", ":")
+        names = self.setting("COMPOSE_FILE", DEFAULT_FILE).split(separator)
+        return [name for name in names if name]
+
+    @property
+    def active_profiles(self) -> list[str]:
+        """The profiles that are switched on."""
+        if self.profiles:
+            return list(self.profiles)
+        return [name.strip() for name in self.setting("COMPOSE_PROFILES").split(",") if name.strip()]
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder of this stack's backups and secret files on the host."""
+        named = self.setting("DOCKER_DATA_DIR")
+        if named:
+            return self._beside_compose_files(named)
+        folder = self.root / ".docker-data"
+        return folder / self.project if self._is_second else folder
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Folder of the secret files."""
+        named = self.setting("SECRETS_DIR")
+        if named:
+            return self._beside_compose_files(named)
+        return (self.data_dir if self._is_second else self.root / ".docker-data") / "secrets"
+
+    def _beside_compose_files(self, name: str) -> Path:
+        # As Compose does it: relative to the first compose file, symbolic links left alone.
+        return Path(os.path.normpath(self.root / "docker" / name))
+
+    @property
+    def _is_second(self) -> bool:
+        """True for a stack that is not the one of the root's `.env`: they must not share backups or secrets."""
+        if self.env_path != self.root / ".env":
+            return True
+        return self.project != self.env.get("COMPOSE_PROJECT_NAME", DEFAULT_PROJECT)
+
+    def child_environment(self) -> dict[str, str]:
+        """Variables that a `docker compose` of this stack needs beyond the caller's and `.env`."""
+        added: dict[str, str] = {}
+        if self.env_path != self.root / ".env" and not self.setting("STACK_ENV_FILE"):
+            added["STACK_ENV_FILE"] = str(self.env_path)
+        if self._is_second:
+            if not self.setting("DOCKER_DATA_DIR"):
+                added["DOCKER_DATA_DIR"] = str(self.data_dir)
+            if not self.setting("SECRETS_DIR"):
+                added["SECRETS_DIR"] = str(self.secrets_dir)
+        bundle = self.environment.get("SSL_CERT_FILE", "")
+        if bundle and not self.setting("BUILD_CA_BUNDLE") and Path(bundle).is_file():
+            added["BUILD_CA_BUNDLE"] = bundle
+        mirrors = self.data_dir / "build-environment"
+        if mirrors.is_file() and not self.setting("BUILD_ENVIRONMENT_FILE"):
+            added["BUILD_ENVIRONMENT_FILE"] = str(mirrors)
+        return added
+
+    # ---- commands ----
+
+    def argv(self, *arguments: str, profiles: Sequence[str] | None = None) -> list[str]:
+        """The argument list of one `docker compose` command."""
+        command = ["docker", "compose", "--env-file", self._relative(self.env_path)]
+        for name in self.files:
+            command += ["--file", name]
+        for profile in self.profiles if profiles is None else profiles:
+            command += ["--profile", profile]
+        return [*command, *arguments]
+
+    def _relative(self, path: Path) -> str:
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    def stream(
+        self,
+        *arguments: str,
+        profiles: Sequence[str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Result:
+        """Runs a command that changes something, its output to stderr or to `on_line`."""
+        return self.runner.stream(
+            self.argv(*arguments, profiles=profiles), env=self.child_environment(), on_line=on_line
+        )
+
+    def attach(self, *arguments: str, profiles: Sequence[str] | None = None) -> int:
+        """Runs a command with the user's terminal; returns its exit status."""
+        return self.runner.attach(self.argv(*arguments, profiles=profiles), env=self.child_environment())
+
+    def capture(
+        self,
+        *arguments: str,
+        profiles: Sequence[str] | None = None,
+        stdin: str | None = None,
+        timeout: float | None = RENDER_SECONDS,
+    ) -> Result:
+        """Asks Compose a question."""
+        return self.runner.capture(
+            self.argv(*arguments, profiles=profiles),
+            env=self.child_environment(),
+            stdin=stdin,
+            timeout=timeout,
+        )
+
+    @cached_property
+    def model(self) -> dict[str, Any]:
+        """The rendered model with all profiles. Raises StackError when the files do not render."""
+        missing = [name for name in self.files if not (self.root / name).is_file()]
+        if missing:
+            raise StackError(
+                f"COMPOSE_FILE names {missing[0]}, which does not exist",
+                f"correct COMPOSE_FILE in {envfile.shown(self.env_path)} (paths from {self.root})",
+            )
+        result = self.capture("config", "--format", "json", profiles=ALL_PROFILES)
+        if not result.ok:
+            raise StackError(
+                f"the compose files do not render: {result.complaint}",
+                f"mend the file it names; COMPOSE_FILE in {envfile.shown(self.env_path)} is {':'.join(self.files)}",
+                ExitCode.NOT_READY,
+                details="\n".join(result.stderr.splitlines()[:-1]),
+            )
+        model = unescaped(json.loads(result.stdout))
+        assert isinstance(model, dict)  # noqa: S101 - Compose renders a mapping
+        return model
+
+    def forget(self) -> None:
+        """Reads `.env` and model anew the next time they are asked for."""
+        self.__dict__.pop("env", None)
+        self.__dict__.pop("model", None)
+
+
+def unescaped(value: Any) -> Any:
+    """The rendered model with `$$` as the `$` it stands for (Compose escapes on output)."""
+    if isinstance(value, str):
+        return value.replace("$$", "$")
+    if isinstance(value, list):
+        return [unescaped(each) for each in value]
+    if isinstance(value, dict):
+        return {key: unescaped(each) for key, each in value.items()}
+    return value

@@ -1,0 +1,137 @@
+"""Owns the examination before anything is started: which checks there are, their order, and how findings are told.
+
+The checks themselves are in doctor_settings (files of this checkout), doctor_engine and doctor_machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+
+from scripts.compose import Compose
+from scripts.console import Console
+from scripts.errors import ExitCode, StackError
+from scripts.host import Host, LocalHost
+
+
+class Level(StrEnum):
+    """How bad a finding is. Errors keep the stack from starting, warnings do not."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found, and how to mend it."""
+
+    check: str
+    level: Level
+    what: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What the checks look at."""
+
+    compose: Compose
+    host: Host
+
+
+Check = Callable[[Patient], Iterable[Finding]]
+
+
+def examine(compose: Compose, host: Host | None = None) -> list[Finding]:
+    """Runs all checks that make sense and returns what they found, the foundations first.
+
+    Without an engine nothing is asked of it; without a usable `.env` or model nothing is derived from them.
+    """
+    from scripts import doctor_engine, doctor_machine, doctor_settings
+
+    patient = Patient(compose, host or LocalHost())
+    rendered, findings = _foundations(patient, doctor_settings.CHECKS, doctor_engine.CHECKS)
+    engine_up = not any(each.check == doctor_engine.ENGINE and each.level is Level.ERROR for each in findings)
+    later: list[Check] = []
+    if rendered:
+        later += doctor_settings.MODEL_CHECKS
+        if engine_up:
+            later += [*doctor_engine.MODEL_CHECKS, *doctor_machine.ENGINE_CHECKS]
+    later += doctor_machine.CHECKS
+    return findings + _run(patient, later)
+
+
+def _foundations(
+    patient: Patient, settings: Sequence[Check], engine: Sequence[Check]
+) -> tuple[bool, list[Finding]]:
+    """Settings, engine and rendered model at once: each waits for another program."""
+    with ThreadPoolExecutor() as pool:
+        told = [pool.submit(_collect, check, patient) for check in (*settings, *engine)]
+        model = pool.submit(_render, patient)
+        findings = [finding for each in told for finding in each.result()]
+        problem = model.result()
+    if problem and not any(each.what == problem.what for each in findings):
+        findings.append(Finding("compose files", Level.ERROR, problem.what, problem.mend))
+    return problem is None, findings
+
+
+def _render(patient: Patient) -> StackError | None:
+    try:
+        _ = patient.compose.model
+    except StackError as error:
+        return error
+    return None
+
+
+def _run(patient: Patient, checks: Sequence[Check]) -> list[Finding]:
+    with ThreadPoolExecutor() as pool:
+        return [
+            finding for found in pool.map(lambda check: _collect(check, patient), checks) for finding in found
+        ]
+
+
+def _collect(check: Check, patient: Patient) -> list[Finding]:
+    try:
+        return list(check(patient))
+    except StackError as error:
+        name = check.__name__.removeprefix("check_").replace("_", " ")
+        return [Finding(name, Level.ERROR, error.what, error.mend)]
+
+
+def errors_of(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that keep the stack from starting."""
+    return [each for each in findings if each.level is Level.ERROR]
+
+
+def show(console: Console, findings: Sequence[Finding]) -> None:
+    """The findings as a table or as JSON."""
+    if console.as_json:
+        console.document(
+            {
+                "ok": not errors_of(findings),
+                "findings": [
+                    {"check": each.check, "level": str(each.level), "what": each.what, "mend": each.mend}
+                    for each in findings
+                ],
+            }
+        )
+        return
+    console.table(
+        ["level", "check", "found", "mend"],
+        [[str(each.level), each.check, each.what, each.mend] for each in findings],
+    )
+
+
+def demand(console: Console, findings: Sequence[Finding]) -> None:
+    """Says the warnings; raises StackError when there is an error, all of them in its details."""
+    for each in findings:
+        if each.level is Level.WARNING:
+            console.warn(f"{each.what} ({each.mend})" if each.mend else each.what)
+    errors = errors_of(findings)
+    if not errors:
+        return
+    details = "\n".join(f"{each.check}: {each.what}\n  mend: {each.mend}" for each in errors[1:])
+    raise StackError(errors[0].what, errors[0].mend, ExitCode.NOT_READY, details=details)

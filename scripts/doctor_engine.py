@@ -1,0 +1,141 @@
+"""Owns the checks of the container engine and of what it already holds for this project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from scripts.doctor import Check, Finding, Level, Patient
+from scripts.engine import ANSWER_SECONDS, version_of
+
+ENGINE = "engine"
+MINIMUM_COMPOSE = (2, 24)
+# Health checks with a quicker start are refused below it (moby/moby#48874).
+FAST_START_API = (1, 44)
+FAST_START_FILE = "docker/docker-compose.fast-start.yml"
+
+
+def check_engine(patient: Patient) -> Iterator[Finding]:
+    """The engine answers, and the fast-start overlay is only used where the engine can do it."""
+    info = patient.compose.engine.info()
+    yield Finding(ENGINE, Level.OK, f"engine {info['ServerVersion']}, {info.get('NCPU', '?')} cores")
+
+
+def check_fast_start(patient: Patient) -> Iterator[Finding]:
+    """An older engine refuses everything when the fast-start overlay is listed."""
+    if FAST_START_FILE not in patient.compose.files:
+        return
+    api = patient.compose.engine.api_version()
+    if (0, 0) < api < FAST_START_API:
+        yield Finding(
+            "fast start",
+            Level.ERROR,
+            f"{FAST_START_FILE} needs an engine with API 1.44 (version 25), this one has {api[0]}.{api[1]}",
+            "remove it from COMPOSE_FILE in .env",
+        )
+
+
+def check_compose(patient: Patient) -> Iterator[Finding]:
+    """Compose v2 is there and new enough."""
+    result = patient.compose.runner.capture(
+        ["docker", "compose", "version", "--short"], timeout=ANSWER_SECONDS
+    )
+    needed = ".".join(map(str, MINIMUM_COMPOSE))
+    if not result.ok:
+        yield Finding("compose", Level.ERROR, "Docker Compose v2 is missing", "scripts/setup installs it")
+    elif version_of(result.stdout) < MINIMUM_COMPOSE:
+        yield Finding(
+            "compose",
+            Level.ERROR,
+            f"Docker Compose {result.stdout.strip()} is older than {needed}",
+            "scripts/setup installs a newer one",
+        )
+    else:
+        yield Finding("compose", Level.OK, f"Compose {result.stdout.strip()}")
+
+
+def check_buildx(patient: Patient) -> Iterator[Finding]:
+    """buildx is there: builds need cache mounts and secrets."""
+    result = patient.compose.runner.capture(["docker", "buildx", "version"], timeout=ANSWER_SECONDS)
+    if result.ok:
+        version = result.stdout.split()
+        yield Finding("buildx", Level.OK, f"buildx {version[1] if len(version) > 1 else ''}".strip())
+    else:
+        yield Finding("buildx", Level.ERROR, "docker buildx is missing", "scripts/setup installs it")
+
+
+def check_second_checkout(patient: Patient) -> Iterator[Finding]:
+    """No other checkout's containers bear this project's name."""
+    compose = patient.compose
+    own = {str(compose.root / "docker"), str(compose.root)}
+    folders = {each.folder for each in compose.engine.containers(compose.project) if each.folder} - own
+    for folder in sorted(folders):
+        if Path(folder).is_dir():
+            yield Finding(
+                "second checkout",
+                Level.ERROR,
+                f"project {compose.project} belongs to another checkout, in {folder}",
+                "give this one another name: COMPOSE_PROJECT_NAME in .env (or compose-down there)",
+            )
+        else:
+            yield Finding(
+                "second checkout",
+                Level.WARNING,
+                f"containers of project {compose.project} come from {folder}, which is gone; they will be replaced",
+                "nothing to do if this checkout was moved",
+            )
+
+
+def base_images(model: dict[str, Any]) -> list[str]:
+    """Images that are pulled, not built here: of services without a build, and those that builds start from."""
+    names: set[str] = set()
+    for service in (model.get("services") or {}).values():
+        build = service.get("build")
+        if build:
+            arguments = build.get("args") or {}
+            names |= {str(value) for key, value in arguments.items() if key.endswith("_IMAGE") and value}
+        elif service.get("image"):
+            names.add(service["image"])
+    return sorted(names)
+
+
+def built_images(model: dict[str, Any], services: set[str]) -> list[str]:
+    """Images that the named services need and this stack builds."""
+    project = model.get("name", "")
+    return sorted(
+        {
+            str(each.get("image") or f"{project}-{name}")
+            for name, each in (model.get("services") or {}).items()
+            if name in services and each.get("build")
+        }
+    )
+
+
+def pulled_images(model: dict[str, Any], services: set[str]) -> list[str]:
+    """Images that the named services run as they are, without a build."""
+    each_service = (model.get("services") or {}).items()
+    return sorted(
+        {str(each["image"]) for name, each in each_service if name in services and not each.get("build")}
+    )
+
+
+def check_base_images(patient: Patient) -> Iterator[Finding]:
+    """Base images are here, or there is a way to get them."""
+    names = base_images(patient.compose.model)
+    absent = sorted(set(names) - patient.compose.engine.images(names))
+    if not absent:
+        yield Finding("base images", Level.OK, f"all {len(names)} are here")
+    elif patient.host.has_command("mmdebstrap"):
+        yield Finding("base images", Level.OK, f"to be pulled or built from packages: {', '.join(absent)}")
+    else:
+        yield Finding(
+            "base images",
+            Level.WARNING,
+            f"must be pulled, and cannot be built from packages without mmdebstrap: {', '.join(absent)}",
+            "scripts/setup installs mmdebstrap",
+        )
+
+
+CHECKS: list[Check] = [check_engine, check_compose, check_buildx]
+MODEL_CHECKS: list[Check] = [check_fast_start, check_second_checkout, check_base_images]

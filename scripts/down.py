@@ -1,0 +1,70 @@
+"""Owns `compose-down`: stops and removes containers and networks; data goes only when its project is named."""
+
+from __future__ import annotations
+
+from scripts import lock
+from scripts.compose import ALL_PROFILES, Compose
+from scripts.console import Console
+from scripts.errors import ExitCode, StackError
+
+
+def down(
+    compose: Compose, console: Console, *, volumes: bool = False, yes: str = "", timeout: int | None = None
+) -> None:
+    """Takes the stack down. volumes: its data too, once `yes` or a typed answer names the project.
+
+    timeout: seconds that containers get to finish, instead of each one's own. Raises StackError.
+    """
+    doomed: list[str] = []
+    if volumes:
+        doomed = compose.engine.volumes(compose.project)
+        _consent(compose, console, doomed, yes)
+    elif yes:
+        raise StackError(
+            "--yes says which data may go, and without --volumes none goes",
+            "leave --yes out, or add --volumes",
+            ExitCode.USAGE,
+        )
+    arguments = ["down", "--remove-orphans"]
+    if timeout is not None:
+        arguments += ["--timeout", str(timeout)]
+    with lock.sole(compose):
+        _remove(compose, arguments, doomed)
+    if not volumes and not compose.runner.dry:
+        kept = compose.engine.volumes(compose.project)
+        if kept:
+            console.say(f"{compose.project} is down; its data is kept in {len(kept)} volumes")
+
+
+def _remove(compose: Compose, arguments: list[str], doomed: list[str]) -> None:
+    if not compose.stream(*arguments, profiles=ALL_PROFILES).ok:
+        raise StackError(
+            "the stack could not be taken down, see above",
+            "run `invoke compose-down` again; `docker ps -a` shows what is left",
+            ExitCode.FAILED,
+        )
+    if doomed:
+        compose.engine.remove_volumes(doomed)
+
+
+def _consent(compose: Compose, console: Console, doomed: list[str], yes: str) -> None:
+    project = compose.project
+    if not doomed:
+        console.say(f"project {project} has no volumes")
+        return
+    console.say(f"these volumes of project {project} would be deleted, with all that is in them:")
+    for name in doomed:
+        console.say(f"  {name}")
+    mend = f"to delete them: invoke compose-down --volumes --yes={project}"
+    if yes:
+        if yes != project:
+            raise StackError(
+                f"--yes={yes} is not the name of this project ({project}); nothing was changed",
+                mend,
+                ExitCode.REFUSED,
+            )
+        return
+    if not console.can_ask:
+        raise StackError("nobody is here to confirm that; nothing was changed", mend, ExitCode.REFUSED)
+    if console.ask("type the project's name to delete them for good: ") != project:
+        raise StackError("that is not the project's name; nothing was changed", mend, ExitCode.REFUSED)

@@ -1,0 +1,264 @@
+"""Owns questions to the container engine itself: is it there, which containers, images and volumes does it hold.
+
+Asking the engine takes 20 ms; asking Compose takes half a second, for it reads all its files each time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.errors import ExitCode, StackError
+from scripts.runner import NOT_FOUND, TIMED_OUT, Result, Runner
+
+ANSWER_SECONDS = 20.0
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+ONEOFF_LABEL = "com.docker.compose.oneoff"
+FOLDER_LABEL = "com.docker.compose.project.working_dir"
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container of the project, as the engine sees it now."""
+
+    id: str
+    name: str
+    service: str
+    state: str
+    health: str
+    exit_code: int
+    started_at: str
+    folder: str
+    health_log: tuple[str, ...]
+    ports: tuple[tuple[str, int, int], ...]
+    oneoff: bool = False
+
+    @property
+    def condition(self) -> str:
+        """One word for people: the health where there is a check, else the state; `done` for a finished job."""
+        if self.state == "running":
+            return self.health or "running"
+        if self.state == "exited" and self.exit_code == 0:
+            return "done"
+        return "failed" if self.state == "exited" else self.state
+
+
+class Engine:
+    """The engine that `docker` talks to."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self._info: dict[str, Any] = {}
+        self._api: tuple[int, int] | None = None
+
+    def info(self) -> dict[str, Any]:
+        """`docker info`, asked once. Raises StackError saying why the engine does not answer."""
+        if self._info:
+            return self._info
+        result = self.runner.capture(["docker", "info", "--format", "json"], timeout=ANSWER_SECONDS)
+        answer = _document(result)
+        # The client answers for itself with status 0 when the engine is away.
+        if not result.ok or not answer.get("ServerVersion"):
+            raise unreachable(result, " ".join(answer.get("ServerErrors") or []))
+        self._info = answer
+        return answer
+
+    def api_version(self) -> tuple[int, int]:
+        """Version of the engine's API as (1, 45), asked once; (0, 0) when it cannot be told."""
+        if self._api:
+            return self._api
+        result = self.runner.capture(
+            ["docker", "version", "--format", "{{.Server.APIVersion}}"], timeout=ANSWER_SECONDS
+        )
+        major, minor = version_of(result.stdout)[:2] if result.ok else (0, 0)
+        self._api = (major, minor)
+        return self._api
+
+    def containers(self, project: str) -> list[Container]:
+        """All containers of a project, running or not. Raises StackError when the engine does not answer."""
+        ids = self._lines(
+            ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={PROJECT_LABEL}={project}"]
+        )
+        if not ids:
+            return []
+        result = self.runner.capture(
+            ["docker", "inspect", "--type", "container", *ids], timeout=ANSWER_SECONDS
+        )
+        # One that went away in between fails the call, the others are told all the same.
+        return [container_of(each) for each in _documents(result)]
+
+    def published_ports(self) -> dict[int, tuple[str, str]]:
+        """Host ports that running containers publish: number -> (container's name, its project or '')."""
+        rows = self._lines(
+            ["docker", "ps", "--format", '{{.Names}}\t{{.Label "' + PROJECT_LABEL + '"}}\t{{.Ports}}']
+        )
+        ports: dict[int, tuple[str, str]] = {}
+        for row in rows:
+            name, project, mappings = [*row.split("\t"), "", ""][:3]
+            for mapping in mappings.split(","):
+                host = mapping.split("->")[0]
+                if "->" in mapping and (number := host.rpartition(":")[2]).isdigit():
+                    ports[int(number)] = (name, project)
+        return ports
+
+    def images(self, names: Sequence[str]) -> set[str]:
+        """Those of `names` that the engine holds."""
+        if not names:
+            return set()
+        present = self._lines(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"])
+        return {name for name in names if with_tag(name) in present or self._has_digest(name)}
+
+    def image_ids(self, names: Sequence[str]) -> dict[str, str]:
+        """What image each name means; names that mean none are left out."""
+        result = self.runner.capture(
+            ["docker", "image", "inspect", "--format", "{{.Id}}{{range .RepoTags}}\t{{.}}{{end}}", *names],
+            timeout=ANSWER_SECONDS,
+        )
+        meanings = {
+            tag: fields[0]
+            for fields in (row.split("\t") for row in result.stdout.splitlines())
+            for tag in fields[1:]
+        }
+        return {name: meanings[with_tag(name)] for name in names if with_tag(name) in meanings}
+
+    def start_again(self, names: Sequence[str]) -> bool:
+        """Starts finished containers once more and waits for their end; True when all ended well."""
+        if not self.runner.stream(["docker", "start", *names]).ok:
+            return False
+        result = self.runner.capture(["docker", "wait", *names])
+        return result.ok and all(status == "0" for status in result.stdout.split())
+
+    def _has_digest(self, name: str) -> bool:
+        # Names with a digest or a registry's host are listed in other ways; ask for those by name.
+        if "@" not in name and "." not in name.split("/")[0]:
+            return False
+        return self.runner.capture(["docker", "image", "inspect", "--format", "{{.Id}}", name]).ok
+
+    def volumes(self, project: str) -> list[str]:
+        """Names of the project's volumes."""
+        return self._lines(
+            [
+                "docker",
+                "volume",
+                "ls",
+                "--filter",
+                f"label={PROJECT_LABEL}={project}",
+                "--format",
+                "{{.Name}}",
+            ]
+        )
+
+    def remove_volumes(self, names: Sequence[str]) -> None:
+        """Deletes volumes for good. Raises StackError when one is in use."""
+        result = self.runner.stream(["docker", "volume", "rm", *names])
+        if not result.ok:
+            raise StackError(
+                "not all volumes could be removed (see above)",
+                "stop what uses them (docker ps -a --filter volume=NAME) and run it again",
+                ExitCode.FAILED,
+            )
+
+    def log_tail(self, container_id: str, lines: int) -> str:
+        """The last lines that a container wrote."""
+        result = self.runner.capture(
+            ["docker", "logs", "--tail", str(lines), container_id], timeout=ANSWER_SECONDS
+        )
+        return (result.stdout + result.stderr).rstrip()
+
+    def memory(self, ids: Sequence[str]) -> dict[str, str]:
+        """Memory in use by running containers: id -> `123MiB`. Takes about two seconds: the engine samples twice."""
+        if not ids:
+            return {}
+        result = self.runner.capture(
+            ["docker", "stats", "--no-stream", "--no-trunc", "--format", "{{.ID}}\t{{.MemUsage}}", *ids],
+            timeout=60.0,
+        )
+        rows = (row.split("\t") for row in result.stdout.splitlines() if "\t" in row)
+        return {row[0]: row[1].split("/")[0].strip() for row in rows}
+
+    def _lines(self, argv: Sequence[str]) -> list[str]:
+        result = self.runner.capture(argv, timeout=ANSWER_SECONDS)
+        if not result.ok:
+            raise unreachable(result)
+        return [line for line in result.stdout.splitlines() if line]
+
+
+def container_of(answer: dict[str, Any]) -> Container:
+    """Reads one answer of `docker inspect`."""
+    state, labels = answer["State"], answer["Config"].get("Labels") or {}
+    health = state.get("Health") or {}
+    ports = [
+        (binding.get("HostIp", ""), int(binding["HostPort"]), int(target.split("/")[0]))
+        for target, bindings in (answer.get("NetworkSettings", {}).get("Ports") or {}).items()
+        for binding in bindings or []
+        if binding.get("HostPort")
+    ]
+    return Container(
+        id=answer["Id"],
+        name=answer["Name"].lstrip("/"),
+        service=labels.get(SERVICE_LABEL, ""),
+        state=state["Status"],
+        health=health.get("Status", "") if health.get("Status") != "none" else "",
+        exit_code=state.get("ExitCode", 0),
+        started_at=state.get("StartedAt", ""),
+        folder=labels.get(FOLDER_LABEL, ""),
+        health_log=tuple(entry.get("Output", "").strip() for entry in health.get("Log") or []),
+        ports=tuple(sorted(set(ports))),
+        oneoff=labels.get(ONEOFF_LABEL, "") == "True",
+    )
+
+
+def unreachable(result: Result, server_errors: str = "") -> StackError:
+    """Why `docker` could not ask the engine, and the mend."""
+    text = f"{result.stderr}\n{result.stdout}\n{server_errors}".lower()
+    if result.returncode == NOT_FOUND:
+        return StackError(
+            "docker is not installed", "run scripts/setup, it installs engine, Compose and buildx"
+        )
+    if "permission denied" in text:
+        return StackError(
+            "no permission to talk to the container engine's socket",
+            "sudo usermod -aG docker $USER, then log out and in, and run this again",
+        )
+    if result.returncode == TIMED_OUT:
+        return StackError("the container engine does not answer", "restart it: sudo systemctl restart docker")
+    if "cannot connect" in text or "is the docker daemon running" in text or "connection refused" in text:
+        return StackError(
+            "the container engine is not running",
+            "start it: scripts/setup (or sudo systemctl start docker)",
+        )
+    return StackError(f"the container engine refuses: {result.complaint}", "see `docker info`")
+
+
+def with_tag(name: str) -> str:
+    """The image name with the tag it means."""
+    return name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: `v2.26.1-4` -> (2, 26, 1); (0, 0) for anything else."""
+    numbers = []
+    for part in text.strip().lstrip("v").replace("-", ".").replace("+", ".").split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers) if len(numbers) > 1 else (0, 0)
+
+
+def _document(result: Result) -> dict[str, Any]:
+    try:
+        answer = json.loads(result.stdout)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _documents(result: Result) -> list[dict[str, Any]]:
+    try:
+        answer = json.loads(result.stdout or "[]")
+    except ValueError as error:
+        raise unreachable(result) from error
+    return answer if isinstance(answer, list) else []

@@ -1,0 +1,44 @@
+"""Owns the rule that one project is started or stopped by one task at a time, on this machine."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from scripts.compose import Compose
+from scripts.errors import ExitCode, StackError
+
+
+@contextmanager
+def sole(compose: Compose) -> Iterator[None]:
+    """Holds the project's lock; the kernel lets go of it however this process ends.
+
+    Raises StackError when another process holds it, naming that process.
+    """
+    path = compose.data_dir / f".{compose.project}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Kept open and never deleted: a lock on a deleted file would keep nobody out.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StackError(
+            f"{path} cannot be opened: {error.strerror}",
+            f"make the folder your own: sudo chown -R {os.getuid()} {path.parent}",
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 64).decode("ascii", "replace").strip() or "unknown"
+            raise StackError(
+                f"another task is starting or stopping {compose.project} (process {holder})",
+                "wait until it has ended, then run this again",
+                ExitCode.REFUSED,
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,235 @@
+"""Owns how other programs are run: argument lists only, echoed so that they can be pasted, never a shell.
+
+Children of `capture` and `stream` get a process group of their own, so that Ctrl-C reaches them once and from
+here: a `docker compose` that is asked twice to stop leaves half-made containers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from scripts.errors import ExitCode, StackError
+
+# How long a child may take to tidy up after Ctrl-C before it is killed.
+INTERRUPT_GRACE_SECONDS = 10.0
+# Exit statuses of a shell for "not found" and of `timeout` for "too slow"; used for programs that never ran.
+NOT_FOUND, TIMED_OUT = 127, 124
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a program answered: its exit status and both outputs as text."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str = ""
+    stderr: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """True when the program said that all went well."""
+        return self.returncode == 0
+
+    @property
+    def complaint(self) -> str:
+        """The last line that says what went wrong, or the exit status if it kept silent."""
+        lines = [line.strip() for line in (self.stderr or self.stdout).splitlines() if line.strip()]
+        return lines[-1] if lines else f"exit status {self.returncode}"
+
+
+class Runner(Protocol):
+    """The three ways in which host code runs a program. dry: what changes something is only echoed."""
+
+    dry: bool
+
+    def capture(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Result:
+        """Asks a question: collects the output, echoes only on request, never raises on a bad status."""
+
+    def stream(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Result:
+        """Changes something: echoed; both outputs go line by line to `on_line`, or to stderr as they are."""
+
+    def attach(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+        """Hands the terminal over; echoed; returns the exit status."""
+
+
+class SystemRunner:
+    """Runs programs on this machine, from `root`.
+
+    verbose: echo questions too. dry: echo what would change something, but do not run it.
+    """
+
+    def __init__(
+        self, root: Path, *, verbose: bool = False, dry: bool = False, echo_to: TextIO | None = None
+    ) -> None:
+        self.root = root
+        self.verbose = verbose
+        self.dry = dry
+        self._echo_to = echo_to
+
+    def capture(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Result:
+        """See Runner.capture. A program that is missing answers 127, one that is too slow 124."""
+        if self.verbose:
+            self._echo(argv, env)
+        process = self._start(
+            argv,
+            env,
+            subprocess.PIPE,
+            subprocess.PIPE,
+            subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+        )
+        if isinstance(process, Result):
+            return process
+        try:
+            with _forwarding_interrupts(process):
+                stdout, stderr = process.communicate(stdin, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            return Result(tuple(argv), TIMED_OUT, "", f"{argv[0]} did not answer within {timeout:g} s")
+        return Result(tuple(argv), process.returncode, stdout, stderr)
+
+    def stream(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Result:
+        """See Runner.stream. The result holds the lines given to `on_line`, nothing otherwise."""
+        self._echo(argv, env)
+        if self.dry:
+            return Result(tuple(argv), 0)
+        # Standard output belongs to the answer of the task (it may be JSON): a child's goes to stderr.
+        output = subprocess.PIPE if on_line else _descriptor(sys.stderr)
+        process = self._start(argv, env, output, subprocess.STDOUT, subprocess.DEVNULL)
+        if isinstance(process, Result):
+            return process
+        lines: list[str] = []
+        with _forwarding_interrupts(process):
+            if on_line and process.stdout:
+                for line in process.stdout:
+                    lines.append(line.rstrip("\n"))
+                    on_line(lines[-1])
+            process.wait()
+        return Result(tuple(argv), process.returncode, "\n".join(lines))
+
+    def attach(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+        """See Runner.attach. The child shares our group: the terminal itself delivers Ctrl-C to it."""
+        self._echo(argv, env)
+        if self.dry:
+            return 0
+        sys.stdout.flush()
+        try:
+            process = subprocess.Popen(list(argv), cwd=self.root, env=_environment(env))
+        except OSError as error:
+            raise _cannot_start(argv, error) from error
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+
+    def _start(
+        self, argv: Sequence[str], env: Mapping[str, str] | None, stdout: int, stderr: int, stdin: int
+    ) -> subprocess.Popen[str] | Result:
+        try:
+            return subprocess.Popen(
+                list(argv),
+                cwd=self.root,
+                env=_environment(env),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                process_group=0,
+            )
+        except FileNotFoundError:
+            return Result(tuple(argv), NOT_FOUND, "", f"{argv[0]} is not installed")
+        except OSError as error:
+            raise _cannot_start(argv, error) from error
+
+    def _echo(self, argv: Sequence[str], env: Mapping[str, str] | None) -> None:
+        mark = "would run" if self.dry else "$"
+        print(f"{mark} {pasteable(argv, env)}", file=self._echo_to or sys.stderr, flush=True)
+
+
+def pasteable(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    """The command as one line for a shell, with the variables it needs beyond the caller's own."""
+    added = [f"{key}={value}" for key, value in (env or {}).items() if os.environ.get(key) != value]
+    return shlex.join([*(["env", *added] if added else []), *argv])
+
+
+def _environment(added: Mapping[str, str] | None) -> dict[str, str]:
+    return {**os.environ, **(added or {})}
+
+
+def _descriptor(stream: TextIO) -> int:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        # A test's or a log collector's stand-in has no descriptor.
+        return subprocess.DEVNULL
+
+
+def _cannot_start(argv: Sequence[str], error: OSError) -> StackError:
+    return StackError(
+        f"cannot start {argv[0]}: {error.strerror}",
+        f"install {argv[0]} (scripts/setup does) and see that it is on PATH",
+        ExitCode.NOT_READY,
+    )
+
+
+class _forwarding_interrupts:  # noqa: N801 - reads as a verb where it is used
+    """When it is left early, the child is asked once to stop, as by Ctrl-C, and given time to tidy up."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not issubclass(kind, subprocess.TimeoutExpired):
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGINT)
+            _end(self.process, INTERRUPT_GRACE_SECONDS)
+
+
+def _end(process: subprocess.Popen[str], grace: float = 0.0) -> None:
+    """Waits `grace` seconds for the child, then kills its whole group; takes its last output."""
+    try:
+        process.communicate(timeout=grace)
+    except (subprocess.TimeoutExpired, ValueError):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,316 @@
+"""Owns `compose-up`: from whatever is there to a stack that answers through its reverse proxy, step by step.
+
+Every step may be repeated: whatever stops one run in the middle, the next run takes up where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from scripts import doctor, doctor_engine, envinit, lock, overlays, probe, secretfiles, stamp
+from scripts.catalogue import DOOR, Catalogue, Service
+from scripts.clock import Clock, SystemClock
+from scripts.compose import Compose
+from scripts.console import Console, Progress
+from scripts.engine import Container
+from scripts.envfile import shown
+from scripts.errors import ExitCode, StackError
+from scripts.failure import explain
+from scripts.host import Host, is_root
+
+PROBE_SECONDS = 30.0
+# What Compose says of a container when it does not draw: " Container wepppy-redis-1  Healthy".
+COMPOSE_LINE = re.compile(r"\s*Container (?P<name>\S+)\s+(?P<state>[A-Z][a-z]+)\s*$")
+STATE_WORDS = {
+    "Creating": "waiting",
+    "Created": "waiting",
+    "Recreate": "waiting",
+    "Recreated": "waiting",
+    "Waiting": "starting",
+    "Starting": "starting",
+    "Started": "starting",
+    "Running": "running",
+    "Healthy": "healthy",
+    "Exited": "done",
+    "Error": "failed",
+}
+
+
+UNDER_WAY, ARRIVED = ("waiting", "starting"), ("running", "healthy", "done")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked of `compose-up`. build: None builds what is missing only."""
+
+    services: tuple[str, ...] = ()
+    build: bool | None = None
+    timeout: int = 300
+
+
+EnsureImages = Callable[[Compose, Console], None]
+
+
+def ensure_images(compose: Compose, console: Console) -> None:
+    """Base images are here afterwards: pulled, or built from packages."""
+    from scripts import images
+
+    images.ensure(compose, console)
+
+
+class Up:
+    """One run of `compose-up`."""
+
+    def __init__(
+        self,
+        compose: Compose,
+        console: Console,
+        options: Options,
+        *,
+        clock: Clock | None = None,
+        host: Host | None = None,
+        asking: probe.Ask = probe.ask,
+        images: EnsureImages = ensure_images,
+    ) -> None:
+        self.compose = compose
+        self.console = console
+        self.options = options
+        self.clock = clock or SystemClock()
+        self.host = host
+        self.asking = asking
+        self.images = images
+        self.started = self.clock.monotonic()
+        self.changed = False
+
+    def run(self) -> None:
+        """All steps. Raises StackError; what was running before a step that failed runs on."""
+        if not self._settings():
+            return
+        if self.dry:
+            self._steps()
+            return
+        with lock.sole(self.compose):
+            self._steps()
+
+    def _steps(self) -> None:
+        doctor.demand(self.console, doctor.examine(self.compose, self.host))
+        catalogue = Catalogue.of(self.compose.model)
+        services = self._services(catalogue)
+        if not self.dry:
+            self._folders()
+            secretfiles.write(self.compose)
+            secretfiles.write_build_environment(self.compose)
+        self._build(services)
+        self._start(services)
+        if self.dry:
+            return
+        outcomes = self._probe(catalogue, services)
+        if self.changed:
+            stamp.note(self.compose, self._involved(services))
+        self._answer(catalogue, services, outcomes)
+
+    # ---- steps ----
+
+    @property
+    def dry(self) -> bool:
+        """True when commands are only told."""
+        return self.compose.runner.dry
+
+    def _settings(self) -> bool:
+        """Sees to `.env`; False when a dry run cannot go on without one."""
+        path = self.compose.env_path
+        if self.dry:
+            if not path.exists():
+                self.console.say(f"would write {shown(path)} with fresh secrets, then start the stack")
+            return path.exists()
+        if not path.exists():
+            envinit.initialise(self.compose)
+            self.console.say(
+                f"{shown(path)} was missing: written with fresh secrets (see `invoke env-init --help`)"
+            )
+        # Engine troubles are the doctor's to tell, with all the rest.
+        with contextlib.suppress(StackError):
+            overlays.choose(self.compose, self.console)
+        return True
+
+    def _services(self, catalogue: Catalogue) -> list[Service]:
+        if self.options.services:
+            return catalogue.select(self.options.services)
+        return catalogue.active(self.compose.active_profiles)
+
+    def _folders(self) -> None:
+        """Folders that containers write to, in the containers' ownership (docker/compose#13612: else root's)."""
+        folder = self.compose.data_dir / "postgres-backups"
+        uid, gid = (int(self.compose.setting(key, "1000")) for key in ("UID", "GID"))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if is_root() and folder.stat().st_uid != uid:
+                os.chown(folder, uid, gid)
+        except OSError as error:
+            raise StackError(
+                f"{folder} cannot be made: {error.strerror}",
+                f"make {self.compose.data_dir} your own: sudo chown -R {os.getuid()} {self.compose.data_dir}",
+            ) from error
+
+    def _build(self, services: Sequence[Service]) -> None:
+        if self.options.build is False:
+            return
+        names = self._with_dependencies(services)
+        needed = doctor_engine.built_images(self.compose.model, names)
+        pulled = doctor_engine.pulled_images(self.compose.model, names)
+        if self.options.build is None and self.compose.engine.images([*needed, *pulled]) >= {
+            *needed,
+            *pulled,
+        }:
+            return
+        if not self.dry:
+            self.images(self.compose, self.console)
+            # They may have been chosen anew, and `.env` with them.
+            self.compose.forget()
+        build(self.compose, self.console, sorted(names) if self.options.services else ())
+
+    def _with_dependencies(self, services: Sequence[Service]) -> set[str]:
+        model: dict[str, Any] = self.compose.model["services"]
+        found: set[str] = set()
+        waiting = [service.name for service in services]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting.extend(model[name].get("depends_on") or ())
+        return found
+
+    def _start(self, services: Sequence[Service]) -> None:
+        involved = self._involved(services)
+        if not self.dry and stamp.matches(self.compose, involved):
+            self._start_one_shots(involved)
+            return
+        self.changed = True
+        names = {service.container: service.name for service in services}
+        arguments = ["up", "--detach", "--no-build", "--wait", "--wait-timeout", str(self.options.timeout)]
+        with self.console.progress(f"starting {self.compose.project}", list(names.values())) as progress:
+            follower = Follower(names, progress)
+            result = self.compose.stream(*arguments, *self.options.services, on_line=follower.line)
+        if not result.ok:
+            self._fail(services, result.complaint)
+
+    def _involved(self, services: Sequence[Service]) -> list[Service]:
+        names = self._with_dependencies(services)
+        return [each for each in Catalogue.of(self.compose.model).services.values() if each.name in names]
+
+    def _start_one_shots(self, services: Sequence[Service]) -> None:
+        """All runs already; what is done at every start is done all the same: the source may be another."""
+        self.console.say("nothing changed since the last compose-up")
+        one_shots = [each for each in services if each.one_shot]
+        if one_shots and not self.compose.engine.start_again([each.container for each in one_shots]):
+            self._fail(one_shots, "a job that belongs to every start failed")
+
+    def _fail(self, services: Sequence[Service], complaint: str) -> NoReturn:
+        failed, details = explain(self.compose, sorted(self._with_dependencies(services)))
+        if failed:
+            what = f"not healthy: {', '.join(failed)} (Compose says: {complaint})"
+        else:
+            what = f"the stack did not start: {complaint}"
+        raise StackError(
+            what,
+            "the lines above say why; mend it and run `invoke compose-up` again, what is healthy stays up",
+            ExitCode.FAILED,
+            details=details,
+        )
+
+    def _probe(self, catalogue: Catalogue, services: Sequence[Service]) -> list[probe.Outcome]:
+        door = catalogue.door()
+        asked_for = {service.name for service in services}
+        if door is None or DOOR not in asked_for:
+            return []
+        outcomes = probe.probe_all(services, door, self.clock, seconds=PROBE_SECONDS, asking=self.asking)
+        broken = [each for each in outcomes if not each.ok]
+        if not broken:
+            return outcomes
+        told = "\n".join(f"{each.service}: GET {catalogue.url(each.path)} {each.problem}" for each in broken)
+        raise StackError(
+            f"healthy inside, but not reached through the proxy: {', '.join(each.service for each in broken)}",
+            "see docker/caddy/Caddyfile and `invoke compose-logs --services=caddy`",
+            ExitCode.FAILED,
+            details=told,
+        )
+
+    def _answer(
+        self, catalogue: Catalogue, services: Sequence[Service], outcomes: Sequence[probe.Outcome]
+    ) -> None:
+        seconds = self.clock.monotonic() - self.started
+        by_service = {each.service: each for each in self.compose.engine.containers(self.compose.project)}
+        rows = [_row(catalogue, service, by_service.get(service.name), outcomes) for service in services]
+        if self.console.as_json:
+            self.console.document(
+                {"ok": True, "project": self.compose.project, "seconds": round(seconds, 2), "services": rows}
+            )
+            return
+        self.console.table(
+            ["service", "state", "port", "purpose", "answers at"],
+            [
+                [row["name"], row["state"], ",".join(map(str, row["ports"])), row["about"], row["url"]]
+                for row in rows
+            ],
+        )
+        self.console.say(f"{self.compose.project}: {len(rows)} services up in {seconds:.1f} s")
+        for service in services:
+            if service.url:
+                self.console.text(catalogue.url(service.url))
+
+
+def build(
+    compose: Compose,
+    console: Console,
+    services: Sequence[str] = (),
+    *,
+    no_cache: bool = False,
+    pull: bool = False,
+) -> None:
+    """Builds the images. Raises StackError when one fails; what runs is not touched by that."""
+    flags = [flag for flag, wanted in (("--no-cache", no_cache), ("--pull", pull)) if wanted]
+    console.say("building the images (only what changed is built anew)")
+    result = compose.stream("build", *flags, *services, profiles=compose.profiles)
+    if not result.ok:
+        raise StackError(
+            "the build of the images failed, the lines above show the step",
+            "mend it and run the same command again: finished steps are kept, running services were left alone",
+            ExitCode.FAILED,
+        )
+
+
+class Follower:
+    """Turns Compose's lines into progress. names: container -> service."""
+
+    def __init__(self, names: dict[str, str], progress: Progress) -> None:
+        self.names = names
+        self.progress = progress
+        self._reached: dict[str, str] = {}
+
+    def line(self, line: str) -> None:
+        """Moves the progress on by one line of Compose's own."""
+        match = COMPOSE_LINE.match(line)
+        service = self.names.get(match["name"]) if match else None
+        state = STATE_WORDS.get(match["state"]) if match else None
+        # Each dependent waits for a service anew; that is no step back for the service.
+        if service and state and not (state in UNDER_WAY and self._reached.get(service) in ARRIVED):
+            self._reached[service] = state
+            self.progress.update(service, state)
+
+
+def _row(
+    catalogue: Catalogue, service: Service, container: Container | None, outcomes: Sequence[probe.Outcome]
+) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        "state": container.condition if container else "absent",
+        "ports": [port.number for port in service.ports],
+        "about": service.about,
+        "url": catalogue.url(service.url or service.probe),
+        "probe": next(("ok" for each in outcomes if each.service == service.name), ""),
+    }

@@ -1,0 +1,309 @@
+"""The menu: what an operator can ask of the stack. `invoke --list` shows it, `invoke --help TASK` explains a task.
+
+Shell completion, for bash (zsh and fish likewise): source <(invoke --print-completion-script bash)
+Invoke's own flags work with every task: `--echo` shows questions to the engine too, `--dry` only tells what would
+be changed. Exit status: 0 done, 1 bug (or a flag that does not exist), 2 usage, 3 environment not ready, 4 refused and
+nothing changed, 5 failed and state restored, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import Task
+
+from scripts.errors import ExitCode, StackError, report, report_interrupt, usage
+
+if TYPE_CHECKING:
+    from scripts.compose import Compose
+    from scripts.console import Console
+
+ROOT = Path(__file__).resolve().parent
+Parameters = ParamSpec("Parameters")
+
+namespace = Collection()
+namespace.configure({"wepp": {"timeout": 300}})
+
+JSON_HELP = "Print one JSON document on stdout and nothing else there."
+PROFILE_HELP = (
+    "Profile to switch on instead of COMPOSE_PROFILES in .env (geo, push, legacy; core for none). Repeatable."
+)
+SERVICES_HELP = "Only these services, separated by commas or repeated. Default: all."
+
+
+def listed(
+    *,
+    flags: dict[str, str] | None = None,
+    iterable: list[str] | None = None,
+) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
+    """Puts a function on the menu, with help for its `flags`.
+
+    Its problems end in two lines and an exit status, never in a traceback.
+    """
+
+    def decorate(body: Callable[Parameters, None]) -> Callable[Parameters, None]:
+        name = body.__name__.replace("_", "-")
+
+        @functools.wraps(body)
+        def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+            try:
+                body(*args, **kwargs)
+            except StackError as error:
+                if kwargs.get("json"):
+                    console_for(as_json=True).document({"ok": False, "error": error.document()})
+                raise SystemExit(report(error)) from None
+            except KeyboardInterrupt:
+                raise SystemExit(report_interrupt(name)) from None
+            except BrokenPipeError:
+                # Whoever read our output (`head`, a pager) has had enough.
+                os._exit(0)
+
+        entry: Task[Callable[Parameters, None]] = Task(guarded, help=flags or {}, iterable=iterable or [])
+        namespace.add_task(entry, name=name)
+        return guarded
+
+    return decorate
+
+
+def compose_for(c: Context, profile: list[str] | None = None) -> Compose:
+    """The stack of this checkout, with the profiles that were asked for."""
+    from scripts.compose import Compose
+    from scripts.runner import SystemRunner
+    from scripts.sessions import split_names
+
+    runner = SystemRunner(ROOT, verbose=bool(c.config.run.echo), dry=bool(c.config.run.dry))
+    return Compose(ROOT, runner, profiles=split_names(profile or []))
+
+
+def console_for(*, as_json: bool = False) -> Console:
+    """The console, for people or for programs."""
+    from scripts.console import Console
+
+    return Console(as_json=as_json)
+
+
+def finish(status: int) -> None:
+    """Ends the task with the exit status of the program it handed the terminal to."""
+    if status:
+        raise Exit(code=status)
+
+
+# ---- settings --------------------------------------------------------------------------------------
+
+
+@listed(
+    flags={
+        "path": "File to write instead of .env; use it later with WEPP_ENV_FILE=FILE.",
+        "free_ports": "Give every PORT_ key of a new file a port that is free now, for a second stack.",
+    }
+)
+def env_init(c: Context, path: str = "", free_ports: bool = False) -> None:
+    """Write .env with generated secrets; an existing one only gets what it lacks."""
+    from scripts import envinit
+
+    compose, console = compose_for(c), console_for()
+    if path:
+        compose.environment = {**compose.environment, "WEPP_ENV_FILE": path}
+    envinit.tell(console, envinit.initialise(compose, free_ports=free_ports), free_ports=free_ports)
+
+
+@listed(flags={"json": JSON_HELP, "profile": PROFILE_HELP}, iterable=["profile"])
+def doctor(c: Context, profile: list[str], json: bool = False) -> None:
+    """Examine engine, machine, ports, settings and source tree; a mend for each problem."""
+    from scripts import doctor as checks
+
+    findings = checks.examine(compose_for(c, profile))
+    checks.show(console_for(as_json=json), findings)
+    if checks.errors_of(findings):
+        raise Exit(code=ExitCode.NOT_READY)
+
+
+# ---- build -----------------------------------------------------------------------------------------
+
+
+@listed(
+    flags={
+        "services": SERVICES_HELP,
+        "profile": PROFILE_HELP,
+        "no_cache": "Build every step anew.",
+        "pull": "Ask the registry for newer base images.",
+    },
+    iterable=["services", "profile"],
+)
+def compose_build(
+    c: Context, services: list[str], profile: list[str], no_cache: bool = False, pull: bool = False
+) -> None:
+    """Build the images; base images are pulled, or built from packages where that is impossible."""
+    from scripts import images
+    from scripts.sessions import known, split_names
+    from scripts.up import build
+
+    compose, console, names = compose_for(c, profile), console_for(), split_names(services)
+    known(compose, names)
+    images.ensure(compose, console)
+    compose.forget()
+    build(compose, console, names, no_cache=no_cache, pull=pull)
+
+
+@listed(
+    flags={
+        "names": "Only these base images (postgres, redis, caddy, python, go), separated by commas. Default: all.",
+        "force": "Build them again though they are there.",
+    },
+    iterable=["names"],
+)
+def images_base(c: Context, names: list[str], force: bool = False) -> None:
+    """Build base images from the distribution's packages, for machines that reach no registry."""
+    from scripts import images
+    from scripts.sessions import split_names
+
+    for name in images.build_base(compose_for(c), console_for(), split_names(names) or None, force):
+        console_for().text(name)
+
+
+# ---- start and stop ----------------------------------------------------------------------------------
+
+
+@listed(
+    flags={
+        "profile": PROFILE_HELP,
+        "services": SERVICES_HELP + " What they depend on is started too.",
+        "build": "Build the images first, whether or not they are there.",
+        "no_build": "Never build. Without either flag, only missing images are built.",
+        "timeout": "Seconds to wait for all to be healthy.",
+        "json": JSON_HELP,
+    },
+    iterable=["profile", "services"],
+)
+def compose_up(
+    c: Context,
+    profile: list[str],
+    services: list[str],
+    build: bool = False,
+    no_build: bool = False,
+    timeout: int = 300,
+    json: bool = False,
+) -> None:
+    """Start the stack and prove that every service answers; safe to repeat."""
+    from scripts.sessions import split_names
+    from scripts.up import Options, Up
+
+    if build and no_build:
+        usage("--build and --no-build contradict each other", "give one of them, or neither")
+    options = Options(tuple(split_names(services)), True if build else False if no_build else None, timeout)
+    Up(compose_for(c, profile), console_for(as_json=json), options).run()
+
+
+@listed(
+    flags={
+        "volumes": "Delete the data too (asks for the project's name).",
+        "yes": "The project's name, to delete its data without being asked.",
+        "timeout": "Seconds that containers get to finish. Default: each service's own.",
+    }
+)
+def compose_down(c: Context, volumes: bool = False, yes: str = "", timeout: int = -1) -> None:
+    """Stop the stack and remove its containers; data is kept."""
+    from scripts.down import down
+
+    down(compose_for(c), console_for(), volumes=volumes, yes=yes, timeout=timeout if timeout >= 0 else None)
+
+
+@listed(
+    flags={"services": SERVICES_HELP, "timeout": "Seconds to wait for them to be healthy again."},
+    iterable=["services"],
+)
+def compose_restart(c: Context, services: list[str], timeout: int = 300) -> None:
+    """Restart containers as they are (for changed settings use compose-up) and wait for health."""
+    from scripts import sessions
+
+    sessions.restart(compose_for(c), console_for(), sessions.split_names(services), timeout)
+
+
+# ---- look ----------------------------------------------------------------------------------------------
+
+
+@listed(flags={"watch": "Redraw every two seconds until Ctrl-C.", "json": JSON_HELP})
+def compose_status(c: Context, watch: bool = False, json: bool = False) -> None:
+    """Show health, ports, uptime and memory of every service."""
+    from scripts import status
+    from scripts.clock import SystemClock
+
+    show = status.watch if watch else status.show
+    show(compose_for(c), console_for(as_json=json), SystemClock())
+
+
+@listed(
+    flags={
+        "services": SERVICES_HELP,
+        "follow": "Go on showing what comes, until Ctrl-C.",
+        "tail": "Lines of each service to begin with, or `all`.",
+        "since": "Only what is younger than this: 10m, 2h, 2026-11-23T08:00:00.",
+    },
+    iterable=["services"],
+)
+def compose_logs(
+    c: Context, services: list[str], follow: bool = False, tail: str = "100", since: str = ""
+) -> None:
+    """Show the services' logs."""
+    from scripts import sessions
+
+    finish(
+        sessions.logs(compose_for(c), sessions.split_names(services), follow=follow, tail=tail, since=since)
+    )
+
+
+@listed(flags={"profile": PROFILE_HELP, "json": JSON_HELP}, iterable=["profile"])
+def compose_config(c: Context, profile: list[str], json: bool = False) -> None:
+    """Print the compose files as one rendered model (--json: with all profiles)."""
+    from scripts import sessions
+
+    compose = compose_for(c, profile)
+    if json:
+        console_for(as_json=True).document(compose.model)
+    else:
+        console_for().text(sessions.rendered(compose))
+
+
+# ---- inside ----------------------------------------------------------------------------------------------
+
+
+@listed(flags={"service": "Service to run the command in. The command follows two dashes: -- ls -l /wc1"})
+def compose_exec(c: Context, service: str) -> None:
+    """Run a command in a running service: invoke compose-exec --service=weppcloud -- ls -l /wc1"""
+    from scripts import sessions
+
+    # Invoke joins what follows the dashes with blanks; the arguments' own borders are only in sys.argv.
+    command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+    finish(sessions.run_in(compose_for(c), service, command))
+
+
+@listed(flags={"service": "Service to open the shell in."})
+def compose_shell(c: Context, service: str = "weppcloud") -> None:
+    """Open a shell in a running service."""
+    from scripts import sessions
+
+    finish(sessions.shell(compose_for(c), service))
+
+
+@listed()
+def db_shell(c: Context) -> None:
+    """Open psql on the stack's database; SQL on stdin works too."""
+    from scripts import sessions
+
+    finish(sessions.database_shell(compose_for(c)))
+
+
+@listed()
+def db_upgrade(c: Context) -> None:
+    """Bring the database's schema up to date (flask db upgrade)."""
+    from scripts import sessions
+
+    sessions.database_upgrade(compose_for(c), console_for())

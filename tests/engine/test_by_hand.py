@@ -1,0 +1,117 @@
+"""The lines that operators have written down, typed as they are, from the repository's root."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.engine.stack import ROOT, Stack
+
+DEV = "docker/docker-compose.dev.yml"
+
+
+def test_compose_by_hand_sees_the_stack_with_and_without_a_file(stack: Stack) -> None:
+    with_file = stack.compose("-f", DEV, "ps", "--services").stdout.split()
+    without = stack.compose("ps", "--services").stdout.split()
+    assert sorted(with_file) == sorted(without)
+    assert "weppcloud" in with_file
+
+
+def test_compose_by_hand_finds_its_settings_by_itself(stack: Stack, attached: bool) -> None:
+    if not attached and not (ROOT / ".env").exists():
+        pytest.skip("the repository's own .env is not there; the smoke stack's is elsewhere")
+    for files in ([], ["-f", DEV], ["--env-file", "docker/.env", "-f", DEV]):
+        done = subprocess.run(
+            ["docker", "compose", *files, "config", "-q"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_psql_works_in_the_database_container(stack: Stack) -> None:
+    done = stack.compose(
+        "-f", DEV, "exec", "-T", "postgres", "psql", "-U", "wepppy", "-d", "wepppy", "-Atc", "select 41+1"
+    )
+    assert done.stdout.strip() == "42"
+
+
+def test_backups_are_listed_by_the_plans_line(stack: Stack) -> None:
+    listing = stack.compose("exec", "-T", "postgres-backup", "ls", "-l", "/backups").stdout
+    assert "wepppy-" in listing
+    assert ".dump" in listing
+
+
+def test_an_ad_hoc_snapshot_is_written_by_the_plans_line(stack: Stack) -> None:
+    line = (
+        'pg_dump -h "$PGHOST" -U "$PGUSER" -d "$PGDATABASE" -Fc '
+        '-f "/backups/wepppy-manual-$(date +%Y%m%d-%H%M%S).dump"'
+    )
+    stack.compose("run", "--rm", "-T", "postgres-backup", "bash", "-lc", line)
+    listing = stack.compose("exec", "-T", "postgres-backup", "ls", "/backups").stdout
+    assert "wepppy-manual-" in listing
+
+
+def test_a_dump_is_copied_in_and_restored_by_the_plans_lines(stack: Stack, tmp_path: Path) -> None:
+    stack.compose(
+        "exec", "-T", "postgres-backup", "bash", "-lc", 'pg_dump -Fc -f /tmp/plan.dump -h "$PGHOST"'
+    )
+    stack.compose("cp", "postgres-backup:/tmp/plan.dump", str(tmp_path / "plan.dump"), check=False)
+    dump = tmp_path / "plan.dump"
+    if not dump.exists():  # the sidecar's /tmp is in memory, where `cp` cannot look
+        newest = stack.compose(
+            "exec", "-T", "postgres-backup", "bash", "-lc", "ls -t /backups | grep dump$ | head -1"
+        )
+        stack.compose("cp", f"postgres-backup:/backups/{newest.stdout.strip()}", str(dump))
+    stack.compose("-f", DEV, "cp", str(dump), "postgres:/tmp/restore.dump")
+    stack.compose("-f", DEV, "exec", "-T", "postgres", "bash", "-lc", "pg_restore --list /tmp/restore.dump")
+    stack.compose("-f", DEV, "exec", "-T", "postgres", "rm", "/tmp/restore.dump")
+
+
+def test_docker_cp_reaches_the_database_by_its_fixed_name(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "wepppy.sql").write_text("select 1;\n")
+    subprocess.run(
+        ["docker", "cp", str(tmp_path / "wepppy.sql"), f"{stack.name}-postgres:/tmp/wepppy.sql"], check=True
+    )
+    done = stack.compose(
+        "-f", DEV, "exec", "-T", "postgres", "psql", "-U", "wepppy", "-d", "wepppy", "-f", "/tmp/wepppy.sql"
+    )
+    assert "(1 row)" in done.stdout
+
+
+def test_the_schema_is_upgraded_by_the_plans_line_a_second_time_without_change(stack: Stack) -> None:
+    revisions = "select version_num from alembic_version"
+    before = stack.compose(
+        "exec", "-T", "postgres", "psql", "-U", "wepppy", "-d", "wepppy", "-Atc", revisions
+    ).stdout
+    stack.compose("run", "--rm", "-T", "weppcloud", "flask", "db", "upgrade")
+    after = stack.compose(
+        "exec", "-T", "postgres", "psql", "-U", "wepppy", "-d", "wepppy", "-Atc", revisions
+    ).stdout
+    assert before == after
+    assert len(after.split()) == 1
+
+
+def test_no_password_is_in_any_environment_command_or_log(stack: Stack) -> None:
+    settings = stack.settings
+    secrets = [
+        settings[key]
+        for key in (
+            "POSTGRES_PASSWORD",
+            "REDIS_PASSWORD",
+            "SECRET_KEY",
+            "ADMIN_PASSWORD",
+            "VAPID_PRIVATE_KEY",
+        )
+    ]
+    assert all(len(secret) >= 20 for secret in secrets)
+    containers = stack.compose("ps", "--all", "--quiet").stdout.split()
+    inspected = subprocess.run(
+        ["docker", "inspect", *containers], capture_output=True, text=True, check=True
+    ).stdout
+    listed = stack.compose("top").stdout
+    logs = stack.compose("logs", "--no-color").stdout
+    for secret in secrets:
+        assert secret not in inspected
+        assert secret not in listed
+        assert secret not in logs

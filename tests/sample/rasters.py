@@ -1,0 +1,86 @@
+"""Small rasters of known content for the geodata tests, and the outside tools that read them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from conftest import find_program
+from numpy.typing import NDArray
+
+UTM = "EPSG:32611"
+LEFT, TOP, CELL = 508_000.0, 5_191_000.0, 30.0
+WIDTH, HEIGHT = 180, 140
+NODATA = -9999.0
+
+TRANSFORM = Affine(CELL, 0, LEFT, 0, -CELL, TOP)
+
+
+def write_raster(
+    path: Path,
+    values: NDArray[Any],
+    transform: Affine = TRANSFORM,
+    crs: str | None = UTM,
+    nodata: float | None = NODATA,
+    palette: dict[int, tuple[int, int, int, int]] | None = None,
+) -> Path:
+    """Write [row, column] or [band, row, column] values as GeoTIFF."""
+    values = values if values.ndim == 3 else values[np.newaxis]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count, height, width = values.shape
+    shape = {"count": count, "height": height, "width": width, "dtype": values.dtype}
+    with rasterio.open(
+        path, "w", driver="GTiff", crs=crs, transform=transform, nodata=nodata, **shape
+    ) as dataset:
+        dataset.write(values)
+        if palette:
+            dataset.write_colormap(1, palette)
+    return path
+
+
+def write_vrt(*sources: Path) -> Path:
+    """Write `.vrt` beside the sources, one band each."""
+    path = sources[0].parent / ".vrt"
+    run("gdalbuildvrt", "-q", *(["-separate"] if len(sources) > 1 else []), str(path), *map(str, sources))
+    return path
+
+
+def elevations() -> NDArray[np.float32]:
+    """Rough ground with a hole, a ragged border without data and one cell that is not a number."""
+    rng = np.random.default_rng(5)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    z = 900 + 200 * np.sin(columns / 17) * np.cos(rows / 11) + rng.normal(scale=4, size=rows.shape)
+    z[60:66, 90:97] = NODATA
+    z[:3, :50] = NODATA
+    z[20, 30] = np.nan
+    return z.astype(np.float32)
+
+
+def run(program: str, *arguments: str, stdin: str = "") -> str:
+    """Return the output of a program that must succeed."""
+    command = [find_program(program), *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True).stdout
+
+
+def values_at(path: str | Path, points: list[tuple[float, float]], *options: str) -> list[list[float]]:
+    """Return what gdallocationinfo finds at each (x, y): one value per band, nothing outside the raster."""
+    text = run(
+        "gdallocationinfo", "-xml", *options, str(path), stdin="".join(f"{x!r} {y!r}\n" for x, y in points)
+    )
+    reports = text.split("</Report>")[:-1]
+    assert len(reports) == len(points)
+    return [[float(part.split("</Value>")[0]) for part in report.split("<Value>")[1:]] for report in reports]
+
+
+def strict_json(text: str | bytes) -> Any:
+    """Return the value of a text that must be JSON as the standard has it, without NaN and Infinity."""
+
+    def refuse(token: str) -> None:
+        raise AssertionError(f"{token} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)

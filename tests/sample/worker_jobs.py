@@ -1,0 +1,55 @@
+"""Jobs for the tests of the worker: each notes its start, then does what a test wants to see survived."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from wepppy.config.run_paths import get_wd
+
+
+def starts(runid: str) -> int:
+    """Return how often a job of this run has begun."""
+    log = get_wd(runid) / "starts"
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+def _note(runid: str) -> Path:
+    folder = get_wd(runid)
+    with (folder / "starts").open("a") as log:
+        log.write(f"{os.getpid()}\n")
+    return folder
+
+
+def wait_for_release(runid: str) -> str:
+    """Run until the file `release` appears in the run directory."""
+    folder = _note(runid)
+    while not (folder / "release").exists():
+        time.sleep(0.02)
+    return "released"
+
+
+def kill_itself(runid: str) -> None:
+    """End as a process does that the kernel kills for its memory."""
+    _note(runid)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_its_worker(runid: str) -> None:
+    """Take the whole worker along, every time."""
+    _note(runid)
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def fail(runid: str) -> None:
+    """Raise."""
+    _note(runid)
+    raise ZeroDivisionError("the ground is flat")
+
+
+def by_keyword(*, runid: str) -> str:
+    """Take the run by keyword."""
+    return runid
