@@ -121,7 +121,7 @@ def initialise(compose: Compose, *, free_ports: bool = False) -> Written:
 
     path, root = compose.env_path, compose.root
     own = path != root / ".env"
-    project = compose.environment.get("COMPOSE_PROJECT_NAME") if own else None
+    settings = _settings_of_second(compose) if own and not path.exists() else {}
     written = create(
         path,
         root / ".env.example",
@@ -129,7 +129,7 @@ def initialise(compose: Compose, *, free_ports: bool = False) -> Written:
         # A second stack's secrets are its own.
         secrets_dir=None if own else root / ".docker-data" / "secrets",
         free_ports=free_ports,
-        settings={"COMPOSE_PROJECT_NAME": project} if project else None,
+        settings=settings,
     )
     compose.forget()
     if not own:
@@ -143,6 +143,18 @@ def initialise(compose: Compose, *, free_ports: bool = False) -> Written:
         envfile.set_keys(path, changes)
         compose.forget()
     return written
+
+
+def _settings_of_second(compose: Compose) -> dict[str, str]:
+    """What the `.env` of a second stack names besides, so that hand-typed commands find its folders too."""
+    project = compose.environment.get("COMPOSE_PROJECT_NAME", "")
+    folder = compose.root / ".docker-data" / (project or compose.env_path.parent.name)
+    settings = {
+        "DOCKER_DATA_DIR": str(folder),
+        "SECRETS_DIR": str(folder / "secrets"),
+        "STACK_ENV_FILE": str(compose.env_path.absolute()),
+    }
+    return settings | ({"COMPOSE_PROJECT_NAME": project} if project else {})
 
 
 def tell(console: Console, written: Written, *, free_ports: bool) -> None:

@@ -93,6 +93,8 @@ def main(queues: list[str]) -> int:
     pool = WatchedPool(queues, connection=connection, num_workers=count, worker_class=worker_class)
     pool.probe = probe
     pool.health_file = Path(os.environ.get("RQ_WORKER_HEALTH_FILE", "").strip() or HEALTH_FILE)
+    # Workers inherit this: until rq has handlers of its own, SIGTERM must simply end them.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     pool.start(burst=False, logging_level="INFO")
     pool.health_file.unlink(missing_ok=True)
     return 0

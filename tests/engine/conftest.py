@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -48,11 +49,7 @@ def stack(request: pytest.FixtureRequest, attached: bool) -> Iterator[Stack]:
     folder.mkdir(parents=True)
     made = Stack(folder / ".env")
     try:
-        made.invoke("env-init", "--free-ports", COMPOSE_PROJECT_NAME=folder.name)
-        # Named in the file, so that Compose by hand finds them as the tasks do.
-        own = {"DOCKER_DATA_DIR": folder, "SECRETS_DIR": folder / "secrets", "STACK_ENV_FILE": made.env_file}
-        with made.env_file.open("a") as file:
-            file.writelines(f"{key}={value}\n" for key, value in own.items())
+        own_settings(made, folder.name)
         started = made.invoke("compose-up", timeout=1500, check=False)
         if started.returncode:
             request.session.stash[FAILED] = True
@@ -64,6 +61,19 @@ def stack(request: pytest.FixtureRequest, attached: bool) -> Iterator[Stack]:
         made.invoke("compose-down", "--volumes", f"--yes={folder.name}", check=False)
         made.compose("down", "--rmi", "local", check=False)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def own_settings(stack: Stack, project: str, **changes: str) -> None:
+    """Write the `.env` of a stack of its own beside which everything else of it will lie."""
+    folder = stack.env_file.parent
+    stack.invoke("env-init", "--free-ports", COMPOSE_PROJECT_NAME=project)
+    # Named in the file, so that Compose by hand finds them as the tasks do.
+    own = {"DOCKER_DATA_DIR": folder, "SECRETS_DIR": folder / "secrets", "STACK_ENV_FILE": stack.env_file}
+    text = stack.env_file.read_text()
+    for key in changes:
+        text = re.sub(rf"^{key}=.*\n", "", text, flags=re.MULTILINE)
+    added = "".join(f"{key}={value}\n" for key, value in {**own, **changes}.items())
+    stack.env_file.write_text(text + added)
 
 
 def keep_logs(stack: Stack) -> None:

@@ -82,7 +82,8 @@ def test_a_token_for_something_else_is_forbidden(denylist: RedisServer, claims: 
     "bad",
     [
         token(exp=int(time.time()) - 1), token(exp=None), token(jti=None), token(jti=""), token(aud="query-engine"),
-        token(aud=None), token("a secret that nobody configured here"), token("the active secret that is long enough", "HS512"),
+        token(aud=None), token("a secret that nobody configured here"),
+        token("the active secret that is long enough", "HS512"),
         token("", "none"), "no.token.at-all", "x",
     ],
 )  # fmt: skip

@@ -187,11 +187,13 @@ def test_missing_cells_are_null_month_by_month(client: FlaskClient, method: str)
 
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "cubic"])
 def test_along_the_edges_the_outermost_cells_go_on(client: FlaskClient, method: str) -> None:
-    values = monthly_values()
-    tiny = 1e-3
-    for column, row in ((tiny, tiny), (COLUMNS - tiny, ROWS - tiny), (tiny, ROWS - tiny)):
-        found = monthly(client, *(DEGREES @ (column, row)), method)
-        assert found == pytest.approx(values[:, int(row), int(column)].tolist(), abs=0.5)
+    # Half a cell out, cubic convolution of a repeated row weighs it 17/16 and the next one -1/16.
+    weights = np.array([17, -1]) / 16 if method == "cubic" else np.array([1, 0])
+    values = monthly_values()[:, ::-1, ::-1][:, :2, :2]
+    found = monthly(client, *(DEGREES @ (COLUMNS - 1e-6, ROWS - 1e-6)), method)
+    assert found == pytest.approx((values @ weights @ weights).tolist(), abs=0.01)
+    inner = monthly(client, *(DEGREES @ (1e-6, ROWS - 1e-6)), "bilinear")
+    assert inner == pytest.approx(monthly_values()[:, -1, 0].tolist(), abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -315,6 +317,8 @@ def test_catalogues_list_what_is_there(client: FlaskClient) -> None:
 
 
 PLACE = {"lat": 46.9, "lng": -116.9}
+MONTH = {**PLACE, "dataset": MONTHLY}
+DAYS = {"bbox": "1,2,3,4", "dataset": DAILY}
 
 
 @pytest.mark.parametrize(
@@ -322,30 +326,38 @@ PLACE = {"lat": 46.9, "lng": -116.9}
     [
         ("/monthly", {"lng": 1, "dataset": MONTHLY}, "lat not supplied"),
         ("/monthly", {"lat": 1, "dataset": MONTHLY}, "lng not supplied"),
-        ("/monthly", {"lat": "nan", "lng": 1, "dataset": MONTHLY}, "could not parse lat"),
-        ("/monthly", {"lat": 1, "lng": "x", "dataset": MONTHLY}, "could not parse lng"),
-        ("/monthly", {"lat": 91, "lng": 1, "dataset": MONTHLY}, "lat is not within -90 and 90 degrees"),
+        ("/monthly", {**MONTH, "lat": "nan"}, "could not parse lat"),
+        ("/monthly", {**MONTH, "lng": "x"}, "could not parse lng"),
+        ("/monthly", {**MONTH, "lat": 91}, "lat is not within -90 and 90 degrees"),
         ("/monthly", PLACE, "dataset not supplied"),
         ("/monthly", {**PLACE, "dataset": "../etc"}, "unknown dataset"),
-        ("/monthly", {**PLACE, "dataset": "daymet/monthly/tmin"}, 'could not find dataset "daymet/monthly/tmin"'),
-        ("/monthly", {**PLACE, "dataset": MONTHLY, "method": "best"}, 'unknown method "best". expecting nearest, bilinear, cubic'),
+        (
+            "/monthly",
+            {**PLACE, "dataset": f"{MONTHLY[:-3]}tmin"},
+            f'could not find dataset "{MONTHLY[:-3]}tmin"',
+        ),
+        (
+            "/monthly",
+            {**MONTH, "method": "best"},
+            'unknown method "best". expecting nearest, bilinear, cubic',
+        ),
         ("/daily", {"dataset": DAILY, "year": 2019}, "bbox not supplied"),
-        ("/daily", {"bbox": "1,2,x,4", "dataset": DAILY, "year": 2019}, "bbox contains non float values"),
-        ("/daily", {"bbox": "1,2,3", "dataset": DAILY, "year": 2019}, "bbox contains non float values"),
-        ("/daily", {"bbox": "1,2,0,4", "dataset": DAILY, "year": 2019}, "Expecting bbox defined as: left,bottom,right,top with left < right and bottom < top"),
-        ("/daily", {"bbox": "1,2,3,4", "dataset": DAILY, "year": 2019}, "bbox holds no cell of the dataset"),
-        ("/daily", {"bbox": "1,2,3,4", "dataset": DAILY}, "year not supplied"),
-        ("/daily", {"bbox": "1,2,3,4", "dataset": DAILY, "end_year": 2019}, "start_year not supplied"),
-        ("/daily", {"bbox": "1,2,3,4", "dataset": DAILY, "year": "20x9"}, "year must be an integer from 1900 to 2200"),
-        ("/daily", {"bbox": "1,2,3,4", "dataset": DAILY, "year": 1776}, "year must be an integer from 1900 to 2200"),
-        ("/daily", {"bbox": "1,2,3,4", "dataset": DAILY, "start_year": 2020, "end_year": 2019}, "start_year is after end_year"),
-        ("/daily", {"bbox": "1,2,3,4", "dataset": DAILY, "start_year": 1900, "end_year": 2100}, "more than 100 years"),
-        ("/daily", {"bbox": "1,2,3,4", "dataset": DAILY, "year": 2022}, f"Cannot find dataset {DAILY} of 2022"),
-        ("/daily", {"bbox": "1,2,3,4", "dataset": MONTHLY, "year": 2019}, "unknown dataset"),
+        ("/daily", {**DAYS, "bbox": "1,2,x,4"}, "bbox contains non float values"),
+        ("/daily", {**DAYS, "bbox": "1,2,3"}, "bbox contains non float values"),
+        ("/daily", {**DAYS, "bbox": "1,2,0,4"}, "Expecting bbox defined as: left,bottom,right,top"),
+        ("/daily", {**DAYS, "year": 2019}, "bbox holds no cell of the dataset"),
+        ("/daily", DAYS, "year not supplied"),
+        ("/daily", {**DAYS, "end_year": 2019}, "start_year not supplied"),
+        ("/daily", {**DAYS, "year": "20x9"}, "year must be an integer from 1900 to 2200"),
+        ("/daily", {**DAYS, "year": 1776}, "year must be an integer from 1900 to 2200"),
+        ("/daily", {**DAYS, "start_year": 2020, "end_year": 2019}, "start_year is after end_year"),
+        ("/daily", {**DAYS, "start_year": 1900, "end_year": 2100}, "more than 100 years"),
+        ("/daily", {**DAYS, "year": 2022}, f"Cannot find dataset {DAILY} of 2022"),
+        ("/daily", {**DAYS, "dataset": MONTHLY, "year": 2019}, "unknown dataset"),
         ("/daily_singlepoint", {"lat": 1, "dataset": DAILY, "year": 2019}, "lng not supplied"),
         ("/daily_singlepoint", {**PLACE, "dataset": DAILY}, "year not supplied"),
     ],
-)  # fmt: skip
+)
 def test_refusals_name_what_is_wrong(
     client: FlaskClient, path: str, query: dict[str, object], message: str
 ) -> None:

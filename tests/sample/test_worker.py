@@ -126,6 +126,19 @@ def alive(pid: int) -> bool:
         return False
 
 
+def session_of(leader: int) -> list[int]:
+    """Return the living processes that a pool started in its session, itself included."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = entry.read_text().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):
+            continue
+        if int(session) == leader and state not in "ZX":
+            found.append(int(entry.parent.name))
+    return found
+
+
 @pytest.fixture
 def stack(redis_env: RedisServer, data_env: Path) -> Iterator[Stack]:
     prep_module._client.cache_clear()

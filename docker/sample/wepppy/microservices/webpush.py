@@ -117,6 +117,7 @@ def connect() -> Connections:
     alive = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
     common: dict[str, Any] = {
         "decode_responses": True,
+        "encoding_errors": "replace",  # anybody may publish anything
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
         "socket_keepalive_options": alive,

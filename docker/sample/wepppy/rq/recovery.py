@@ -2,7 +2,7 @@
 
 rq keeps a running job in the queue's registry of started jobs under a time to live that its worker prolongs.
 Two things can go wrong: the time runs out (the worker died), or the job is in no list at all (the worker died between
-taking it from the queue and registering it). Every change is a transaction that fails if another worker was faster.
+taking it from the queue and registering it, or Redis handed it to a connection whose worker had just died). Every change is a transaction that fails if another worker was faster.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 
-_SEARCH_EVERY = 30  # s between searches for lost jobs, over all workers together
-_DOUBT = 25  # s for which a job must have been nowhere: taking it from a queue and registering it are two commands
+_SEARCH_EVERY = 20  # s between searches for lost jobs, over all workers together
+_DOUBT = 10  # s for which a job must have been nowhere: taking it from a queue and registering it are two commands
 _BATCH = 500
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import redis
 from rq import Queue, Worker
+from rq.exceptions import StopRequested
 from rq.job import Job, JobStatus
 
 from wepppy.config.run_paths import get_wd
@@ -61,6 +62,15 @@ class WepppyRqWorker(Worker):
         bind_children()
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # meant for the work-horse; its default would end the worker
         super().bootstrap(*args, **kwargs)
+
+    def work(self, *args: Any, **kwargs: Any) -> bool:  # noqa: ANN401
+        """Work until told to stop, also if that is said in the moment before rq is ready to hear it."""
+        try:
+            worked: bool = super().work(*args, **kwargs)
+        except StopRequested:
+            self.teardown()
+            return False
+        return worked
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ANN401
         """Show a sign of life. rq would let it stand for minutes; a dead worker should be seen sooner."""
@@ -143,6 +153,7 @@ class WepppyRqWorker(Worker):
         # The work-horse of a worker that was told to stop is killed by that worker: no fault of the job.
         kills = recovery.kills_of(job) + (0 if self._hand_back_at is not None else 1)
         job.meta["kills"] = kills
+        job.save_meta()
         job.worker_name = None
         overdue = job.timeout and job.timeout > 0 and (_seconds_since_start(job) > job.timeout)
         if kills <= MOST_KILLS and not overdue:

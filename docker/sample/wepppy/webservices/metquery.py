@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from werkzeug.exceptions import BadRequest, HTTPException
 from wepppy.config.run_paths import geodata_root
 from wepppy.webservices.raster_crs import WGS84, CrsError, transform_point
 from wepppy.webservices.raster_dataset import DatasetMissingError, find_dataset, geodata_problem
-from wepppy.webservices.raster_grid import GridError, degrees_box
+from wepppy.webservices.raster_grid import BoxFormatError, GridError, degrees_box
 from wepppy.webservices.raster_interpolation import METHODS, interpolate
 from wepppy.webservices.raster_series import SeriesError, SeriesFileError, crop_daily, daily_at_point
 from wepppy.webservices.raster_source import RasterCache, RasterError
@@ -41,6 +42,7 @@ FIRST_YEAR, LAST_YEAR, MOST_YEARS = 1900, 2200, 100
 
 _log = logging.getLogger(__name__)
 _rasters = RasterCache()
+_rasters_lock = threading.Lock()  # a worker may have threads, an open raster may not
 app = Flask(__name__, static_folder=None)
 app.url_map.strict_slashes = False
 app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
@@ -98,10 +100,12 @@ def monthly() -> Response:
 
 def _monthly_values(dataset: str, lng: float, lat: float, method: str) -> list[float | None]:
     try:
-        source = _rasters.open(find_dataset(dataset))
-        if source.crs is None or source.bands != MONTHS:
-            raise RasterError("not twelve bands of a known reference system")
-        found = interpolate(source, *transform_point(WGS84, source.crs, lng, lat), method)
+        path = find_dataset(dataset)
+        with _rasters_lock:
+            source = _rasters.open(path)
+            if source.crs is None or source.bands != MONTHS:
+                raise RasterError("not twelve bands of a known reference system")
+            found = interpolate(source, *transform_point(WGS84, source.crs, lng, lat), method)
     except DatasetMissingError:
         raise _Refusal(f'could not find dataset "{dataset}"') from None
     except CrsError:
@@ -150,6 +154,8 @@ def daily() -> Response:
         raise _Refusal("bbox not supplied")
     try:
         box = degrees_box(",".join(map(str, text)) if isinstance(text, list) else str(text))
+    except BoxFormatError:
+        raise _Refusal("bbox contains non float values") from None
     except GridError as error:
         raise _Refusal(str(error)) from None
     dataset = _dataset(values, DAILY)

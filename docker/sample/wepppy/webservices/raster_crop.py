@@ -32,7 +32,7 @@ RESAMPLINGS = {
     "q3": Resampling.q3,
     "sum": Resampling.sum,
 }
-_MAX_BYTES = 256 * 2**20
+MAX_BYTES = 128 * 2**20
 _WARP_MEGABYTES = 64
 
 Colours = dict[int, tuple[int, int, int, int]]
@@ -76,7 +76,7 @@ def crop(path: Path, grid: Grid, resampling: str | None) -> Crop:
             kind = np.dtype(dataset.dtypes[0])
             if dataset.crs is None or kind.kind not in "iuf":
                 raise CropError("The dataset can't be warped.")
-            if dataset.count * grid.width * grid.height * kind.itemsize > _MAX_BYTES:
+            if dataset.count * grid.width * grid.height * kind.itemsize > MAX_BYTES:
                 raise CropError("The dataset has too many bands for an output of this size.")
             name = resampling or ("bilinear" if kind.kind == "f" else "near")
             values = np.zeros((dataset.count, grid.height, grid.width), dtype=kind)

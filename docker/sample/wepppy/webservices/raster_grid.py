@@ -21,6 +21,10 @@ class GridError(ValueError):
     """A box that no grid can be made of."""
 
 
+class BoxFormatError(GridError):
+    """A text that is not four numbers."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """Square cells of `cellsize` (units of `crs`) from the upper left corner (`left`, `top`)."""
@@ -61,17 +65,17 @@ class Grid:
 
 
 def parse_box(text: str) -> Bounds:
-    """Return (left, bottom, right, top) of a text of four comma-separated numbers. Raises GridError."""
+    """Return (left, bottom, right, top) of four comma-separated numbers. Raises BoxFormatError, GridError."""
     usage = "Invalid bbox format. Use four comma-separated floats: left,bottom,right,top"
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        raise GridError(usage) from None
+        raise BoxFormatError(usage) from None
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
-        raise GridError(usage)
+        raise BoxFormatError(usage)
     left, bottom, right, top = numbers
     if not (left < right and bottom < top):
-        raise GridError("Expecting bbox defined as: left,bottom,right,top with left < right and bottom < top")
+        raise GridError("Expecting bbox defined as: left,bottom,right,top")
     return left, bottom, right, top
 
 

@@ -19,8 +19,10 @@ from wepppy.webservices.raster_grid import GridError, make_grid
 
 CELLSIZE = 30.0
 ELEVATION_DATASETS = "ned1"
-# A crop of the largest size takes some hundred megabytes while it is made.
-_workers = threading.BoundedSemaphore(2)
+# A crop of the largest size takes some hundred megabytes while it is made: one at a time, beside two small ones.
+_LARGE = 1024 * 1024  # cells
+_large_turn = threading.BoundedSemaphore(1)
+_small_turn = threading.BoundedSemaphore(2)
 
 
 class RetrievalError(Exception):
@@ -66,7 +68,7 @@ def retrieve(request: Retrieval) -> Retrieved:
     try:
         path = find_dataset(name)
         grid = make_grid(request.bbox, request.bbox_crs, request.cellsize)
-        with _workers:
+        with _large_turn if grid.width * grid.height > _LARGE else _small_turn:
             if request.gdaldem:
                 made = _shade(crop(path, grid.widened(), request.resample), request.gdaldem)
             else:

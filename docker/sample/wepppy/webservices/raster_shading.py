@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,8 +14,10 @@ Floats = NDArray[np.floating[Any]]
 _T = TypeVar("_T", bound=np.generic)
 
 NODATA = -9999.0
-_LIGHT_AZIMUTH = np.radians(315.0)
-_LIGHT_ALTITUDE = np.radians(45.0)
+# Where the light comes from: north-west, 45 degrees high. Its parts towards east, north and up.
+_LIGHT = (-0.5, 0.5, math.sqrt(0.5))
+# Relief is measured by so many rows at a time: a dozen arrays of a whole crop would be too much memory.
+_ROWS = 256
 # Green lowlands, yellow and brown slopes, white summits: share of the relief, red, green, blue.
 _TINTS = np.array(
     [
@@ -39,10 +42,8 @@ def _steepness(z: Floats, cell: float) -> tuple[Floats, Floats]:
 
 def _hillshade(z: Floats, cell: float) -> Floats:
     east, north = _steepness(z, cell)
-    light_east = np.sin(_LIGHT_AZIMUTH) * np.cos(_LIGHT_ALTITUDE)
-    light_north = np.cos(_LIGHT_AZIMUTH) * np.cos(_LIGHT_ALTITUDE)
     # The cosine between the light and the surface's normal (-east, -north, 1).
-    towards = np.sin(_LIGHT_ALTITUDE) - east * light_east - north * light_north
+    towards = _LIGHT[2] - east * _LIGHT[0] - north * _LIGHT[1]
     shade: Floats = 1 + 254 * np.maximum(towards / np.sqrt(1 + east**2 + north**2), 0)
     return shade
 
@@ -101,18 +102,27 @@ def measure(mode: str, z: Floats, empty: NDArray[np.bool_], cell: float) -> tupl
     0) of a light in the north-west at 45 degrees, slope and aspect are degrees (aspect clockwise from north,
     none where it is flat).
     """
-    values = MEASURES[mode](np.where(empty, 0, z).astype(np.float32), cell)
-    unknown = np.logical_or.reduce([*_neighbours(empty), empty[1:-1, 1:-1]])
-    if mode == "hillshade":
-        return np.where(unknown, 0, np.rint(values)).astype(np.uint8), 0.0
-    return np.where(unknown, NODATA, values).astype(np.float32), NODATA
+    shade = mode == "hillshade"
+    nodata = 0.0 if shade else NODATA
+    measured = np.empty((z.shape[0] - 2, z.shape[1] - 2), dtype=np.uint8 if shade else np.float32)
+    for row in range(0, measured.shape[0], _ROWS):
+        part, unknown = z[row : row + _ROWS + 2], empty[row : row + _ROWS + 2]
+        values = MEASURES[mode](np.where(unknown, 0, part).astype(np.float32), cell)
+        missing = np.logical_or.reduce([*_neighbours(unknown), unknown[1:-1, 1:-1]])
+        measured[row : row + _ROWS] = np.where(missing, nodata, np.rint(values) if shade else values)
+    return measured, nodata
 
 
 def tint(z: NDArray[np.generic], empty: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return [red, green, blue, alpha] by height within the crop's own relief, transparent without data."""
     known = z[~empty]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    share = (z.astype(np.float32) - low) / max(high - low, 1e-6)
-    bands = [np.interp(share, _TINTS[:, 0], _TINTS[:, band]) for band in (1, 2, 3)]
-    picture = np.stack([*bands, np.full(z.shape, 255.0)])
-    return np.where(empty, 0, np.rint(picture)).astype(np.uint8)
+    picture = np.zeros((4, *z.shape), dtype=np.uint8)
+    for row in range(0, z.shape[0], _ROWS):
+        part, there = z[row : row + _ROWS], ~empty[row : row + _ROWS]
+        share = (part.astype(np.float32) - low) / max(high - low, 1e-6)
+        for band in range(3):
+            shades = np.interp(share, _TINTS[:, 0], _TINTS[:, band + 1])
+            picture[band, row : row + _ROWS] = np.where(there, np.rint(shades), 0)
+        picture[3, row : row + _ROWS] = np.where(there, 255, 0)
+    return picture

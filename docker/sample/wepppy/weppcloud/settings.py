@@ -44,6 +44,7 @@ def settings() -> dict[str, Any]:
     csrf_limit = (
         os.environ.get("WTF_CSRF_TIME_LIMIT_SECONDS") or os.environ.get("WTF_CSRF_TIME_LIMIT") or "43200"
     )
+    prefix = os.environ.get("SITE_PREFIX", "/weppcloud").strip().strip("/")
     return {
         "SECRET_KEY": get_secret("SECRET_KEY", required=True),
         "PASSWORD_SALT": get_secret("SECURITY_PASSWORD_SALT", required=True),
@@ -62,5 +63,5 @@ def settings() -> dict[str, Any]:
         "PERMANENT_SESSION_LIFETIME": timedelta(hours=SESSION_HOURS),
         "WTF_CSRF_TIME_LIMIT": int(csrf_limit) or None,
         "ANONYMOUS_CREATION": flag("WEPPCLOUD_ALLOW_ANONYMOUS_PROJECT_CREATION", True),
-        "SITE_PREFIX": "/" + os.environ.get("SITE_PREFIX", "/weppcloud").strip("/"),
+        "SITE_PREFIX": "/" + prefix if prefix else "",
     }

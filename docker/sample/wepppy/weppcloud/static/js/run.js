@@ -10,6 +10,7 @@ import { offerNotifications } from "./notify.js";
 
 const STATUS = "/weppcloud-microservices/status";
 const PREFLIGHT = "/weppcloud-microservices/preflight";
+const RECHECK = 10000; // ms
 const WAITING = new Set(["created", "queued", "started", "deferred", "scheduled"]);
 const ENDED = new Set(["finished", "failed", "stopped", "canceled"]);
 
@@ -114,4 +115,6 @@ followLog(STATUS, runid, filesUrl, byId("log"), byId("log-state"));
 followJob(STATUS, runid, readState);
 followChecklist(PREFLIGHT, runid, byId("checklist"), byId("checklist-state"));
 offerNotifications(byId("notify"), runid, worker, problem);
+// The event that tells of the end may fall into a restart of Redis while the connection to us stays up.
+setInterval(() => WAITING.has(shown) && document.visibilityState === "visible" && readState(), RECHECK);
 refresh();

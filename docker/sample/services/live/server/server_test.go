@@ -1,0 +1,202 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"wepp.example/services/live/hub"
+	"wepp.example/services/live/metrics"
+)
+
+type nothing struct{}
+
+func (nothing) Open(*hub.Topic)            {}
+func (nothing) Ready(*hub.Topic)           {}
+func (nothing) Close(*hub.Topic)           {}
+func (nothing) Message(*hub.Topic, string) {}
+
+// confirmed is a Redis whose subscriptions are confirmed at once, or never.
+type confirmed bool
+
+func (c confirmed) Add(string) bool { return bool(c) }
+func (confirmed) Remove(string)     {}
+
+func handler(t *testing.T, redis confirmed, origins []string, check func(context.Context) error) *Server {
+	t.Helper()
+	parsed, err := ParseOrigins(origins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	limits := hub.Limits{PingInterval: time.Hour, PongTimeout: time.Hour, WriteTimeout: time.Second, MaxMessageSize: 100}
+	clients := hub.New(nothing{}, limits, hub.Counts{Sent: &metrics.Counter{}, WriteErrors: &metrics.Counter{}, SlowDropped: &metrics.Counter{}}, log)
+	clients.Attach(redis)
+	registry := metrics.NewRegistry("test")
+	registry.Counter("things_total", "Things.").Add(3)
+	route := Route{Pattern: regexp.MustCompile(`^[a-z;]+$`), Invalid: "invalid name", Channel: func(name string) string { return name }}
+	return New(route, clients, parsed, NewHealth(check, time.Second), registry, 10*time.Millisecond, log)
+}
+
+func well(context.Context) error { return nil }
+
+func ask(h http.Handler, method, target string, headers ...string) *httptest.ResponseRecorder {
+	request := httptest.NewRequest(method, target, nil)
+	for index := 0; index < len(headers); index += 2 {
+		request.Header.Set(headers[index], headers[index+1])
+	}
+	reply := httptest.NewRecorder()
+	h.ServeHTTP(reply, request)
+	return reply
+}
+
+var upgrade = []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}
+
+func TestPlainRequestsGetTheAnswerOfTheContract(t *testing.T) {
+	h := handler(t, true, nil, well)
+	cases := []struct {
+		method, target string
+		code           int
+		body           string
+	}{
+		{"GET", "/health", 200, "OK"},
+		{"GET", "/", 404, "404 page not found"},
+		{"POST", "/health", 405, "method not allowed"},
+		{"HEAD", "/run", 405, "method not allowed"},
+		{"GET", "/Run", 400, "invalid name"},
+		{"GET", "/a/b", 400, "invalid name"},
+		{"GET", "/a%2Fb", 400, "invalid name"},
+		{"GET", "/a%0A", 400, "invalid name"},
+		{"GET", "/a%00", 400, "invalid name"},
+		{"GET", "//", 400, "invalid name"},
+		{"GET", "/run", 426, "websocket upgrade required"},
+		{"GET", "/run/", 426, "websocket upgrade required"},
+		{"GET", "/batch;;x", 426, "websocket upgrade required"},
+	}
+	for _, c := range cases {
+		reply := ask(h, c.method, c.target)
+		if reply.Code != c.code || strings.TrimSpace(reply.Body.String()) != c.body {
+			t.Errorf("%s %s: %d %q, want %d %q", c.method, c.target, reply.Code, reply.Body, c.code, c.body)
+		}
+	}
+}
+
+func TestMetricsAreShownOnlyWhenSwitchedOn(t *testing.T) {
+	h := handler(t, true, nil, well)
+	reply := ask(h, "GET", "/metrics")
+	if reply.Code != 200 || reply.Body.String() != "# HELP test_things_total Things.\n# TYPE test_things_total counter\ntest_things_total 3\n" {
+		t.Fatalf("%d %s", reply.Code, reply.Body)
+	}
+	h.metrics = nil
+	if reply := ask(h, "GET", "/metrics"); reply.Code != 404 {
+		t.Fatalf("%d", reply.Code)
+	}
+}
+
+func TestHealthTellsTheReasonAndRecovers(t *testing.T) {
+	problem := errors.New("gone fishing")
+	h := handler(t, true, nil, func(context.Context) error { return problem })
+	health := h.health.(*Health)
+	if reply := ask(h, "GET", "/health"); reply.Code != 503 || reply.Body.String() != "redis: gone fishing\n" {
+		t.Fatalf("%d %s", reply.Code, reply.Body)
+	}
+	problem = nil
+	health.mu.Lock()
+	health.checked = time.Time{} // as if a second had passed
+	health.mu.Unlock()
+	if reply := ask(h, "GET", "/health"); reply.Code != 200 || reply.Body.String() != "OK" {
+		t.Fatalf("%d %s", reply.Code, reply.Body)
+	}
+	health.Stop()
+	if reply := ask(h, "GET", "/health"); reply.Code != 503 || reply.Body.String() != "shutting down\n" {
+		t.Fatalf("%d %s", reply.Code, reply.Body)
+	}
+}
+
+func TestManyWhoAskForTheHealthCostOneQuestion(t *testing.T) {
+	asked := 0
+	h := handler(t, true, nil, func(context.Context) error {
+		asked++
+		return nil
+	})
+	for range 100 {
+		ask(h, "GET", "/health")
+	}
+	if asked != 1 {
+		t.Fatalf("asked %d times", asked)
+	}
+}
+
+func TestWithoutASubscriptionTheHandshakeIsRefused(t *testing.T) {
+	reply := ask(handler(t, false, nil, well), "GET", "/run", upgrade...)
+	if reply.Code != 503 || reply.Header().Get("Retry-After") != "1" {
+		t.Fatalf("%d %v", reply.Code, reply.Header())
+	}
+}
+
+func TestAForeignOriginIsRefusedBeforeAnythingElseHappens(t *testing.T) {
+	h := handler(t, false, []string{"wepp.example"}, well)
+	if reply := ask(h, "GET", "/run", append(upgrade, "Origin", "https://evil.example")...); reply.Code != 403 {
+		t.Fatalf("%d", reply.Code)
+	}
+	if reply := ask(h, "GET", "/run", append(upgrade, "Origin", "https://wepp.example")...); reply.Code != 503 {
+		t.Fatalf("%d", reply.Code) // allowed, and so it comes as far as Redis
+	}
+}
+
+func TestAnUnfinishedHandshakeGivesItsPlaceBack(t *testing.T) {
+	h := handler(t, true, nil, well)
+	if reply := ask(h, "GET", "/run", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "12"); reply.Code != 400 {
+		t.Fatalf("%d", reply.Code)
+	}
+	if h.hub.Clients() != 0 || h.hub.Topics() != 0 {
+		t.Fatalf("clients %d, topics %d", h.hub.Clients(), h.hub.Topics())
+	}
+}
+
+func TestOriginsAreComparedByHostOrAsAWhole(t *testing.T) {
+	cases := []struct {
+		patterns []string
+		origin   string
+		allowed  bool
+	}{
+		{nil, "https://anything.example", true},
+		{[]string{"a.example"}, "", true}, // no browser
+		{[]string{"a.example"}, "https://a.example", true},
+		{[]string{"a.example"}, "https://A.Example", true},
+		{[]string{"a.example"}, "https://a.example:8443", false},
+		{[]string{"a.example:*"}, "https://a.example:8443", true},
+		{[]string{"a.example"}, "https://a.example.evil.example", false},
+		{[]string{"*.example.org"}, "https://x.example.org", true},
+		{[]string{"*.example.org"}, "https://example.org", false},
+		{[]string{"https://a.example/"}, "https://a.example", true},
+		{[]string{"https://a.example"}, "http://a.example", false},
+		{[]string{"https://*.a.example"}, "https://x.a.example", true},
+		{[]string{"a.example"}, "null", false},
+		{[]string{"a.example"}, "http://[::bad", false},
+		{[]string{"b.example", "a.example"}, "http://a.example", true},
+		{[]string{"a.example"}, "http://this.host", true}, // the page's own host
+	}
+	for _, c := range cases {
+		origins, err := ParseOrigins(c.patterns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request := httptest.NewRequest("GET", "http://this.host/run", nil)
+		if c.origin != "" {
+			request.Header.Set("Origin", c.origin)
+		}
+		if got := origins.Allow(request); got != c.allowed {
+			t.Errorf("%v, %q: got %v", c.patterns, c.origin, got)
+		}
+	}
+	if _, err := ParseOrigins([]string{"[a.example"}); err == nil {
+		t.Error("a malformed pattern was accepted")
+	}
+}

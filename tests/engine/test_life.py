@@ -1,0 +1,138 @@
+"""Stacks over time: down and up again, interrupted and healed, two beside each other, edits while running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import own_settings
+from tests.engine.run import run_to_its_end
+from tests.engine.stack import ROOT, Stack
+
+
+@pytest.fixture(scope="module")
+def own(stack: Stack, attached: bool) -> Stack:
+    """The stack, if it is the tests' own to stop and start."""
+    if attached:
+        pytest.skip("an attached stack is somebody's: it is not stopped here")
+    return stack
+
+
+@pytest.fixture(scope="module")
+def other(own: Stack) -> Iterator[Stack]:
+    """A second stack with the core services only, beside the first."""
+    folder = own.env_file.parent / "other"
+    folder.mkdir()
+    second = Stack(folder / ".env")
+    own_settings(second, f"{own.name}-other", COMPOSE_PROFILES="")
+    yield second
+    second.invoke("compose-down", "--volumes", f"--yes={second.name}", check=False)
+    second.compose("down", "--rmi", "local", check=False)
+
+
+def test_data_is_kept_when_the_stack_goes_down_and_comes_up_again(own: Stack) -> None:
+    run = run_to_its_end(own, "kept")
+    before = own.get(f"/weppcloud/runs/{run.runid}/{run.config}/download/dem/dem.tif").body
+    own.invoke("compose-down")
+    assert own.compose("ps", "--all", "--quiet").stdout == ""
+    own.invoke("compose-up", "--no-build")
+    listed = own.get("/weppcloud/api/runs").content["runs"]
+    assert run.runid in [entry["runid"] for entry in listed]
+    assert own.get(f"/weppcloud/runs/{run.runid}/{run.config}/download/dem/dem.tif").body == before
+
+
+def test_a_start_that_was_interrupted_is_healed_by_the_next_one(other: Stack) -> None:
+    other.invoke("compose-build")
+    started = subprocess.Popen(
+        ["invoke", "compose-up", "--no-build"], cwd=ROOT, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        env={**os.environ, "WEPP_ENV_FILE": str(other.env_file)}, start_new_session=True,
+    )  # fmt: skip
+    assert started.stderr is not None
+    said = []
+    for line in started.stderr:
+        said.append(line)
+        if "starting" in line:
+            started.send_signal(signal.SIGINT)
+            break
+    said.append(started.stderr.read())
+    assert started.wait() == 130, said
+    assert "Traceback" not in "".join(said)
+    answer = json.loads(other.invoke("compose-up", "--no-build", "--json").stdout)
+    assert answer["services"]
+    assert other.get("/weppcloud/health").body.strip() == b'"OK"'
+
+
+def test_two_stacks_do_not_disturb_each_other(own: Stack, other: Stack) -> None:
+    made = other.post("/weppcloud/api/runs", {"name": "only in the other"}).content["runid"]
+    ours = [run["runid"] for run in own.get("/weppcloud/api/runs").content["runs"]]
+    theirs = [run["runid"] for run in other.get("/weppcloud/api/runs").content["runs"]]
+    assert made in theirs
+    assert made not in ours
+    assert not set(ours) & set(theirs)
+    assert own.settings["POSTGRES_PASSWORD"] != other.settings["POSTGRES_PASSWORD"]
+    other.invoke("compose-down", "--volumes", f"--yes={other.name}")
+    assert own.get("/weppcloud/health").status == 200
+    volumes = subprocess.run(
+        ["docker", "volume", "ls", "-q"], capture_output=True, text=True, check=True
+    ).stdout
+    assert f"{other.name}_postgres-data" not in volumes
+    assert f"{own.name}_postgres-data" in volumes
+
+
+def test_volumes_are_not_deleted_without_the_projects_name(own: Stack) -> None:
+    for answer in ((), ("--yes=something-else",)):
+        done = own.invoke("compose-down", "--volumes", *answer, check=False)
+        assert done.returncode == 4, done.stderr
+    assert own.get("/weppcloud/health").status == 200
+
+
+def test_a_port_that_somebody_holds_is_named_before_anything_starts(own: Stack, tmp_path: Path) -> None:
+    third = Stack(tmp_path / ".env")
+    own_settings(third, f"{own.name}-third", PORT_CADDY=own.settings["PORT_CADDY"])
+    done = third.invoke("compose-up", "--no-build", check=False)
+    assert done.returncode == 3
+    assert own.settings["PORT_CADDY"] in done.stdout + done.stderr
+    assert third.compose("ps", "--all", "--quiet").stdout == ""
+
+
+def test_a_build_that_fails_ends_with_its_reason_and_leaves_the_stack_running(own: Stack) -> None:
+    done = own.invoke(
+        "compose-build", "--services", "weppcloud", check=False, WEPPPY_REQUIREMENTS="no-such-file.txt"
+    )
+    assert done.returncode in (3, 5), done.stderr
+    assert "no-such-file.txt" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert own.get("/weppcloud/health").status == 200
+
+
+def test_a_source_edit_is_served_without_a_rebuild(
+    own: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # The tree of this checkout is mounted: a new file is an edit that leaves the repository as it was.
+    marker = ROOT / "docker" / "sample" / "wepppy" / "weppcloud" / "static" / f"edit-{os.getpid()}.txt"
+    marker.write_text("edited\n")
+    try:
+        address = f"http://{own.address}/weppcloud/static/{marker.name}"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            assert answer.read() == b"edited\n"
+    finally:
+        marker.unlink()
+
+
+def test_python_services_start_anew_when_their_source_changes(own: Stack) -> None:
+    source = ROOT / "docker" / "sample" / "wepppy" / "webservices" / "metquery.py"
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    os.utime(source)
+    deadline = time.monotonic() + 30
+    while "reloading" not in own.compose("logs", "--since", since, "metquery").stdout:
+        assert time.monotonic() < deadline, "metquery did not notice the edit"
+    while own.get("/webservices/metquery/health").status != 200:
+        assert time.monotonic() < deadline, "metquery did not come back"

@@ -1,0 +1,120 @@
+"""Which files, project and settings a `docker compose` of this stack gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scripts.catalogue import Catalogue
+from scripts.compose import unescaped
+from scripts.errors import StackError
+from tests.unit.fakes import Checkout, model
+
+
+def test_commands_name_env_file_and_files_relative_to_the_root(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    checkout.with_env(COMPOSE_FILE="docker/docker-compose.dev.yml:docker/more.yml")
+    assert checkout.compose("geo").argv("ps") == [
+        "docker", "compose", "--env-file", ".env", "--file", "docker/docker-compose.dev.yml",
+        "--file", "docker/more.yml", "--profile", "geo", "ps",
+    ]  # fmt: skip
+
+
+def test_the_callers_environment_wins_over_the_file(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    checkout.with_env()
+    checkout.environment["COMPOSE_PROJECT_NAME"] = "other"
+    assert checkout.compose().project == "other"
+
+
+def test_a_second_stack_shares_neither_backups_nor_secrets(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    checkout.with_env()
+    assert checkout.compose().child_environment() == {}
+    checkout.environment["COMPOSE_PROJECT_NAME"] = "other"
+    own = tmp_path / ".docker-data" / "other"
+    assert checkout.compose().child_environment() == {
+        "DOCKER_DATA_DIR": str(own),
+        "SECRETS_DIR": str(own / "secrets"),
+    }
+
+
+def test_a_folder_that_the_user_names_is_used_for_every_stack(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    checkout.with_env(DOCKER_DATA_DIR="../elsewhere")
+    checkout.environment["COMPOSE_PROJECT_NAME"] = "other"
+    assert checkout.compose().data_dir == tmp_path / "elsewhere"
+
+
+def test_another_env_file_is_also_the_one_that_containers_see(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    path = checkout.with_env().rename(tmp_path / "other.env")
+    checkout.environment["WEPP_ENV_FILE"] = str(path)
+    compose = checkout.compose()
+    assert compose.argv("ps")[3] == "other.env"
+    assert compose.child_environment()["STACK_ENV_FILE"] == str(path)
+
+
+def test_no_argument_list_and_no_variable_holds_a_secret(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    checkout.with_env()
+    compose = checkout.compose()
+    for words in (compose.argv("up"), list(compose.child_environment().values())):
+        assert not any("secret-word" in word for word in words)
+
+
+def test_dollars_that_compose_doubles_are_single_again() -> None:
+    assert unescaped({"a": ["x$$y", {"b": "$$"}], "n": 1}) == {"a": ["x$y", {"b": "$"}], "n": 1}
+
+
+def test_a_broken_overlay_is_named_with_what_compose_says(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    checkout.with_env()
+    checkout.runner.on(
+        "config", stderr="services.x Additional property imagee is not allowed\n", returncode=15
+    )
+    with pytest.raises(StackError) as caught:
+        _ = checkout.compose().model
+    assert "imagee" in caught.value.what
+    assert "COMPOSE_FILE" in caught.value.mend
+    assert caught.value.exit_code == 3
+
+
+def test_a_compose_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    checkout.with_env(COMPOSE_FILE="docker/nowhere.yml")
+    with pytest.raises(StackError, match="docker/nowhere.yml, which does not exist"):
+        _ = checkout.compose().model
+
+
+def test_the_catalogue_is_what_the_model_says(tmp_path: Path) -> None:
+    catalogue = Catalogue.of(model(tmp_path))
+    status, metquery = catalogue.services["status"], catalogue.services["metquery"]
+    assert (status.about, status.probe, status.probe_body) == ("Messages", "/status/health", "OK")
+    assert status.container == "wepppy-status-1"
+    assert catalogue.services["postgres"].container == "wepppy-postgres"
+    assert catalogue.services["upgrade"].one_shot
+    assert not metquery.active([])
+    assert metquery.active(["geo"])
+    assert catalogue.url("/met/") == "http://localhost:8080/met/"
+
+
+def test_ports_that_the_engine_chooses_are_not_promised() -> None:
+    document = {"services": {"caddy": {"ports": [{"target": 8080, "published": ""}, {"target": 8080}]}}}
+    catalogue = Catalogue.of(json.loads(json.dumps(document)))
+    assert catalogue.door() is None
+    assert catalogue.url("/") == ""
+
+
+@pytest.mark.parametrize(("what", "names"), [("service", ["no"]), ("profile", ["core", "no"])])
+def test_a_name_that_is_not_in_the_stack_is_answered_with_those_that_are(
+    tmp_path: Path, what: str, names: list[str]
+) -> None:
+    catalogue = Catalogue.of(model(tmp_path))
+    check = catalogue.select if what == "service" else catalogue.check_profiles
+    with pytest.raises(StackError, match=f"there is no {what} no") as caught:
+        check(names)
+    assert "choose from" in caught.value.mend
+    assert caught.value.exit_code == 2

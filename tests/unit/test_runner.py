@@ -1,0 +1,100 @@
+"""Programs are run from argument lists, told so that they can be pasted, and stopped with care."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from scripts.runner import NOT_FOUND, TIMED_OUT, Result, SystemRunner, pasteable
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_output_status_and_input_are_passed_through(tmp_path: Path) -> None:
+    code = "import sys; print(sys.stdin.read().upper()); print('oh', file=sys.stderr); sys.exit(3)"
+    result = SystemRunner(tmp_path).capture(python(code), stdin="word")
+    assert (result.stdout, result.stderr, result.returncode) == ("WORD\n", "oh\n", 3)
+    assert result.complaint == "oh"
+
+
+def test_arguments_are_never_read_by_a_shell(tmp_path: Path) -> None:
+    result = SystemRunner(tmp_path).capture(
+        [*python("import sys; print(sys.argv[1])"), "a; echo INJECTED $HOME"]
+    )
+    assert result.stdout == "a; echo INJECTED $HOME\n"
+
+
+def test_programs_run_in_the_root_whatever_the_current_folder(tmp_path: Path) -> None:
+    assert SystemRunner(tmp_path).capture(python("import os; print(os.getcwd())")).stdout.strip() == str(
+        tmp_path
+    )
+
+
+def test_a_missing_program_and_a_slow_one_are_answers_not_tracebacks(tmp_path: Path) -> None:
+    runner = SystemRunner(tmp_path)
+    assert runner.capture(["no-such-program"]).returncode == NOT_FOUND
+    slow = runner.capture(python("import time; time.sleep(60)"), timeout=0.2)
+    assert slow.returncode == TIMED_OUT
+    assert "did not answer" in slow.complaint
+
+
+def test_what_is_echoed_can_be_pasted_with_the_variables_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAME", "1")
+    line = pasteable(["docker", "a b", "$x"], {"SAME": "1", "OTHER": "two words"})
+    assert shlex.split(line) == ["env", "OTHER=two words", "docker", "a b", "$x"]
+
+
+def test_changes_are_echoed_and_questions_only_on_request(tmp_path: Path) -> None:
+    echoed = io.StringIO()
+    SystemRunner(tmp_path, echo_to=echoed).capture(["true"])
+    assert echoed.getvalue() == ""
+    SystemRunner(tmp_path, echo_to=echoed).stream(["true"])
+    SystemRunner(tmp_path, echo_to=echoed, verbose=True).capture(["false"])
+    assert echoed.getvalue() == "$ true\n$ false\n"
+
+
+def test_a_dry_run_tells_changes_and_makes_none(tmp_path: Path) -> None:
+    echoed = io.StringIO()
+    runner = SystemRunner(tmp_path, dry=True, echo_to=echoed)
+    assert runner.stream(["touch", "made"]).ok
+    assert runner.attach(["touch", "made"]) == 0
+    assert list(tmp_path.iterdir()) == []
+    assert echoed.getvalue() == "would run touch made\n" * 2
+
+
+def test_streamed_lines_arrive_one_by_one(tmp_path: Path) -> None:
+    lines: list[str] = []
+    code = "import sys; print('one', flush=True); print('two', file=sys.stderr)"
+    result = SystemRunner(tmp_path, echo_to=io.StringIO()).stream(python(code), on_line=lines.append)
+    assert lines == ["one", "two"]
+    assert result.stdout == "one\ntwo"
+
+
+def test_ctrl_c_lets_the_child_tidy_up_before_it_is_raised(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys, time\n"
+        "print('ready', flush=True)\n"
+        "try:\n  time.sleep(60)\n"
+        "except KeyboardInterrupt:\n  pathlib.Path('tidy').touch()\n"
+    )
+
+    def interrupt(line: str) -> None:
+        assert line == "ready"
+        threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        SystemRunner(tmp_path, echo_to=io.StringIO()).stream(python(code), on_line=interrupt)
+    assert (tmp_path / "tidy").exists()
+
+
+def test_silence_is_told_as_an_exit_status() -> None:
+    assert Result(("x",), 7).complaint == "exit status 7"
