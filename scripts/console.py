@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from scripts.clock import SystemClock
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
@@ -139,16 +141,11 @@ class Console:
 
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
-        """Says that something with one step goes on; a spinner with seconds on a terminal."""
+        """Says on a terminal that something with one step goes on; a log is told what came of it instead."""
         if not self.lively:
-            self.say(text)
             yield
             return
-        from rich.console import Console as RichConsole
-        from rich.live import Live
-
-        rows = _RichProgress(text, [])
-        with Live(rows, console=RichConsole(file=self.err), refresh_per_second=8, transient=True):
+        with self.progress(text, []):
             yield
 
 
@@ -183,6 +180,8 @@ class _RichProgress:
     def __init__(self, title: str, names: Sequence[str]) -> None:
         from rich.spinner import Spinner
 
+        self._clock = SystemClock()
+        self._started = self._clock.monotonic()
         self._title = title
         self._states = dict.fromkeys(names, "waiting")
         self._spinner = Spinner("dots")
@@ -196,11 +195,10 @@ class _RichProgress:
         from rich.table import Table
         from rich.text import Text
 
-        # A spinner knows since when it spins only after its first frame.
         grid = Table.grid(padding=(0, 2))
         for name, state in self._states.items():
             grid.add_row("", name, Text(state, style=STYLES.get(state, "")))
-        self._spinner.update(text=self._title)
+        self._spinner.update(text=f"{self._title} ({self._clock.monotonic() - self._started:.0f} s)")
         return Group(self._spinner, grid)
 
 

@@ -2,37 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scripts import envfile
 from scripts.compose import Compose
 from scripts.console import Console
 from scripts.doctor_engine import FAST_START_API, FAST_START_FILE
 
+# A store that somebody else runs, by the setting that says where; its value where the stack's own is used.
+EXTERNAL_STORES = {
+    "docker/docker-compose.external-postgres.yml": ("POSTGRES_HOST", "postgres"),
+    "docker/docker-compose.external-redis.yml": ("REDIS_HOST", "redis"),
+}
 
-def with_fast_start(files: Sequence[str], api: tuple[int, int], *, exists: bool) -> list[str]:
-    """The files with the fast-start overlay where the engine's API can do it, without it where not."""
-    others = [name for name in files if name != FAST_START_FILE]
-    if api == (0, 0):
-        return list(files)
-    if api < FAST_START_API or not exists:
-        return others
-    return list(files) if FAST_START_FILE in files else [*others, FAST_START_FILE]
+
+def wanted(settings: Mapping[str, str], api: tuple[int, int]) -> dict[str, tuple[bool, str]]:
+    """For each overlay whether it belongs in the list, and why. An unknown API (0, 0) decides nothing."""
+    choice: dict[str, tuple[bool, str]] = {}
+    for name, (key, own) in EXTERNAL_STORES.items():
+        where = settings.get(key) or own
+        choice[name] = (where != own, f"{key} is {where}")
+    if api != (0, 0):
+        choice[FAST_START_FILE] = (
+            api >= FAST_START_API,
+            "the engine decides whether quick first probes work",
+        )
+    return choice
+
+
+def chosen(files: Sequence[str], choice: Mapping[str, tuple[bool, str]], present: Sequence[str]) -> list[str]:
+    """The files with each overlay that is wanted and present, without those that are not; others as they are."""
+    kept = [
+        name for name in files if choice.get(name, (True, ""))[0] and (name not in choice or name in present)
+    ]
+    added = [name for name, (yes, _) in choice.items() if yes and name in present and name not in kept]
+    return [*kept, *added]
 
 
 def choose(compose: Compose, console: Console) -> None:
     """Writes the right list to `.env`; leaves a COMPOSE_FILE of the caller's environment alone."""
     if "COMPOSE_FILE" in compose.environment:
         return
+    settings = {key: compose.setting(key) for key, _ in EXTERNAL_STORES.values()}
+    choice = wanted(settings, compose.engine.api_version())
+    present = [name for name in choice if (compose.root / name).is_file()]
     before = compose.files
-    after = with_fast_start(
-        before, compose.engine.api_version(), exists=(compose.root / FAST_START_FILE).is_file()
-    )
+    after = chosen(before, choice, present)
     if after == before:
         return
-    verb = "added" if FAST_START_FILE in after else "removed"
-    console.say(
-        f"{FAST_START_FILE} {verb} in COMPOSE_FILE: the engine decides whether quick first probes work"
-    )
+    for name, (_, reason) in choice.items():
+        if (name in after) != (name in before):
+            console.say(f"{name} {'added' if name in after else 'removed'} in COMPOSE_FILE: {reason}")
     envfile.set_keys(compose.env_path, {"COMPOSE_FILE": ":".join(after)})
     compose.forget()

@@ -87,7 +87,8 @@ def uptime_text(seconds: int | None) -> str:
 
 def show(compose: Compose, console: Console, clock: Clock) -> None:
     """Prints the state once."""
-    found = rows(compose, clock.now())
+    with console.busy("asking the engine"):
+        found = rows(compose, clock.now())
     if console.as_json:
         console.document({"project": compose.project, "services": [asdict(row) for row in found]})
         return

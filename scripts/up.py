@@ -228,7 +228,8 @@ class Up:
         asked_for = {service.name for service in services}
         if door is None or DOOR not in asked_for:
             return []
-        outcomes = probe.probe_all(services, door, self.clock, seconds=PROBE_SECONDS, asking=self.asking)
+        with self.console.busy("asking every service through the proxy"):
+            outcomes = probe.probe_all(services, door, self.clock, seconds=PROBE_SECONDS, asking=self.asking)
         broken = [each for each in outcomes if not each.ok]
         if not broken:
             return outcomes

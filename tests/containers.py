@@ -14,7 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dotenv import dotenv_values
+from scripts import images
+from scripts.compose import Compose
+from scripts.console import Console
+from scripts.runner import SystemRunner
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "wepp-checks"
@@ -28,13 +31,14 @@ def run(command: Sequence[str], **variables: str) -> None:
         sys.exit(done.returncode)
 
 
-def settings() -> dict[str, str]:
-    """The checks' own `.env`: written once, base images found or built."""
-    stack = {"WEPP_ENV_FILE": str(SETTINGS)}
+def base_images() -> dict[str, str]:
+    """The base image of each `*_IMAGE` variable, found or built; the checks' own `.env` remembers them."""
     SETTINGS.parent.mkdir(parents=True, exist_ok=True)
-    run(["invoke", "env-init"], COMPOSE_PROJECT_NAME=PROJECT, **stack)
-    run(["invoke", "images-base", "--if-needed"], **stack)
-    return {key: value or "" for key, value in dotenv_values(SETTINGS, interpolate=False).items()}
+    run(["invoke", "env-init"], COMPOSE_PROJECT_NAME=PROJECT, WEPP_ENV_FILE=str(SETTINGS))
+    compose = Compose(ROOT, SystemRunner(ROOT), environment={**os.environ, "WEPP_ENV_FILE": str(SETTINGS)})
+    images.ensure(compose, Console())
+    compose.forget()
+    return images.chosen_images(compose.model)
 
 
 def ca_bundle() -> str:
@@ -44,7 +48,7 @@ def ca_bundle() -> str:
 
 def sample(arguments: Sequence[str]) -> None:
     """The sample's Python tests in the stack's Python image, with Postgres, Redis and GDAL added."""
-    settings()
+    base_images()
     run(["invoke", "compose-build", "--services", "weppcloud"], WEPP_ENV_FILE=str(SETTINGS))
     image = f"{PROJECT}-sample-tests:dev"
     run(
@@ -60,11 +64,12 @@ def sample(arguments: Sequence[str]) -> None:
 
 def go(arguments: Sequence[str]) -> None:
     """The Go services' tests (with the race detector) and the probe's, in the Go image."""
-    chosen = settings()
+    chosen = base_images()
     for service in ("status2", "preflight2"):
         run(
             ["docker", "build", "--target", "test", "--progress", "plain", "--tag", f"{PROJECT}-{service}-test:dev",
              "--build-context", f"source={ROOT / 'docker' / 'sample'}",
+             "--build-context", f"mirrors={ROOT / 'docker' / 'mirrors'}",
              "--build-context", f"probe={ROOT / 'docker' / 'probe'}",
              "--build-arg", f"GO_IMAGE={chosen['GO_IMAGE']}", "--build-arg", f"SERVICE={service}",
              "--secret", f"id=ca_bundle,src={ca_bundle()}", *arguments, str(ROOT / "docker" / "go")],
@@ -73,7 +78,7 @@ def go(arguments: Sequence[str]) -> None:
 
 def caddyfile(arguments: Sequence[str]) -> None:
     """`caddy validate` and `caddy fmt --diff` in the image that the proxy is built from."""
-    image = settings()["CADDY_IMAGE"]
+    image = base_images()["CADDY_IMAGE"]
     file = ROOT / "docker" / "caddy" / "Caddyfile"
     base = [
         "docker",

@@ -32,7 +32,9 @@ def main() -> None:
             # Postgres rolls a failed upgrade back whole; if anything stayed, this is not ours to guess about.
             if not was_empty or tables(database):
                 raise
-            print("db-upgrade: this tree's revisions cannot start from an empty database; making it from the models")
+            print(
+                "db-upgrade: this tree's revisions cannot start from an empty database; making it from the models"
+            )
             database.create_all()
             migrate.stamp(revision="heads")
     print("db-upgrade: the schema is up to date")

@@ -1,10 +1,11 @@
 """Starts a pool of RQ workers for the mounted source tree: `rq-worker.py QUEUE...`.
 
-The tree provides `wepppy.config.redis_settings` (where Redis is) and `wepppy.rq.WepppyRqWorker`. The pool runs in this
-process, so the Redis password is on no command line. Settings: RQ_WORKER_COUNT (2), RQ_REDIS_WAIT_TIMEOUT_SECONDS
-(300), RQ_REDIS_WAIT_INTERVAL_SECONDS (1), RQ_REDIS_PROBE_CONNECT_TIMEOUT_SECONDS and
+The tree provides `wepppy.config.redis_settings` (where Redis is) and `wepppy.rq.WepppyRqWorker`. The pool runs
+in this process, so the Redis password is on no command line. Settings: RQ_WORKER_COUNT (2),
+RQ_REDIS_WAIT_TIMEOUT_SECONDS (300), RQ_REDIS_WAIT_INTERVAL_SECONDS (1), RQ_REDIS_PROBE_CONNECT_TIMEOUT_SECONDS and
 RQ_REDIS_PROBE_SOCKET_TIMEOUT_SECONDS (5), RQ_WORKER_STARTUP_DELAY_SECONDS (0), RQ_WORKER_HEALTH_FILE
-(/tmp/rq-worker.health): the pool's findings about its workers, for `worker-health.py`. Exit codes of sysexits.h: 64 usage or settings, 69 Redis did not come, 77 Redis refused the password.
+(/tmp/rq-worker.health): what the pool finds out about its workers, for `worker-health.py`.
+Exit codes of sysexits.h: 64 usage or settings, 69 Redis did not come, 77 Redis refused the password.
 """
 
 from __future__ import annotations
@@ -140,7 +141,9 @@ def _wait_for(probe: redis.Redis) -> None:
                 said = reason
                 print(f"rq-worker: waiting for Redis ({reason})", file=sys.stderr, flush=True)
             if time.monotonic() >= deadline:
-                raise StartError(f"Redis did not answer within {patience:g} s ({reason})", EX_UNAVAILABLE) from None
+                raise StartError(
+                    f"Redis did not answer within {patience:g} s ({reason})", EX_UNAVAILABLE
+                ) from None
             time.sleep(pause)
         else:
             return

@@ -10,7 +10,9 @@ import os
 import sys
 import time
 
-OLDEST = 25.0  # s: the pool writes every 5 s, and may be held up for two probes of a Redis that does not answer
+OLDEST = (
+    25.0  # s: the pool writes every 5 s, and may be held up for two probes of a Redis that does not answer
+)
 
 
 def main() -> int:

@@ -65,15 +65,12 @@ def stack(request: pytest.FixtureRequest, attached: bool) -> Iterator[Stack]:
 
 def own_settings(stack: Stack, project: str, **changes: str) -> None:
     """Write the `.env` of a stack of its own beside which everything else of it will lie."""
-    folder = stack.env_file.parent
     stack.invoke("env-init", "--free-ports", COMPOSE_PROJECT_NAME=project)
-    # Named in the file, so that Compose by hand finds them as the tasks do.
-    own = {"DOCKER_DATA_DIR": folder, "SECRETS_DIR": folder / "secrets", "STACK_ENV_FILE": stack.env_file}
     text = stack.env_file.read_text()
-    for key in changes:
-        text = re.sub(rf"^{key}=.*\n", "", text, flags=re.MULTILINE)
-    added = "".join(f"{key}={value}\n" for key, value in {**own, **changes}.items())
-    stack.env_file.write_text(text + added)
+    for key, value in changes.items():
+        text, found = re.subn(rf"^{key}=.*$", f"{key}={value}", text, flags=re.MULTILINE)
+        assert found == 1, key
+    stack.env_file.write_text(text)
 
 
 def keep_logs(stack: Stack) -> None:

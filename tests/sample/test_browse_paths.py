@@ -145,7 +145,8 @@ def test_no_descriptor_is_left_open(root: Path) -> None:
 PIECES = [
     "..", ".", "/", "//", "%2e%2e", "%2E", "%2f", "%00", "%5c", "\\", "%", "%zz", "%ff", "%c0%ae", "~", "wepp",
     "output", "loss.csv", "notes.txt", "inside", "inside_folder", "outside_folder", "outside_absolute", "by_outside",
-    "loop", "nowhere", ".hidden", "to_hidden", "_logs", "pipe", "file.txt", "outside.txt", "etc", "passwd", "proc", "self",
+    "loop", "nowhere", ".hidden", "to_hidden", "_logs", "pipe",
+    "file.txt", "outside.txt", "etc", "passwd", "proc", "self",
     "%F0%9F%92%A7", ";", "&", "#",
 ]  # fmt: skip
 ROUTES = ["browse", "files", "download", "schema", "gdalinfo"]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import pytest
+import rasterio
 from asgi import call
 from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from raster_service import BOX, meta_of
 from rasters import elevations, strict_json, write_raster, write_vrt
-from test_wmesque2 import BOX, meta_of
 from wepppy.webservices import wmesque, wmesque2
 
 MEDIA_TYPES = {
@@ -88,6 +90,22 @@ def test_unknown_datasets_and_misplaced_relief_are_refused(client: FlaskClient, 
     assert refusal(client, "/ned1/%2e%2e/%2e%2e/etc", bbox=BOX) == "Invalid dataset path."
     assert "gdaldem" in refusal(client, "/nlcd/2019", bbox=BOX, gdaldem="slope")
     assert str(geodata) not in refusal(client, "/ned1/2099/a/b/c/d/e", bbox=BOX)
+
+
+def test_a_text_raster_of_nearly_whole_numbers_is_read_as_measurements(
+    client: FlaskClient, geodata: Path, tmp_path: Path
+) -> None:
+    # GDAL looks at the first 100 KB only to tell whole numbers from others.
+    values = np.full((300, 300), 7, dtype=np.float32)
+    values[-1, -1] = 7.25
+    write_vrt(write_raster(geodata / "ned1/2020/dem.tif", values))
+    zone = "-116.89,46.79,-116.77,46.86"
+    response = client.get("/ned1/2020", query_string={"bbox": zone, "format": "AAIGrid", "resample": "near"})
+    (tmp_path / "crop.asc").write_bytes(response.data)
+    with rasterio.open(tmp_path / "crop.asc") as dataset:
+        found = dataset.read(1, masked=True)
+    assert set(np.unique(found.compressed())) == {7.0, 7.25}
+    shutil.rmtree(geodata / "ned1/2020")
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,72 +14,19 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from asgi import Reply, call
+from asgi import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rasterio.errors import NotGeoreferencedWarning
-from rasterio.io import MemoryFile
+from raster_service import BOX, get, make_geodata, meta_of, pixels
 from rasters import (
     CELL,
-    HEIGHT,
     LEFT,
-    NODATA,
     TOP,
     UTM,
-    WIDTH,
-    elevations,
     run,
     strict_json,
-    write_raster,
-    write_vrt,
 )
 from wepppy.webservices.wmesque2 import app
-
-BOX = "-116.888,46.845,-116.835,46.868"
-PALETTE = {11: (70, 107, 159, 255), 42: (28, 95, 44, 255), 71: (223, 223, 194, 255)}
-
-
-@pytest.fixture(scope="module")
-def geodata(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Elevation, land cover with a palette, and twelve months in degrees."""
-    folder = tmp_path_factory.mktemp("geodata")
-    rng = np.random.default_rng(8)
-    z = elevations()
-    write_vrt(write_raster(folder / "ned1/2016/dem.tif", np.where(np.isnan(z), 900, z).astype(np.float32)))
-    cover = rng.choice([11, 42, 71], size=(HEIGHT, WIDTH)).astype(np.uint8)
-    cover[:8] = 0
-    write_vrt(write_raster(folder / "nlcd/2019/cover.tif", cover, nodata=0, palette=PALETTE))
-    degrees = Affine(0.01, 0, -117, 0, -0.01, 47)
-    months = rng.normal(size=(12, 30, 30)).astype(np.float32)
-    months[:, 13, 13] = NODATA
-    write_vrt(
-        *(
-            write_raster(folder / f"daymet/monthly/ppt/{i + 1:02}.tif", months[i], degrees, "EPSG:4326")
-            for i in range(12)
-        )
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GEODATA_DIR", str(folder))
-        yield folder
-
-
-def meta_of(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the reply's header tells of the raster."""
-    text = headers["wmesque-meta"]
-    meta: dict[str, Any] = strict_json(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))["wmesque"]
-    return meta
-
-
-def get(dataset: str = "ned1/2016", **query: object) -> Reply:
-    """Ask for a crop."""
-    return call(app, "GET", f"/retrieve/{dataset}", {"bbox": BOX, **query})
-
-
-def pixels(content: bytes) -> tuple[np.ndarray, dict[str, Any]]:
-    with warnings.catch_warnings(), MemoryFile(content) as memory:
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # pictures lie nowhere
-        with memory.open() as dataset:
-            return dataset.read(), dict(dataset.profile)
 
 
 def warped(source: Path, target: Path, meta: dict[str, Any], resample: str, *options: str) -> np.ndarray:
@@ -93,6 +37,15 @@ def warped(source: Path, target: Path, meta: dict[str, Any], resample: str, *opt
     run("gdalwarp", "-q", "-overwrite", "-r", resample, *grid, *options, str(source), str(target))
     with rasterio.open(target) as dataset:
         return dataset.read()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def geodata(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The volume that the service reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = make_geodata(tmp_path_factory.mktemp("geodata"))
+        patch.setenv("GEODATA_DIR", str(folder))
+        yield folder
 
 
 RESAMPLINGS = (
@@ -173,72 +126,6 @@ def test_a_box_in_another_system_is_cut_exactly_there(geodata: Path, tmp_path: P
     assert profile["transform"] == Affine(CELL, 0, box[0], 0, -CELL, box[3])
     feet = get(bbox="2490000,250000,2500000,260000", bbox_crs="EPSG:2286", cellsize=100)
     assert meta_of(feet.headers)["crs"] == "EPSG:2286"
-
-
-@pytest.mark.parametrize("mode", ["hillshade", "slope", "aspect", "TRI", "TPI", "roughness"])
-def test_relief_equals_gdaldem(tmp_path: Path, mode: str) -> None:
-    plain, relief = get(), get(gdaldem=mode.lower())
-    (tmp_path / "dem.tif").write_bytes(plain.content)
-    run("gdaldem", mode, "-q", str(tmp_path / "dem.tif"), str(tmp_path / "relief.tif"))
-    with rasterio.open(tmp_path / "relief.tif") as dataset:
-        theirs, nodata = dataset.read(1)[1:-1, 1:-1].astype(float), dataset.nodata
-    ours, profile = pixels(relief.content)
-    mine = ours[0, 1:-1, 1:-1].astype(float)
-    np.testing.assert_array_equal(mine == profile["nodata"], theirs == nodata)
-    if mode == "hillshade":
-        assert np.abs(mine - theirs).max() <= 1
-        assert (mine != theirs).mean() < 0.01
-    else:
-        apart = np.abs(mine - theirs)[theirs != nodata]
-        assert (np.minimum(apart, 360 - apart) if mode == "aspect" else apart).max() < 0.05
-    # Beyond the crop there is more ground: its outermost cells have their relief too.
-    assert (ours[0, -1] != profile["nodata"]).mean() > 0.8
-
-
-def test_pictures_are_what_browsers_show(geodata: Path) -> None:
-    shade = get(gdaldem="hillshade", format="PNG")
-    assert shade.headers["content-type"] == "image/png"
-    grey, _ = pixels(shade.content)
-    whole, profile = pixels(get(gdaldem="hillshade").content)
-    np.testing.assert_array_equal(grey[0], whole[0])
-    np.testing.assert_array_equal(grey[1] == 0, whole[0] == profile["nodata"])
-    cover, _ = pixels(get("nlcd/2019", format="PNG").content)
-    codes, _ = pixels(get("nlcd/2019").content)
-    for code, colour in PALETTE.items():
-        assert (colour == cover[:, codes[0] == code].T).all()
-    assert (cover[3, codes[0] == 0] == 0).all()
-    height = get(format="PNG")
-    picture, _ = pixels(height.content)
-    scale, z = meta_of(height.headers)["scale"], pixels(get().content)[0][0]
-    known = z != NODATA
-    back = scale["minimum"] + picture[0] / 255 * (scale["maximum"] - scale["minimum"])
-    assert np.abs(back - z)[known].max() <= (scale["maximum"] - scale["minimum"]) / 255
-    tints, _ = pixels(get(gdaldem="color-relief", format="PNG").content)
-    assert tints.shape[0] == 4
-    np.testing.assert_array_equal(tints[3] == 255, known)
-
-
-def test_text_and_plain_bytes_hold_the_same_cells_as_the_geotiff(tmp_path: Path) -> None:
-    tiff, profile = pixels(get().content)
-    text = get(format="AAIGrid")
-    assert text.headers["content-type"].startswith("text/plain")
-    header = dict(line.split() for line in text.text.splitlines()[:6])
-    assert (int(header["ncols"]), int(header["nrows"])) == (profile["width"], profile["height"])
-    assert float(header["xllcorner"]) == pytest.approx(profile["transform"].c)
-    np.testing.assert_array_equal(np.loadtxt(io.StringIO(text.text), skiprows=6).astype(np.float32), tiff[0])
-    read, grid = pixels(text.content)
-    np.testing.assert_array_equal(read, tiff)
-    assert (grid["driver"], grid["nodata"]) == ("AAIGrid", NODATA)
-    assert grid["transform"].almost_equals(profile["transform"])
-    envi = get(format="ENVI")
-    assert envi.headers["content-type"] == "application/octet-stream"
-    (tmp_path / "crop.raw").write_bytes(envi.content)
-    (tmp_path / "crop.hdr").write_text(meta_of(envi.headers)["hdr"])
-    with rasterio.open(tmp_path / "crop.raw") as dataset:
-        assert dataset.driver == "ENVI"
-        np.testing.assert_array_equal(dataset.read(), tiff)
-        assert dataset.transform == profile["transform"]
-        assert (dataset.nodata, dataset.crs.to_epsg()) == (NODATA, 32611)
 
 
 def test_replies_are_attachments_with_headers_that_scripts_may_read(geodata: Path) -> None:

@@ -299,7 +299,7 @@ class Checkout:
     def containers_are(self, answers: Sequence[dict[str, Any]]) -> None:
         """What the engine holds for the project."""
         self.runner.on("docker", "ps", "--all", stdout="".join(f"{each['Id']}\n" for each in answers))
-        self.runner.on("docker", "inspect", stdout=json.dumps(list(answers)))
+        self.runner.on("docker", "inspect", "container", stdout=json.dumps(list(answers)))
 
     def images_are(self, *names: str) -> None:
         """Which images the engine holds."""

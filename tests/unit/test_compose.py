@@ -85,7 +85,7 @@ def test_a_broken_overlay_is_named_with_what_compose_says(tmp_path: Path) -> Non
 def test_a_compose_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path)
     checkout.with_env(COMPOSE_FILE="docker/nowhere.yml")
-    with pytest.raises(StackError, match="docker/nowhere.yml, which does not exist"):
+    with pytest.raises(StackError, match=r"docker/nowhere\.yml, which does not exist"):
         _ = checkout.compose().model
 
 

@@ -189,6 +189,12 @@ def test_another_checkout_with_the_same_project_is_an_error(checkout: Checkout, 
     assert "COMPOSE_PROJECT_NAME" in finding.mend
 
 
+def test_our_own_containers_are_no_second_checkout(checkout: Checkout) -> None:
+    checkout.containers_are([container("status", folder=str(checkout.root / "docker"))])
+    assert errors(checkout) == []
+    assert warnings(checkout) == []
+
+
 def test_containers_of_a_checkout_that_was_moved_are_a_warning(checkout: Checkout) -> None:
     checkout.containers_are([container("status", folder="/gone/docker")])
     assert errors(checkout) == []

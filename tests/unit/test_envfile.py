@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,16 @@ def test_setting_a_key_keeps_comments_order_and_mode(tmp_path: Path) -> None:
     assert envfile.set_keys(path, {"A": "3", "C": "two words"})
     assert path.read_text() == "# first\nA=3\n\n# second\nB=2\nC='two words'\n"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_root_leaves_the_file_to_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[int, int]] = []
+    path = tmp_path / ".env"
+    path.write_text("A=1\n")
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda descriptor, uid, gid: given.append((uid, gid)))
+    envfile.set_keys(path, {"A": "2"})
+    assert given == [(path.stat().st_uid, path.stat().st_gid)]
 
 
 def test_setting_a_key_to_its_value_writes_nothing(tmp_path: Path) -> None:

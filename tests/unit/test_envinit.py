@@ -138,9 +138,12 @@ def test_push_keys_are_numbers_of_the_p256_group(monkeypatch: pytest.MonkeyPatch
     key = base64.urlsafe_b64decode(envinit.vapid() + "=")
     assert len(key) == 32
     assert 1 <= int.from_bytes(key, "big") < envinit.P256_ORDER
-    monkeypatch.setattr(envinit.secrets, "randbelow", lambda limit: limit - 1)
+    monkeypatch.setattr("secrets.randbelow", lambda limit: limit - 1)
     largest = base64.urlsafe_b64decode(envinit.vapid() + "=")
     assert int.from_bytes(largest, "big") == envinit.P256_ORDER - 1
+    monkeypatch.setattr("secrets.randbelow", lambda limit: 0)
+    smallest = base64.urlsafe_b64decode(envinit.vapid() + "=")
+    assert int.from_bytes(smallest, "big") == 1
 
 
 def test_an_unknown_kind_of_value_is_a_mistake_of_the_example() -> None:

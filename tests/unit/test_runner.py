@@ -82,8 +82,7 @@ def test_streamed_lines_arrive_one_by_one(tmp_path: Path) -> None:
 def test_ctrl_c_lets_the_child_tidy_up_before_it_is_raised(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, time\n"
-        "print('ready', flush=True)\n"
-        "try:\n  time.sleep(60)\n"
+        "try:\n  print('ready', flush=True)\n  time.sleep(60)\n"
         "except KeyboardInterrupt:\n  pathlib.Path('tidy').touch()\n"
     )
 

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
@@ -26,7 +27,11 @@ DUMP = "redisprep.dump"
 _DUMP_LOCK = ".redisprep.lock"
 _NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 # A restart of Redis takes seconds and must not cost a run its state: 12 tries wait about 40 s altogether.
-_PATIENCE = Retry(ExponentialBackoff(cap=5, base=0.1), 12, supported_errors=(ConnectionError, TimeoutError, BusyLoadingError))
+_PATIENCE = Retry(
+    ExponentialBackoff(cap=5, base=0.1),
+    12,
+    supported_errors=(ConnectionError, TimeoutError, BusyLoadingError),
+)
 
 
 class RedisPrep:
@@ -55,9 +60,12 @@ class RedisPrep:
         while True:
             with self._redis.pipeline() as pipeline:
                 try:
-                    pipeline.watch(self._key)
-                    held = pipeline.hgetall(self._key)
-                    latest = max((_seconds(value) for name, value in held.items() if name.startswith("timestamps:")), default=0)
+                    pipeline.watch(self._key)  # type: ignore[no-untyped-call]
+                    held: Any = pipeline.hgetall(self._key)
+                    latest = max(
+                        (_seconds(value) for name, value in held.items() if name.startswith("timestamps:")),
+                        default=0,
+                    )
                     now = max(int(self._clock()), latest + 1)
                     pipeline.multi()
                     pipeline.hset(self._key, mapping={field: now, "last_modified": now})
@@ -89,7 +97,9 @@ class RedisPrep:
 
     def unlock_all(self) -> None:
         """Clear whatever locks a process left behind when it was killed."""
-        left = [name for name, value in self.fields().items() if name.startswith("locked:") and value == "true"]
+        left = [
+            name for name, value in self.fields().items() if name.startswith("locked:") and value == "true"
+        ]
         if left:
             self._redis.hset(self._key, mapping=dict.fromkeys(left, "false"))
 
@@ -100,11 +110,13 @@ class RedisPrep:
 
     def job(self, task: str) -> str | None:
         """Return the job that did or does `task`."""
-        return self._redis.hget(self._key, f"rq:{_checked(task)}")
+        job_id: Any = self._redis.hget(self._key, f"rq:{_checked(task)}")
+        return None if job_id is None else str(job_id)
 
     def fields(self) -> dict[str, str]:
         """Return the whole hash."""
-        return dict(self._redis.hgetall(self._key))
+        held: Any = self._redis.hgetall(self._key)
+        return dict(held)
 
     def _load(self) -> None:
         try:
@@ -156,4 +168,3 @@ def _client(patient: bool) -> redis.Redis:
     return redis_client(
         RedisDB.LOCK, retry=_PATIENCE, retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError]
     )
-

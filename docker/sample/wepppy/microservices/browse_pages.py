@@ -26,6 +26,7 @@ from wepppy.microservices.browse_tree import Node, quoted, shown
 
 PAGE_ENTRIES = 500
 TEXT_BYTES = 64 * 1024
+SMALL_PICTURE = 480  # pixels; smaller rasters are shown with larger cells
 _folder = Path(__file__).with_name("browse_templates")
 _templates = Environment(
     loader=FileSystemLoader(_folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -210,11 +211,13 @@ def _raster(place: Place, node: Node, own: str) -> dict[str, Any]:
         ("Bands", ", ".join(band["type"] for band in facts["bands"])),
     ]
     if "noDataValue" in facts["bands"][0]:
-        told.append(("No data", f"{facts['bands'][0]['noDataValue']}"))
+        nothing = facts["bands"][0]["noDataValue"]
+        told.append(("No data", nothing if isinstance(nothing, str) else f"{nothing:g}"))
+    enlarged = max(1, SMALL_PICTURE // max(picture.width, picture.height))
     legend = {
         "relief": f"Elevation from {picture.low:.6g} to {picture.high:.6g}, lit from the north-west",
         "logarithmic": f"Values from {picture.low:.6g} to {picture.high:.6g}, logarithmic ramp",
-        "ramp": f"From from {picture.low:.6g} to {picture.high:.6g}, dark to bright (2nd and 98th percentile)",
+        "ramp": f"Values from {picture.low:.6g} to {picture.high:.6g}, dark to bright (2nd and 98th percentile)",
         "grey": f"Values from {picture.low:.6g} to {picture.high:.6g}",
         "classes": f"One colour per class, {picture.low:g} to {picture.high:g}",
         "colour": "Red, green and blue bands",
@@ -222,7 +225,7 @@ def _raster(place: Place, node: Node, own: str) -> dict[str, Any]:
     return {
         "facts": told,
         "image": f"{own}?preview=png",
-        "image_size": (picture.width, picture.height),
+        "image_size": (picture.width * enlarged, picture.height * enlarged),
         "legend": legend,
         "actions": [("Facts (gdalinfo)", place.link("gdalinfo", node.path))],
     }

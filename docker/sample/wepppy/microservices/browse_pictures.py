@@ -203,7 +203,7 @@ def _hues(values: NDArray[np.float64]) -> NDArray[np.float64]:
     hue = (np.floor(values) * 0.618033988749895) % 1.0
     shade = 0.62 + 0.3 * ((np.floor(values) * 0.414213562373095) % 1.0)
     wheel = np.stack([np.abs(((hue + offset) % 1.0) * 6 - 3) - 1 for offset in (0.0, 2 / 3, 1 / 3)], axis=2)
-    rgb: NDArray[np.float64] = (1 - (1 - np.clip(wheel, 0, 1)) * 0.6) * shade[..., None] * 255
+    rgb: NDArray[np.float64] = (1 - (1 - np.clip(wheel, 0, 1)) * 0.45) * shade[..., None] * 255
     return rgb
 
 

@@ -36,7 +36,6 @@ from urllib.parse import quote
 import anyio.to_thread
 import httpx
 import psycopg2
-from cryptography.hazmat.primitives.asymmetric import ec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from starlette.applications import Starlette
@@ -46,14 +45,14 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from wepppy.config.redis_settings import RedisDB, redis_url
-from wepppy.microservices.browse_errors import BrowseError, Fault, invalid, run_not_found
-from wepppy.microservices.webpush_address import PublicTransport, endpoint_fault, insecure_allowed
-from wepppy.microservices.webpush_keys import VapidKey, decode, load_key
+from wepppy.microservices.browse_errors import BrowseError, run_not_found
+from wepppy.microservices.webpush_address import PublicTransport, insecure_allowed
+from wepppy.microservices.webpush_keys import VapidKey, load_key
 from wepppy.microservices.webpush_push import Pusher
+from wepppy.microservices.webpush_requests import read_body, read_endpoint, read_subscription
 from wepppy.microservices.webpush_store import Store, TooManySubscriptionsError
 from wepppy.microservices.webpush_watch import Connections, Watcher
 
-MAX_BODY = 8192
 PUSH_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
@@ -86,6 +85,7 @@ class Service:
         ) as client:
             self.watcher = Watcher(redis, self.store, Pusher(client, self.key), payload)
             self.watching = asyncio.create_task(self.watcher.run())
+            self.watching.add_done_callback(tell_stop)
             try:
                 yield
             finally:
@@ -131,6 +131,12 @@ def connect() -> Connections:
     )
 
 
+def tell_stop(task: asyncio.Task[None]) -> None:
+    """Log why the watcher ended, if nobody asked it to; health tells of it from then on."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("the watcher has stopped", exc_info=task.exception())
+
+
 def payload(runid: str, config: str, status: str) -> bytes:
     """Return the message of a run's end as JSON."""
     prefix = "/" + (os.environ.get("SITE_PREFIX", "").strip() or "/weppcloud").strip("/")
@@ -168,8 +174,7 @@ async def subscribe(request: Request) -> Response:
     """Keep a browser's subscription to a run."""
     if service.key is None:
         raise BrowseError(503, "unavailable", f"Notifications are off: {service.reason}.")
-    body = await _body(request)
-    endpoint, p256dh, auth = _subscription(body)
+    endpoint, p256dh, auth = read_subscription(await read_body(request))
     runid = await _runid(request)
     try:
         new = await anyio.to_thread.run_sync(service.store.add, runid, endpoint, p256dh, auth)
@@ -180,68 +185,10 @@ async def subscribe(request: Request) -> Response:
 
 async def unsubscribe(request: Request) -> Response:
     """Forget a browser's subscription to a run."""
-    body = await _body(request)
-    endpoint = body.get("endpoint")
-    fault = endpoint_fault(endpoint, insecure=True) if isinstance(endpoint, str) else "must be a URL"
-    if fault or not isinstance(endpoint, str):
-        raise invalid("endpoint", fault or "must be a URL")
+    endpoint = read_endpoint(await read_body(request))
     runid = await _runid(request)
     await anyio.to_thread.run_sync(service.store.remove, runid, endpoint)
     return JSONResponse({})
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    # A form on a foreign page can't send this type, so a visitor can't be subscribed behind their back.
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise BrowseError(415, "unsupported_media_type", "Send application/json.")
-    data = b""
-    async for piece in request.stream():
-        data += piece
-        if len(data) > MAX_BODY:
-            raise BrowseError(413, "too_large", f"At most {MAX_BODY} bytes, please.")
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise invalid("body", "is not JSON") from error
-    if not isinstance(body, dict):
-        raise invalid("body", "must be a JSON object")
-    return body
-
-
-def _subscription(body: dict[str, Any]) -> tuple[str, str, str]:
-    """Return endpoint and keys of a PushSubscription; raises BrowseError naming every part that is wrong."""
-    faults: list[Fault] = []
-    endpoint = body.get("endpoint")
-    fault = (
-        endpoint_fault(endpoint, insecure=insecure_allowed())
-        if isinstance(endpoint, str)
-        else "must be a URL"
-    )
-    if fault:
-        faults.append(Fault("validation_error", fault, "endpoint"))
-    keys = body.get("keys")
-    keys = keys if isinstance(keys, dict) else {}
-    p256dh, auth = keys.get("p256dh"), keys.get("auth")
-    try:
-        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), _bytes(p256dh, 65))
-    except ValueError:
-        faults.append(
-            Fault("validation_error", "must be a point of P-256, 65 bytes in base64url", "keys.p256dh")
-        )
-    try:
-        _bytes(auth, 16)
-    except ValueError:
-        faults.append(Fault("validation_error", "must be 16 bytes in base64url", "keys.auth"))
-    if faults:
-        raise BrowseError(400, "validation_error", "This is not a push subscription.", tuple(faults))
-    return str(endpoint), str(p256dh), str(auth)
-
-
-def _bytes(text: object, length: int) -> bytes:
-    data = decode(text) if isinstance(text, str) else b""
-    if len(data) != length:
-        raise ValueError("wrong length")
-    return data
 
 
 async def _runid(request: Request) -> str:

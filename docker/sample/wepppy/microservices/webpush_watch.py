@@ -102,9 +102,11 @@ class Watcher:
                 group.create_task(self._listen())
                 group.create_task(self._sweep_for_ever())
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            while self._tasks:
+                # More than once: a library that is just tidying up after a request may swallow a cancellation.
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.wait(set(self._tasks), timeout=0.5)
 
     async def ping(self) -> None:
         """Raise RedisError or OSError unless Redis answers."""

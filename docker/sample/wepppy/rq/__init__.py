@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["WepppyRqWorker"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the protocol of PEP 562
+def __getattr__(name: str) -> Any:
     if name == "WepppyRqWorker":
         from wepppy.rq.worker import WepppyRqWorker
 

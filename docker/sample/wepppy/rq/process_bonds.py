@@ -11,13 +11,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _parent = 0
 
 
-def stop_with_parent(signal_number: signal.Signals) -> None:
-    """Have the kernel send this process `signal_number` when the process that forked it is gone.
+def stop_with_parent(signal_number: signal.Signals, parent: int) -> None:
+    """Have this process get `signal_number` when the process `parent`, which forked it, is gone (or is gone already).
 
     Raises OSError where the kernel refuses.
     """
     if _libc.prctl(_PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:  # gone before the kernel knew that it matters
+        os.kill(os.getpid(), signal_number)
 
 
 def bind_children() -> None:
@@ -29,11 +31,9 @@ def bind_children() -> None:
 
 
 def _remember() -> None:
-    global _parent  # noqa: PLW0603 - fork hooks take no arguments
+    global _parent
     _parent = os.getpid()
 
 
 def _bind() -> None:
-    stop_with_parent(signal.SIGKILL)
-    if os.getppid() != _parent:  # gone before the kernel knew that it matters
-        os._exit(1)
+    stop_with_parent(signal.SIGKILL, _parent)

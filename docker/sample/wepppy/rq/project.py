@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import shutil
 import tempfile
@@ -42,7 +41,9 @@ def create_run_directory(
         raise ValueError("a run id consists of lower-case letters, digits and '-'")
     if not _CONFIG.fullmatch(config):
         raise ValueError("a config name consists of letters, digits, '_' and '-'")
-    project = Project(runid, config, name, checked_extent(extent), datetime.now(UTC).isoformat(timespec="seconds"))
+    project = Project(
+        runid, config, name, checked_extent(extent), datetime.now(UTC).isoformat(timespec="seconds")
+    )
     folder = get_wd(runid)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Made under a name that no run can have, then renamed: rename refuses to replace a directory that holds files.
@@ -53,7 +54,7 @@ def create_run_directory(
         if public:
             (temporary / PUBLIC_MARKER).touch()
         try:
-            os.rename(temporary, folder)
+            temporary.rename(folder)
         except OSError as error:
             raise FileExistsError(f"there is a run {runid!r} already") from error
     finally:

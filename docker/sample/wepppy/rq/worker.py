@@ -4,11 +4,14 @@ A job runs in a process of its own (the work-horse). If that process is killed, 
 worker is killed, its work-horse dies with it and another worker re-queues the job (see `recovery`).
 """
 
+# Half of rq has no annotations.
+# mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import time
@@ -45,7 +48,7 @@ class JobCancelledError(Exception):
 class WepppyRqWorker(Worker):
     """A worker that knows about runs. Events go to `<runid>:rq` as JSON `{"job", "status"}`."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - whatever this version of rq passes
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("worker_ttl", WORKER_TTL)
         kwargs.setdefault("job_monitoring_interval", HEARTBEAT)
         kwargs.setdefault("maintenance_interval", MAINTENANCE)
@@ -56,14 +59,18 @@ class WepppyRqWorker(Worker):
 
     # -- life ---------------------------------------------------------------------------------------------------
 
-    def bootstrap(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def bootstrap(self, *args: Any, **kwargs: Any) -> None:
         """Register; from here on, nobody outlives its parent."""
-        stop_with_parent(signal.SIGTERM)
+        pool = multiprocessing.parent_process()
+        if pool is not None and pool.pid is not None:
+            stop_with_parent(signal.SIGTERM, pool.pid)
         bind_children()
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # meant for the work-horse; its default would end the worker
+        signal.signal(
+            signal.SIGUSR1, signal.SIG_IGN
+        )  # meant for the work-horse; its default would end the worker
         super().bootstrap(*args, **kwargs)
 
-    def work(self, *args: Any, **kwargs: Any) -> bool:  # noqa: ANN401
+    def work(self, *args: Any, **kwargs: Any) -> bool:
         """Work until told to stop, also if that is said in the moment before rq is ready to hear it."""
         try:
             worked: bool = super().work(*args, **kwargs)
@@ -72,11 +79,11 @@ class WepppyRqWorker(Worker):
             return False
         return worked
 
-    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:  # noqa: ANN401
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Show a sign of life. rq would let it stand for minutes; a dead worker should be seen sooner."""
         super().heartbeat(min(timeout or LIFE, LIFE), pipeline=pipeline)
 
-    def get_heartbeat_ttl(self, job: Job, *args: Any, **kwargs: Any) -> int:  # noqa: ANN401
+    def get_heartbeat_ttl(self, job: Job, *args: Any, **kwargs: Any) -> int:
         """Return for how many seconds a sign of life of a running job counts."""
         return min(super().get_heartbeat_ttl(job, *args, **kwargs), LIFE)
 
@@ -86,7 +93,7 @@ class WepppyRqWorker(Worker):
         grace = float(os.environ.get("RQ_WORKER_STOP_GRACE_SECONDS", "").strip() or 60)
         self._hand_back_at = time.monotonic() + grace
 
-    def maintain_heartbeats(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def maintain_heartbeats(self, *args: Any, **kwargs: Any) -> None:
         """Called every few seconds while a job runs; also hands the job back when the time to stop has come."""
         super().maintain_heartbeats(*args, **kwargs)
         if self._hand_back_at is not None and time.monotonic() >= self._hand_back_at:
@@ -107,10 +114,14 @@ class WepppyRqWorker(Worker):
         job = abandoned.job
         if recovery.kills_of(job) >= MOST_KILLS:
             job.retries_left = 0
-            self.handle_job_failure(job, queue, exc_string=f"given up: its worker was killed {MOST_KILLS + 1} times")
+            self.handle_job_failure(
+                job, queue, exc_string=f"given up: its worker was killed {MOST_KILLS + 1} times"
+            )
             recovery.forget(queue, abandoned)
         elif recovery.requeue(queue, abandoned):
-            self.log.warning("Worker %s: job %s was left by a dead worker and is queued again", self.name, job.id)
+            self.log.warning(
+                "Worker %s: job %s was left by a dead worker and is queued again", self.name, job.id
+            )
             self._announce(job, "requeued")
 
     # -- jobs ---------------------------------------------------------------------------------------------------
@@ -124,7 +135,7 @@ class WepppyRqWorker(Worker):
         self._cancelled = True
         raise JobCancelledError("cancelled on request")
 
-    def perform_job(self, job: Job, queue: Queue, *args: Any) -> bool:  # noqa: ANN401
+    def perform_job(self, job: Job, queue: Queue, *args: Any) -> bool:
         """In the work-horse: run the job, with its log in the run directory."""
         runid = job_runid(job)
         job.meta["pid"] = os.getpid()
@@ -136,17 +147,17 @@ class WepppyRqWorker(Worker):
             done: bool = super().perform_job(job, queue, *args)
             return done
 
-    def handle_job_success(self, job: Job, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def handle_job_success(self, job: Job, *args: Any, **kwargs: Any) -> None:
         """Record the result, then tell."""
         super().handle_job_success(job, *args, **kwargs)
         self._announce(job, "finished")
 
-    def handle_exception(self, job: Job, *exc_info: Any) -> None:  # noqa: ANN401
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """Tell that the job raised; whether it is final follows in another event."""
         self._announce(job, "exception")
         super().handle_exception(job, *exc_info)
 
-    def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:  # noqa: ANN401
+    def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:
         """In the worker: the work-horse ended without a word. What follows re-queues jobs that have retries left."""
         super().handle_work_horse_killed(job, retpid, ret_val, rusage)
         job.get_meta(refresh=True)
@@ -161,7 +172,7 @@ class WepppyRqWorker(Worker):
         else:
             job.retries_left = 0
 
-    def handle_job_failure(self, job: Job, queue: Queue, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+    def handle_job_failure(self, job: Job, queue: Queue, *args: Any, **kwargs: Any) -> None:
         """Record why the job ended or re-queue it, then tell which."""
         exc_string = kwargs.get("exc_string") or next((text for text in args[1:2] if text), "")
         runid = job_runid(job)
@@ -186,7 +197,9 @@ def job_runid(job: Job) -> str | None:
     """Return the run a job works on: its first positional argument, else its `runid`, else what its meta says."""
     try:
         candidates = [*job.args[:1], job.kwargs.get("runid")]
-    except Exception:  # arguments that can't be unpickled may raise anything; the job itself will fail of it and say so
+    except (
+        Exception
+    ):  # arguments that can't be unpickled may raise anything; the job itself will fail of it and say so
         candidates = []
     candidates.append(job.meta.get("runid"))
     return next((candidate for candidate in candidates if isinstance(candidate, str) and candidate), None)

@@ -16,7 +16,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m wepppy.sample_data", description=main.__doc__)
     parser.add_argument("--geodata", type=Path, default=geodata_root(), help="where to put it (%(default)s)")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="which landscape (%(default)s)")
-    parser.add_argument("--force", action="store_true", help="make it again, also over data of another origin")
+    parser.add_argument(
+        "--force", action="store_true", help="make it again, also over data of another origin"
+    )
     options = parser.parse_args(arguments)
     if options.seed < 0:
         parser.error("--seed must not be negative")

@@ -40,12 +40,14 @@ class ClimateGrid:
     @property
     def longitudes(self) -> Floats:
         """Cell centres from west to east."""
-        return self.left + self.step * (np.arange(self.elevation.shape[1]) + 0.5)
+        centres: Floats = self.left + self.step * (np.arange(self.elevation.shape[1], dtype=np.float64) + 0.5)
+        return centres
 
     @property
     def latitudes(self) -> Floats:
         """Cell centres from north to south."""
-        return self.top - self.step * (np.arange(self.elevation.shape[0]) + 0.5)
+        centres: Floats = self.top - self.step * (np.arange(self.elevation.shape[0], dtype=np.float64) + 0.5)
+        return centres
 
 
 def monthly_means(rng: np.random.Generator, grid: ClimateGrid) -> dict[str, Floats]:
@@ -108,7 +110,10 @@ def write_daily(path: Path, name: str, values: NDArray[np.float32], grid: Climat
         time.calendar = "standard"
         time.standard_name = "time"
         time[:] = np.arange(values.shape[0])
-        for axis, degrees, standard in (("lat", "degrees_north", "latitude"), ("lon", "degrees_east", "longitude")):
+        for axis, degrees, standard in (
+            ("lat", "degrees_north", "latitude"),
+            ("lon", "degrees_east", "longitude"),
+        ):
             variable = dataset.createVariable(axis, "f8", (axis,))
             variable.units = degrees
             variable.standard_name = standard

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -65,7 +66,7 @@ def generate(geodata: Path, seed: int, force: bool, say: Callable[[str], None]) 
         names = sorted(
             str(path.relative_to(geodata)) for name in FOLDERS for path in (geodata / name).iterdir()
         )
-        marker = {
+        marker: dict[str, Any] = {
             "format": FORMAT,
             "seed": seed,
             "run_extent": extent,
@@ -78,7 +79,9 @@ def generate(geodata: Path, seed: int, force: bool, say: Callable[[str], None]) 
 
 def _make(folder: Path, seed: int, say: Callable[[str], None]) -> list[float]:
     # Each theme has a generator of its own, so that a change in one leaves the others as they were.
-    terrain_rng, ground_rng, monthly_rng, daily_rng = (np.random.default_rng([seed, theme]) for theme in range(4))
+    terrain_rng, ground_rng, monthly_rng, daily_rng = (
+        np.random.default_rng([seed, theme]) for theme in range(4)
+    )
     transform = Affine.translation(LEFT, TOP) @ Affine.scale(CELL_SIZE, -CELL_SIZE)
     say(f"sample data: growing a landscape of {SIZE} x {SIZE} cells from seed {seed}")
     elevation = grow_landscape(terrain_rng, SIZE, SIZE * CELL_SIZE, lowest=780.0, relief=900.0)
@@ -88,7 +91,9 @@ def _make(folder: Path, seed: int, say: Callable[[str], None]) -> list[float]:
     dem = np.where(missing, FILL, elevation).astype(np.float32)
     ned1, nlcd, ssurgo = (folder / name for name in FOLDERS[:3])
     write_geotiff(ned1 / "dem.tif", dem, transform, EPSG, FILL, description="elevation, m")
-    write_geotiff(nlcd / "landcover.tif", np.where(missing, 0, cover).astype(np.uint8), transform, EPSG, 0, COLOURS)
+    write_geotiff(
+        nlcd / "landcover.tif", np.where(missing, 0, cover).astype(np.uint8), transform, EPSG, 0, COLOURS
+    )
     write_geotiff(ssurgo / "soils.tif", np.where(missing, -1, soils).astype(np.int32), transform, EPSG, -1)
     _write_tables(nlcd, ssurgo)
     bounds = (LEFT, TOP - SIZE * CELL_SIZE, LEFT + SIZE * CELL_SIZE, TOP)
@@ -100,9 +105,13 @@ def _make(folder: Path, seed: int, say: Callable[[str], None]) -> list[float]:
     (folder / FOLDERS[-1]).mkdir(parents=True)
     for name, values in daily_weather(daily_rng, monthly).items():
         write_daily(folder / FOLDERS[-1] / f"{name}.nc", name, values, grid)
-    catalog = [write_vrt([source]) for source in (ned1 / "dem.tif", nlcd / "landcover.tif", ssurgo / "soils.tif")]
+    catalog = [
+        write_vrt([source]) for source in (ned1 / "dem.tif", nlcd / "landcover.tif", ssurgo / "soils.tif")
+    ]
     for name in VARIABLES:
-        catalog.append(write_vrt([folder / f"daymet/monthly/{name}/{month:02}.tif" for month in range(1, 13)]))
+        catalog.append(
+            write_vrt([folder / f"daymet/monthly/{name}/{month:02}.tif" for month in range(1, 13)])
+        )
     (folder / CATALOG).write_text(json.dumps([str(path.relative_to(folder)) for path in catalog], indent=1))
     inset = _BORDER * CELL_SIZE + _MARGIN
     return [round(value, 5) for value in _inner_bounds(bounds, inset)]
@@ -138,7 +147,9 @@ def _write_tables(nlcd: Path, ssurgo: Path) -> None:
         table.writerows([soil.key, soil.name, soil.hydrologic_group, soil.erodibility] for soil in SOILS)
 
 
-def _climate_grid(elevation: Floats, transform: Affine, bounds: tuple[float, float, float, float]) -> ClimateGrid:
+def _climate_grid(
+    elevation: Floats, transform: Affine, bounds: tuple[float, float, float, float]
+) -> ClimateGrid:
     left, bottom, right, top = transform_bounds(CRS.from_epsg(EPSG), CRS.from_epsg(4326), *bounds)
     step = _CLIMATE_STEP
     west, north = np.floor(left / step) * step - step, np.ceil(top / step) * step + step
@@ -166,7 +177,12 @@ def _write_monthly(folder: Path, monthly: dict[str, Floats], grid: ClimateGrid) 
         for month in range(12):
             path = folder / f"daymet/monthly/{name}/{month + 1:02}.tif"
             write_geotiff(
-                path, values[month].astype(np.float32), transform, 4326, FILL, description=f"{long_name}, {units}"
+                path,
+                values[month].astype(np.float32),
+                transform,
+                4326,
+                FILL,
+                description=f"{long_name}, {units}",
             )
 
 

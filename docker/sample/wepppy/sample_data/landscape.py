@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from wepppy.terrain.flow import STEP_CODES, STEPS, Floats, Mask, accumulate, fill_depressions, flow_direction, upstream_first
+from wepppy.terrain.flow import (
+    STEP_CODES,
+    STEPS,
+    Floats,
+    Mask,
+    accumulate,
+    fill_depressions,
+    flow_direction,
+    upstream_first,
+)
 
 _CONCAVITY = 0.45  # how channel slope falls with contributing area; measured values cluster here
 _HILLSLOPE_AREA = 30_000.0  # m2 below which slopes no longer steepen: there soil creeps instead of being cut
@@ -12,7 +21,9 @@ _ROUGHNESS = 0.02  # of the relief
 _ROUNDS = ((64, 10), (128, 6), (256, 3), (512, 1))  # cells per side and rounds of carving at that size
 
 
-def grow_landscape(rng: np.random.Generator, size: int, extent: float, lowest: float, relief: float) -> Floats:
+def grow_landscape(
+    rng: np.random.Generator, size: int, extent: float, lowest: float, relief: float
+) -> Floats:
     """Return `size` x `size` elevations (m) of a basin `extent` metres wide that drains through its southern edge.
 
     Every cell's height is its downstream neighbour's plus a step whose slope falls with contributing area
@@ -36,7 +47,8 @@ def grow_landscape(rng: np.random.Generator, size: int, extent: float, lowest: f
     heights = blur(heights, 2)
     heights += 0.0006 * smooth_noise(rng, size, 60) * float(np.ptp(heights))
     heights -= heights.min()
-    return lowest + relief * heights / heights.max()
+    result: Floats = lowest + relief * heights / heights.max()
+    return result
 
 
 def smooth_noise(rng: np.random.Generator, size: int, waves: int) -> Floats:
@@ -48,16 +60,22 @@ def smooth_noise(rng: np.random.Generator, size: int, waves: int) -> Floats:
         waves *= 2
         amplitude *= 0.5
     field -= field.mean()
-    return field / field.std()
+    result: Floats = field / field.std()
+    return result
 
 
 def resize(values: Floats, size: int) -> Floats:
     """Return a square field sampled linearly at `size` x `size` points from corner to corner."""
     positions = np.linspace(0, values.shape[0] - 1, size)
-    lower = np.minimum(positions.astype(np.int64), values.shape[0] - 2) if values.shape[0] > 1 else np.zeros(size, int)
+    lower = (
+        np.minimum(positions.astype(np.int64), values.shape[0] - 2)
+        if values.shape[0] > 1
+        else np.zeros(size, int)
+    )
     part = positions - lower
     rows = values[lower] * (1 - part)[:, None] + values[lower + 1] * part[:, None]
-    return rows[:, lower] * (1 - part) + rows[:, lower + 1] * part
+    result: Floats = rows[:, lower] * (1 - part) + rows[:, lower + 1] * part
+    return result
 
 
 def blur(values: Floats, times: int) -> Floats:
@@ -79,7 +97,9 @@ def _carve(heights: Floats, cell_size: float, hardness: Floats) -> Floats:
     lengths = np.zeros(256)
     for (row, column), code in zip(STEPS, STEP_CODES, strict=True):
         lengths[code] = cell_size * np.hypot(row, column)
-    steps = lengths[codes.ravel()] * hardness.ravel().clip(0.2) * np.maximum(area, _HILLSLOPE_AREA) ** -_CONCAVITY
+    steps = (
+        lengths[codes.ravel()] * hardness.ravel().clip(0.2) * np.maximum(area, _HILLSLOPE_AREA) ** -_CONCAVITY
+    )
     climb: list[float] = steps.tolist()
     below: list[int] = downstream.tolist()
     result = [0.0] * heights.size

@@ -65,7 +65,9 @@ def write_vrt(sources: Sequence[Path]) -> Path:
             colours = {}
     root = ElementTree.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
     ElementTree.SubElement(root, "SRS").text = crs.to_wkt()
-    ElementTree.SubElement(root, "GeoTransform").text = ", ".join(repr(value) for value in transform.to_gdal())
+    ElementTree.SubElement(root, "GeoTransform").text = ", ".join(
+        repr(value) for value in transform.to_gdal()
+    )
     extent = {"xOff": "0", "yOff": "0", "xSize": str(width), "ySize": str(height)}
     for number, source in enumerate(sources, start=1):
         band = ElementTree.SubElement(root, "VRTRasterBand", dataType=_TYPE_NAMES[kind], band=str(number))

@@ -42,12 +42,19 @@ def watershed_of(outlet: int, downstream: Indices, order: list[int]) -> Mask:
     """Return which cells drain through the outlet cell, itself included (flat)."""
     labels = np.zeros(downstream.size, dtype=np.int32)
     labels[outlet] = 1
-    return inherit_labels(labels, downstream, order) == 1
+    inside: Mask = inherit_labels(labels, downstream, order) == 1
+    return inside
 
 
 def channel_links(
-    channel: Mask, outlet: int, filled: Floats, codes: NDArray[np.uint8], contributing: Floats, downstream: Indices,
-    order: list[int], cell_size: float,
+    channel: Mask,
+    outlet: int,
+    filled: Floats,
+    codes: NDArray[np.uint8],
+    contributing: Floats,
+    downstream: Indices,
+    order: list[int],
+    cell_size: float,
 ) -> list[Link]:
     """Return the links of the flat `channel` mask, numbered from the outlet upwards.
 

@@ -24,7 +24,7 @@ def rainfall_erosivity(monthly: Floats) -> float:
         return 0.0
     fournier = float((rain**2).sum()) / total
     if fournier < 55:
-        return 0.07397 * fournier**1.847
+        return float(0.07397 * fournier**1.847)
     return 95.77 - 6.081 * fournier + 0.4770 * fournier**2
 
 

@@ -57,10 +57,8 @@ def fill_depressions(elevation: Floats, outlets: Mask | None = None) -> Floats:
     pit: deque[int] = deque()
     push, pop, next_float = heapq.heappush, heapq.heappop, math.nextafter
     while heap or pit:
-        if pit and not (heap and heap[0][0] < heights[pit[0]]):
-            cell = pit.popleft()
-        else:
-            cell = pop(heap)[1]
+        lowest_in_heap = not pit or (heap and heap[0][0] < heights[pit[0]])
+        cell = pop(heap)[1] if lowest_in_heap else pit.popleft()
         floor = next_float(heights[cell], math.inf)
         for offset in offsets:
             neighbour = cell + offset
@@ -108,7 +106,8 @@ def flow_direction(filled: Floats) -> tuple[Indices, NDArray[np.uint8]]:
 def upstream_first(filled: Floats, downstream: Indices) -> list[int]:
     """Return the valid cells so ordered that each comes before the cell it drains to."""
     order = np.argsort(-filled.ravel(), kind="stable")
-    return order[downstream[order] != NO_DATA].tolist()
+    cells: list[int] = order[downstream[order] != NO_DATA].tolist()
+    return cells
 
 
 def accumulate(downstream: Indices, order: list[int], weights: Floats | None = None) -> Floats:

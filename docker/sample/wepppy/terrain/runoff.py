@@ -20,4 +20,5 @@ def daily_runoff(rain: Floats, curve_number: float) -> Floats:
     retention = 25400.0 / curve_number - 254.0
     excess = np.maximum(np.asarray(rain, dtype=np.float64) - INITIAL_ABSTRACTION * retention, 0.0)
     whole = excess + retention
-    return np.divide(excess**2, whole, out=np.zeros_like(excess), where=whole > 0)
+    runoff: Floats = np.divide(excess**2, whole, out=np.zeros_like(excess), where=whole > 0)
+    return runoff

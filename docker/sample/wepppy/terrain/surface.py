@@ -17,8 +17,12 @@ def gradient(elevation: Floats, cell_size: float) -> tuple[Floats, Floats]:
     north_west, north, north_east = z[:-2, :-2], z[:-2, 1:-1], z[:-2, 2:]
     west, east = z[1:-1, :-2], z[1:-1, 2:]
     south_west, south, south_east = z[2:, :-2], z[2:, 1:-1], z[2:, 2:]
-    eastwards = ((north_east + 2 * east + south_east) - (north_west + 2 * west + south_west)) / (8 * cell_size)
-    northwards = ((north_west + 2 * north + north_east) - (south_west + 2 * south + south_east)) / (8 * cell_size)
+    eastwards = ((north_east + 2 * east + south_east) - (north_west + 2 * west + south_west)) / (
+        8 * cell_size
+    )
+    northwards = ((north_west + 2 * north + north_east) - (south_west + 2 * south + south_east)) / (
+        8 * cell_size
+    )
     missing = np.isnan(elevation)
     eastwards[missing] = np.nan
     northwards[missing] = np.nan

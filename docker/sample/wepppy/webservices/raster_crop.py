@@ -85,7 +85,6 @@ def crop(path: Path, grid: Grid, resampling: str | None) -> Crop:
                 values,
                 dst_transform=grid.transform,
                 dst_crs=CRS.from_user_input(grid.crs),
-                src_nodata=dataset.nodata,
                 dst_nodata=dataset.nodata,
                 resampling=RESAMPLINGS[name],
                 warp_mem_limit=_WARP_MEGABYTES,

@@ -7,9 +7,11 @@ variable of (time, y, x) with one-dimensional axes and a grid mapping.
 from __future__ import annotations
 
 import calendar
+import json
 import math
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import pyproj
 from numpy.typing import NDArray
 from pyproj.exceptions import ProjError
 
-from wepppy.webservices.raster_crs import WGS84, parse_crs
+from wepppy.webservices.raster_crs import WGS84, CrsError, transformer
 from wepppy.webservices.raster_grid import Bounds
 
 MAX_VALUES = 50_000_000
@@ -39,10 +41,10 @@ class SeriesFileError(Exception):
 class _Grid:
     x: NDArray[np.float64]
     y: NDArray[np.float64]
-    crs: pyproj.CRS
+    crs: str
 
     def to_grid(self) -> pyproj.Transformer:
-        return pyproj.Transformer.from_crs(parse_crs(WGS84), self.crs, always_xy=True)
+        return transformer(WGS84, self.crs)
 
 
 def daily_at_point(paths: list[Path], variable: str, longitude: float, latitude: float) -> list[float | None]:
@@ -109,11 +111,20 @@ def _read_grid(dataset: netCDF4.Dataset, variable: str) -> _Grid:
         y, x = (np.asarray(dataset.variables[name][:], dtype=np.float64) for name in data.dimensions[1:])
         if min(len(x), len(y)) < 2:
             raise SeriesFileError("the grid is too small")
-        mapping = dataset.variables[data.grid_mapping].__dict__ if "grid_mapping" in data.ncattrs() else None
-        crs = pyproj.CRS.from_cf(mapping) if mapping else parse_crs(WGS84)
-    except (KeyError, IndexError, OSError, RuntimeError, ProjError) as error:
+        crs = WGS84
+        if "grid_mapping" in data.ncattrs():
+            mapping = dataset.variables[data.grid_mapping]
+            attributes = {name: np.asarray(mapping.getncattr(name)).tolist() for name in mapping.ncattrs()}
+            crs = _mapped_crs(json.dumps(attributes, sort_keys=True))
+    except (KeyError, IndexError, OSError, RuntimeError, ProjError, CrsError) as error:
         raise SeriesFileError("the file is not a grid of days") from error
     return _Grid(x, y, crs)
+
+
+@lru_cache(maxsize=16)
+def _mapped_crs(attributes: str) -> str:
+    """Return the WKT of a CF grid mapping. Finding its datum by name takes half a second: once is enough."""
+    return str(pyproj.CRS.from_cf(json.loads(attributes)).to_wkt())
 
 
 def _point(grid: _Grid, longitude: float, latitude: float) -> tuple[float, float]:

@@ -54,7 +54,9 @@ def build_soils(state: RunState) -> None:
     unknown = [key for key in keys if key not in state.soils]
     if unknown:
         raise RunError(f"soil map units without properties: {', '.join(map(str, unknown))}")
-    write_raster(state.folder / "soils/soils.tif", state.soil_keys.astype(np.int32), state.grid, -1, "map unit key")
+    write_raster(
+        state.folder / "soils/soils.tif", state.soil_keys.astype(np.int32), state.grid, -1, "map unit key"
+    )
     total = sum(areas)
     write_table(
         state.folder / "soils/soils",
@@ -123,7 +125,9 @@ def _areas(state: RunState, values: NDArray[np.int64]) -> tuple[list[int], list[
 def _read_soils(path: Path) -> dict[int, Soil]:
     with path.open(newline="", encoding="utf-8") as file:
         soils = {
-            int(row["key"]): Soil(int(row["key"]), row["name"], row["hydrologic_group"], float(row["erodibility"]))
+            int(row["key"]): Soil(
+                int(row["key"]), row["name"], row["hydrologic_group"], float(row["erodibility"])
+            )
             for row in csv.DictReader(file)
         }
     wrong = [soil.name for soil in soils.values() if soil.hydrologic_group not in HYDROLOGIC_GROUPS]

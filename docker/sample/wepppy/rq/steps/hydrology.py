@@ -34,7 +34,7 @@ def run_wepp_hillslopes(state: RunState) -> None:
             "largest_daily_runoff_mm": state.runoff.max(axis=1),
         },
     )
-    state.say(f"run_wepp_hillslopes: {state.runoff.shape[0]} hillslopes, {state.runoff.shape[1]} days")
+    state.say(f"run_wepp_hillslopes: {len(state.links)} hillslopes, {len(state.dates)} days")
 
 
 def run_wepp_watershed(state: RunState) -> None:

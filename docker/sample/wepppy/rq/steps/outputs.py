@@ -72,23 +72,26 @@ def write_raster(
     band = values.reshape(grid.shape)
     if floating:
         band = np.where(np.isnan(band), nodata, band).astype(np.float32)
-    with whole_file(path) as temporary, rasterio.open(
-        temporary,
-        "w",
-        driver="GTiff",
-        height=grid.shape[0],
-        width=grid.shape[1],
-        count=1,
-        dtype=band.dtype,
-        crs=grid.crs,
-        transform=grid.transform,
-        nodata=nodata,
-        tiled=True,
-        blockxsize=256,
-        blockysize=256,
-        compress="deflate",
-        predictor=3 if floating else 2,
-    ) as dataset:
+    with (
+        whole_file(path) as temporary,
+        rasterio.open(
+            temporary,
+            "w",
+            driver="GTiff",
+            height=grid.shape[0],
+            width=grid.shape[1],
+            count=1,
+            dtype=band.dtype,
+            crs=grid.crs,
+            transform=grid.transform,
+            nodata=nodata,
+            tiled=True,
+            blockxsize=256,
+            blockysize=256,
+            compress="deflate",
+            predictor=3 if floating else 2,
+        ) as dataset,
+    ):
         if colours:
             dataset.write_colormap(1, {code: (*colour, 255) for code, colour in colours.items()})
         dataset.write(band, 1)
@@ -96,7 +99,7 @@ def write_raster(
             dataset.set_band_description(1, description)
 
 
-def write_table(stem: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+def write_table(stem: Path, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
     """Write `<stem>.parquet` and `<stem>.csv` of equally long columns; the CSV shows floats with six digits."""
     import pyarrow
     import pyarrow.parquet
@@ -104,14 +107,17 @@ def write_table(stem: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     lists = {name: np.asarray(values).tolist() for name, values in columns.items()}
     with whole_file(stem.with_suffix(".parquet")) as temporary:
         pyarrow.parquet.write_table(pyarrow.table(lists), temporary, compression="zstd")
-    with whole_file(stem.with_suffix(".csv")) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        whole_file(stem.with_suffix(".csv")) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         table = csv.writer(file, lineterminator="\n")
         table.writerow(lists)
         for row in zip(*lists.values(), strict=True):
             table.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row])
 
 
-def write_json(path: Path, content: Any, indent: int | None = 1) -> None:  # noqa: ANN401 - whatever JSON can hold
+def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
     """Write strict JSON (ValueError for NaN or infinity)."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=indent, allow_nan=False), encoding="utf-8")

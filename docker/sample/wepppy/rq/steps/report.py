@@ -92,7 +92,7 @@ def _rows(items: Iterable[tuple[str, Any]]) -> Iterable[str]:
         label = html.escape(name.replace("_", " "))
         if isinstance(value, list):
             for entry in value:
-                first, second = entry.values()
-                yield f"<tr><th>{label}: subcatchment {html.escape(str(first))}</th><td>{html.escape(str(second))}</td></tr>"
+                first, second = (html.escape(str(part)) for part in entry.values())
+                yield f"<tr><th>{label}: subcatchment {first}</th><td>{second}</td></tr>"
         else:
             yield f"<tr><th>{label}</th><td>{html.escape(str(value))}</td></tr>"

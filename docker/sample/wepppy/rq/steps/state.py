@@ -75,4 +75,5 @@ class RunState:
         labels = self.subcatchments[use]
         count = np.bincount(labels, minlength=len(self.links) + 1)[1:]
         total = np.bincount(labels, weights=values[use], minlength=len(self.links) + 1)[1:]
-        return np.divide(total, count, out=np.full(count.size, np.nan), where=count > 0)
+        means: Floats = np.divide(total, count, out=np.full(count.size, np.nan), where=count > 0)
+        return means

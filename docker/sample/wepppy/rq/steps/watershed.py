@@ -37,7 +37,9 @@ def fetch_dem(state: RunState) -> None:
         width = min(math.floor(x_last), source.width) - column
         height = min(math.floor(y_last), source.height) - row
         if width < _SMALLEST or height < _SMALLEST:
-            raise RunError(f"the extent covers less than {_SMALLEST} x {_SMALLEST} cells of the elevation data")
+            raise RunError(
+                f"the extent covers less than {_SMALLEST} x {_SMALLEST} cells of the elevation data"
+            )
         window = Window(column, row, width, height)
         band = source.read(1, window=window, masked=True)
         state.grid = Grid(source.window_transform(window), source.crs, (height, width))
@@ -46,7 +48,9 @@ def fetch_dem(state: RunState) -> None:
         raise RunError("the elevation data holds no value within the extent")
     write_raster(state.folder / "dem/dem.tif", state.elevation, state.grid, NODATA, "elevation, m")
     shade = surface.hillshade(state.elevation, state.grid.cell_size)
-    write_raster(state.folder / "dem/hillshade.tif", shade, state.grid, 0, "hillshade, light from the north-west")
+    write_raster(
+        state.folder / "dem/hillshade.tif", shade, state.grid, 0, "hillshade, light from the north-west"
+    )
     state.summary["elevation"] = {
         "cells": int(np.isfinite(state.elevation).sum()),
         "lowest_m": round(float(np.nanmin(state.elevation)), 2),
@@ -98,14 +102,22 @@ def build_subcatchments(state: RunState) -> None:
     area = state.contributing * state.grid.cell_area
     state.channel = state.watershed & (area >= SOURCE_AREA)
     state.links = channels.channel_links(
-        state.channel, state.outlet, state.filled, state.codes, state.contributing, state.downstream, state.order,
+        state.channel,
+        state.outlet,
+        state.filled,
+        state.codes,
+        state.contributing,
+        state.downstream,
+        state.order,
         state.grid.cell_size,
     )
     labels = channels.label_links(state.links, state.downstream.size)
     state.subcatchments = flow.inherit_labels(labels, state.downstream, state.order)
     folder = state.folder / "watershed"
     write_raster(folder / "channels.tif", labels, state.grid, 0, "channel link")
-    write_raster(folder / "subcatchments.tif", state.subcatchments, state.grid, 0, "subcatchment of channel link")
+    write_raster(
+        folder / "subcatchments.tif", state.subcatchments, state.grid, 0, "subcatchment of channel link"
+    )
     state.say(f"build_subcatchments: {len(state.links)} channel links, each with its subcatchment")
 
 
@@ -118,7 +130,7 @@ def abstract_watershed(state: RunState) -> None:
     centre_columns = state.mean_by_subcatchment(columns.astype(np.float64))
     state.longitudes, state.latitudes = _lonlat_of(state, centre_rows, centre_columns)
     counts = np.bincount(state.subcatchments[inside], minlength=len(state.links) + 1)[1:]
-    state.areas = counts * state.grid.cell_area
+    state.areas = counts.astype(np.float64) * state.grid.cell_area
     links = state.links
     write_table(
         state.folder / "watershed/channels",
@@ -162,8 +174,9 @@ def lonlat(state: RunState, cells: np.ndarray) -> tuple[Floats, Floats]:
 
 
 def _lonlat_of(state: RunState, rows: np.ndarray, columns: np.ndarray) -> tuple[Floats, Floats]:
-    x, y = state.grid.transform @ (columns + 0.5, rows + 0.5)
-    longitudes, latitudes = transform_points(state.grid.crs, "EPSG:4326", np.asarray(x), np.asarray(y))
+    transform = state.grid.transform  # north up: x depends on the column alone, y on the row
+    x, y = transform.c + transform.a * (columns + 0.5), transform.f + transform.e * (rows + 0.5)
+    longitudes, latitudes = transform_points(state.grid.crs, "EPSG:4326", x, y)
     return np.asarray(longitudes), np.asarray(latitudes)
 
 

@@ -57,7 +57,12 @@ def _monthly(state: RunState, name: str) -> Floats:
         bands = source.read(masked=True)
         values = np.ma.filled(bands.astype(np.float64), np.nan)
     rows, columns = np.floor(rows).astype(int), np.floor(columns).astype(int)
-    if rows.min() < 0 or columns.min() < 0 or rows.max() >= values.shape[1] or columns.max() >= values.shape[2]:
+    if (
+        rows.min() < 0
+        or columns.min() < 0
+        or rows.max() >= values.shape[1]
+        or columns.max() >= values.shape[2]
+    ):
         raise RunError("the climate data does not cover the watershed")
     found: Floats = values[:, rows, columns].T
     if np.isnan(found).any():

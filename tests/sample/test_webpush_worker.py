@@ -1,0 +1,68 @@
+"""The real worker's jobs and events reach a browser: the two sides agree on what a run's end looks like."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+from conftest import PostgresServer, RedisServer
+from flask import Flask
+from push_service import PushService
+from push_stack import RUNID, Stack, until
+from rq import Queue
+
+WORK = """
+from rq import Queue
+from wepppy.config.redis_settings import RedisDB, redis_client
+from wepppy.rq import WepppyRqWorker
+
+connection = redis_client(RedisDB.RQ, decode_responses=False)
+WepppyRqWorker([Queue("default", connection=connection)], connection=connection).work(burst=True)
+"""
+
+
+@pytest.fixture
+def stack(site: Flask, redis_env: RedisServer, postgres_env: PostgresServer) -> Iterator[Stack]:
+    with psycopg2.connect(postgres_env.url) as connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO run (runid, config) VALUES (%s, 'sample')", (RUNID,))
+    connection.close()
+    with PushService() as service:
+        made = Stack(redis_env, postgres_env, service)
+        yield made
+        made.store.close()
+
+
+@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize(("function", "status"), [("os.path.basename", "finished"), ("os.stat", "failed")])
+def test_a_job_of_the_real_worker_is_told_whether_or_not_it_was_heard(
+    stack: Stack, tmp_path: Path, function: str, status: str, heard: bool
+) -> None:
+    def work() -> None:
+        subprocess.run(
+            [sys.executable, "-c", WORK], cwd=tmp_path, env=dict(os.environ), check=True, capture_output=True
+        )
+
+    async def scenario() -> None:
+        stack.subscribe()
+        with (
+            redis.Redis.from_url(stack.redis_server.url(9)) as jobs,
+            redis.Redis.from_url(stack.redis_server.url(0)) as hashes,
+        ):
+            job = Queue("default", connection=jobs).enqueue_call(function, args=(RUNID,), result_ttl=604_800)
+            if not heard:  # then the run's hash is how the job is found
+                hashes.hset(RUNID, "rq:run_project", job.id)
+                await asyncio.to_thread(work)
+            async with stack.watcher():
+                if heard:
+                    await asyncio.to_thread(work)
+                await until(lambda: list(stack.marks().values()) == ["sent"])
+
+    asyncio.run(scenario())
+    assert stack.statuses() == [status]

@@ -1,0 +1,113 @@
+"""Remarks and answers go their separate ways, with colours only where somebody sees them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from scripts.console import Console
+from tests.unit.fakes import Screen
+
+
+def test_remarks_never_mix_with_answers() -> None:
+    screen = Screen(as_json=True)
+    screen.console.say("working")
+    screen.console.warn("careful")
+    screen.console.document({"ä": 1})
+    assert json.loads(screen.out.getvalue()) == {"ä": 1}
+    assert screen.err.getvalue() == "working\nwarning: careful\n"
+
+
+def test_tables_in_a_pipe_are_aligned_text_without_empty_columns() -> None:
+    screen = Screen()
+    screen.console.table(["name", "port", "note"], [["a", "", "x"], ["longer", "", ""]])
+    assert screen.out.getvalue() == "NAME    NOTE\na       x\nlonger\n"
+
+
+def test_progress_in_a_log_is_one_line_a_change() -> None:
+    screen = Screen()
+    with screen.console.progress("starting", ["a"]) as progress:
+        for state in ("starting", "starting", "healthy"):
+            progress.update("a", state)
+    assert screen.err.getvalue() == "  a: starting\n  a: healthy\n"
+
+
+def test_nobody_is_asked_without_a_terminal() -> None:
+    assert not Screen().console.can_ask
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[io.TextIOWrapper, int]]:
+    """The writing end of a terminal, and the descriptor where its user sees it."""
+    user, program = pty.openpty()
+    stream = os.fdopen(program, "w")
+    yield stream, user
+    stream.close()
+    os.close(user)
+
+
+END = "<end>"
+
+
+def seen(terminal: tuple[io.TextIOWrapper, int]) -> str:
+    """All that the terminal's user has seen; the kernel hands it over in pieces."""
+    stream, user = terminal
+    stream.write(END)
+    stream.flush()
+    text = b""
+    while END.encode() not in text:
+        text += os.read(user, 65536)
+    return text.decode().removesuffix(END)
+
+
+def test_a_terminal_gets_a_drawn_table_with_coloured_states(
+    terminal: tuple[io.TextIOWrapper, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = terminal[0]
+    Console(out=stream, err=stream).table(["name", "state"], [["a", "healthy"]])
+    text = seen(terminal)
+    assert "\x1b[32mhealthy" in text
+    assert "─" in text
+
+
+def test_no_color_is_honoured(
+    terminal: tuple[io.TextIOWrapper, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = terminal[0]
+    console = Console(out=stream, err=stream)
+    console.table(["name", "state"], [["a", "healthy"]])
+    console.warn("careful")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", seen(terminal))
+
+
+def test_a_dumb_terminal_gets_plain_lines(
+    terminal: tuple[io.TextIOWrapper, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    stream = terminal[0]
+    Console(out=stream, err=stream).table(["name"], [["a"]])
+    assert seen(terminal) == "NAME\r\na\r\n"
+
+
+def test_progress_on_a_terminal_shows_every_service_and_clears_itself(
+    terminal: tuple[io.TextIOWrapper, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = terminal[0]
+    with Console(out=stream, err=stream).progress("starting", ["status", "redis"]) as progress:
+        progress.update("redis", "healthy")
+    text = seen(terminal)
+    assert "starting (0 s)" in text
+    assert "status" in text
+    assert "healthy" in text
+    assert text.rstrip().endswith("\x1b[2K")

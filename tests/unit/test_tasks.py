@@ -1,0 +1,119 @@
+"""The menu: every flag explained, every problem two lines and an exit status, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from invoke.context import Context
+
+import tasks
+from scripts.errors import ExitCode, StackError, report
+
+ROOT = Path(tasks.__file__).parent
+EXPECTED = {
+    "compose-build", "compose-config", "compose-down", "compose-exec", "compose-logs", "compose-restart",
+    "compose-shell", "compose-status", "compose-up", "db-shell", "db-upgrade", "doctor", "env-init", "images-base",
+}  # fmt: skip
+
+
+def test_every_task_is_on_the_menu_and_every_flag_has_help() -> None:
+    assert set(tasks.namespace.tasks) >= EXPECTED
+    for name, each in tasks.namespace.tasks.items():
+        assert each.__doc__, name
+        for argument in each.get_arguments():
+            assert argument.help, f"{name} --{argument.name}"
+
+
+def run(body: object, *args: object, **flags: object) -> int:
+    assert callable(body)
+    with pytest.raises(SystemExit) as caught:
+        body(Context(), *args, **flags)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def test_a_problem_is_two_lines_and_its_exit_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise StackError("it\nbroke", "mend it", ExitCode.REFUSED, details="the log")
+
+    monkeypatch.setattr("scripts.down.down", broken)
+    assert run(tasks.compose_down) == 4
+    assert capsys.readouterr().err == "the log\nerror: it broke\n mend: mend it\n"
+
+
+def test_a_problem_of_a_json_task_is_a_json_document_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise StackError("it broke", "mend it", ExitCode.FAILED)
+
+    monkeypatch.setattr("scripts.up.Up.run", broken)
+    assert run(tasks.compose_up, [], [], json=True) == 5
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {
+        "ok": False,
+        "error": {"what": "it broke", "mend": "mend it", "exit_code": 5},
+    }
+    assert printed.err.startswith("error: it broke")
+
+
+def test_ctrl_c_is_a_sentence_and_status_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scripts.up.Up.run", interrupted)
+    assert run(tasks.compose_up, [], []) == 130
+    assert "stopped by Ctrl-C: compose-up did not finish" in capsys.readouterr().err
+
+
+def test_flags_that_contradict_each_other_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tasks.compose_up, [], [], build=True, no_build=True) == 2
+    assert "contradict" in capsys.readouterr().err
+
+
+def test_the_menu_works_from_any_folder_without_terminal_home_or_engine(tmp_path: Path) -> None:
+    """As cron calls it: next to no environment, no standard input, another folder."""
+    command = [sys.executable, "-m", "invoke", "-r", str(ROOT), "doctor", "--json"]
+    environment = {"PATH": str(tmp_path), "WEPP_ENV_FILE": str(tmp_path / ".env")}
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    answer = json.loads(done.stdout)
+    found = {each["what"] for each in answer["findings"]}
+    assert done.returncode == 3
+    assert "docker is not installed" in found
+    assert "Traceback" not in done.stderr
+
+
+def test_listing_the_menu_loads_nothing_heavy() -> None:
+    """The list must come at once; what only some tasks need is imported by them."""
+    code = (
+        "import sys, tasks; print(sorted(m for m in ('rich', 'dotenv', 'http.client') if m in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ}
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_error_is_reported_without_line_breaks_inside() -> None:
+    import io
+
+    stream = io.StringIO()
+    assert report(StackError("a\n  b", "c\nd", ExitCode.USAGE), stream) == 2
+    assert stream.getvalue() == "error: a b\n mend: c d\n"

@@ -1,0 +1,312 @@
+"""`compose-up`: every step in order, every failure with its reason, every repetition harmless."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from scripts import stamp
+from scripts.compose import Compose
+from scripts.console import Console
+from scripts.errors import StackError
+from scripts.probe import Answer
+from scripts.runner import Result
+from scripts.up import Follower, Options, Up
+from tests.unit.fakes import Checkout, FakeClock, FakeHost, Screen, container
+
+ANSWERS = {"/status/health": "OK", "/met/health": '"OK"'}
+FAST_START = "docker/docker-compose.fast-start.yml"
+API = "{{.Server.APIVersion}}"
+
+
+class Attempt:
+    """One `compose-up` in a checkout, with everything it talks to."""
+
+    def __init__(self, checkout: Checkout, options: Options | None = None, *, as_json: bool = False) -> None:
+        self.checkout = checkout
+        self.screen = Screen(as_json=as_json)
+        self.machine = FakeHost()
+        self.options = options or Options()
+        self.answers = dict(ANSWERS)
+        self.base_images = 0
+        self.profiles: tuple[str, ...] = ()
+
+    def run(self) -> None:
+        def asking(address: str, port: int, path: str) -> Answer:
+            assert (address, port) == ("127.0.0.1", 8080)
+            return Answer(200, self.answers[path])
+
+        def images(compose: Compose, console: Console) -> None:
+            del compose, console
+            self.base_images += 1
+
+        Up(
+            self.checkout.compose(*self.profiles),
+            self.screen.console,
+            self.options,
+            clock=FakeClock(),
+            host=self.machine,
+            asking=asking,
+            images=images,
+        ).run()
+
+    def fails(self) -> StackError:
+        with pytest.raises(StackError) as caught:
+            self.run()
+        return caught.value
+
+    def streamed(self, word: str) -> list[list[str]]:
+        return [argv for argv in self.checkout.runner.commands() if word in argv]
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Attempt:
+    checkout = Checkout(tmp_path)
+    checkout.with_env()
+    return Attempt(checkout)
+
+
+def test_a_good_start_waits_for_health_probes_and_tells_the_addresses(attempt: Attempt) -> None:
+    attempt.run()
+    (up,) = attempt.streamed("up")
+    assert up[-5:] == ["--detach", "--no-build", "--wait", "--wait-timeout", "300"]
+    assert "http://localhost:8080/met/" in attempt.screen.out.getvalue()
+    assert (attempt.checkout.root / ".docker-data" / "secrets" / "postgres_password").exists()
+    assert (attempt.checkout.root / ".docker-data" / "postgres-backups").is_dir()
+    assert attempt.streamed("build") == []
+
+
+def test_a_bare_clone_gets_its_settings_first_and_is_told_so(tmp_path: Path) -> None:
+    attempt = Attempt(Checkout(tmp_path))
+    attempt.run()
+    assert (tmp_path / ".env").exists()
+    assert ".env was missing: written with fresh secrets" in attempt.screen.err.getvalue()
+
+
+def test_no_secret_is_in_any_argument_or_variable(attempt: Attempt) -> None:
+    attempt.options = Options(build=True)
+    attempt.run()
+    for call in attempt.checkout.runner.calls:
+        assert not any("secret-word" in word for word in [*call.argv, *call.env.values()])
+
+
+def test_the_json_answer_is_one_document_and_nothing_else(attempt: Attempt) -> None:
+    attempt.screen = Screen(as_json=True)
+    attempt.run()
+    answer = json.loads(attempt.screen.out.getvalue())
+    states = {each["name"]: (each["state"], each["probe"]) for each in answer["services"]}
+    assert answer["ok"] is True
+    assert states["status"] == ("healthy", "ok")
+    assert states["upgrade"] == ("done", "")
+
+
+def test_the_doctor_stops_the_start_before_anything_is_changed(attempt: Attempt) -> None:
+    attempt.machine.taken = {9002: errno.EADDRINUSE}
+    error = attempt.fails()
+    assert error.exit_code == 3
+    assert "port 9002" in error.what
+    assert attempt.checkout.runner.commands() == []
+    assert not (attempt.checkout.root / ".docker-data" / "secrets").exists()
+
+
+def test_a_stopped_engine_is_told_and_nothing_is_tried(attempt: Attempt) -> None:
+    attempt.checkout.runner.on("docker", "info", stderr="Cannot connect to the Docker daemon", returncode=1)
+    attempt.checkout.runner.on("docker", "version", API, returncode=1)
+    assert "not running" in attempt.fails().what
+    assert attempt.checkout.runner.commands() == []
+
+
+def test_missing_images_are_built_from_base_images_that_are_seen_to_first(attempt: Attempt) -> None:
+    attempt.checkout.images_are("postgres:17-trixie")
+    attempt.run()
+    assert attempt.base_images == 1
+    assert attempt.checkout.runner.commands()[0][-1] == "build"
+
+
+def test_no_build_never_builds_and_build_always_does(attempt: Attempt) -> None:
+    attempt.options = Options(build=True)
+    attempt.run()
+    assert len(attempt.streamed("build")) == 1
+    attempt.checkout.images_are("postgres:17-trixie")
+    attempt.options = Options(build=False)
+    attempt.run()
+    assert len(attempt.streamed("build")) == 1
+
+
+def test_a_build_that_fails_leaves_what_runs_alone(attempt: Attempt) -> None:
+    attempt.options = Options(build=True)
+    attempt.checkout.runner.on("build", returncode=17)
+    error = attempt.fails()
+    assert error.exit_code == 5
+    assert "build" in error.what
+    assert attempt.streamed("up") == []
+
+
+def test_a_service_that_fails_is_shown_with_its_health_and_its_last_words(attempt: Attempt) -> None:
+    attempt.checkout.containers_are(
+        [
+            container("status", health="unhealthy", health_output="connection refused\n"),
+            container("upgrade", status="exited", health="", exit_code=1),
+            container("metquery", status="created", health=""),
+            container("postgres"),
+        ]
+    )
+    attempt.checkout.runner.on("docker", "logs", stdout="no database a-very-secret-word\n")
+    attempt.checkout.runner.on("up", stdout="container wepppy-status-1 is unhealthy", returncode=1)
+    error = attempt.fails()
+    assert error.exit_code == 5
+    assert "status, upgrade" in error.what
+    assert "last health check: connection refused" in error.details
+    assert "--- upgrade: failed (exit status 1)" in error.details
+    assert "metquery" not in error.details
+    assert "no database ********" in error.details
+    assert "invoke compose-up" in error.mend
+
+
+def test_the_log_tail_is_twenty_lines(attempt: Attempt) -> None:
+    attempt.checkout.containers_are([container("status", health="unhealthy")])
+    attempt.checkout.runner.on("up", returncode=1)
+    attempt.fails()
+    assert ["docker", "logs", "--tail", "20", "id-status"] in attempt.checkout.runner.commands("capture")
+
+
+def test_a_backend_that_the_proxy_does_not_reach_is_a_failure(attempt: Attempt) -> None:
+    attempt.answers["/met/health"] = "OK"
+    error = attempt.fails()
+    assert error.exit_code == 5
+    assert "not reached through the proxy: metquery" in error.what
+    assert "http://localhost:8080/met/health" in error.details
+
+
+def test_ctrl_c_is_passed_on_and_the_next_start_heals(attempt: Attempt) -> None:
+    def interrupted(argv: Sequence[str]) -> Result:
+        raise KeyboardInterrupt
+
+    attempt.checkout.runner.do("up", action=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        attempt.run()
+    attempt.checkout.runner.on("up")
+    attempt.run()
+
+
+def test_named_services_are_started_with_what_they_need_and_only_they_are_probed(attempt: Attempt) -> None:
+    attempt.options = Options(services=("status",))
+    attempt.answers = {}
+    attempt.run()
+    assert attempt.streamed("up")[0][-1] == "status"
+
+
+def test_an_unknown_service_is_a_usage_error(attempt: Attempt) -> None:
+    attempt.options = Options(services=("statsu",))
+    assert attempt.fails().exit_code == 2
+
+
+def test_profiles_of_the_command_line_replace_those_of_the_file(attempt: Attempt) -> None:
+    attempt.profiles = ("core",)
+    attempt.answers.pop("/met/health")
+    attempt.run()
+    (up,) = attempt.streamed("up")
+    assert up[up.index("--profile") + 1] == "core"
+
+
+def test_nothing_is_started_twice_but_the_jobs_of_every_start_are(attempt: Attempt) -> None:
+    attempt.run()
+    attempt.run()
+    assert len(attempt.streamed("up")) == 1
+    assert attempt.streamed("start") == [["docker", "start", "wepppy-upgrade-1"]]
+
+
+def test_a_job_that_fails_at_a_repeated_start_is_a_failure(attempt: Attempt) -> None:
+    attempt.run()
+    attempt.checkout.runner.on("docker", "wait", stdout="1\n")
+    assert attempt.fails().exit_code == 5
+
+
+@pytest.mark.parametrize("change", ["container", "image", "model", "health"])
+def test_whatever_changed_since_the_last_start_is_seen(attempt: Attempt, change: str) -> None:
+    attempt.run()
+    checkout = attempt.checkout
+    names = ["caddy", "status", "metquery", "postgres"]
+    answers = [container(name) for name in names] + [container("upgrade", status="exited", health="")]
+    if change == "container":
+        answers[0]["Id"] = "id-another"
+    elif change == "health":
+        answers[0] = container("caddy", health="starting")
+    elif change == "image":
+        checkout.runner.on("docker", "image", "inspect", stdout="sha256:new\twepppy-caddy:dev\n")
+    else:
+        rendered = json.loads(json.dumps(checkout.compose().model))
+        rendered["services"]["status"]["environment"] = {"NEW": "1"}
+        checkout.runner.on("config", "json", stdout=json.dumps(rendered))
+    checkout.containers_are(answers)
+    attempt.run()
+    assert len(attempt.streamed("up")) == 2
+
+
+def test_a_note_that_cannot_be_read_is_no_note(attempt: Attempt) -> None:
+    attempt.run()
+    (attempt.checkout.root / ".docker-data" / stamp.NAME).write_text("{ half")
+    attempt.run()
+    assert len(attempt.streamed("up")) == 2
+
+
+def test_fast_start_is_listed_where_the_engine_can_do_it_and_taken_out_where_not(attempt: Attempt) -> None:
+    checkout = attempt.checkout
+    (checkout.root / FAST_START).write_text("services: {}\n")
+    checkout.runner.on("docker", "version", API, stdout="1.44\n")
+    attempt.run()
+    assert (
+        f"COMPOSE_FILE=docker/docker-compose.dev.yml:{FAST_START}\n" in (checkout.root / ".env").read_text()
+    )
+    checkout.runner.on("docker", "version", API, stdout="1.43\n")
+    attempt.run()
+    assert "COMPOSE_FILE=docker/docker-compose.dev.yml\n" in (checkout.root / ".env").read_text()
+
+
+def test_a_compose_file_list_of_the_environment_is_not_written_to_the_file(attempt: Attempt) -> None:
+    checkout = attempt.checkout
+    (checkout.root / FAST_START).touch()
+    checkout.environment["COMPOSE_FILE"] = "docker/docker-compose.dev.yml"
+    checkout.runner.on("docker", "version", API, stdout="1.44\n")
+    before = (checkout.root / ".env").read_text()
+    attempt.run()
+    assert (checkout.root / ".env").read_text() == before
+
+
+def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path, dry=True)
+    checkout.with_env()
+    attempt = Attempt(checkout)
+    attempt.run()
+    assert not (tmp_path / ".docker-data").exists()
+    assert [argv for argv in checkout.runner.commands("dry") if "up" in argv]
+    assert checkout.runner.commands("stream") == []
+
+
+class Recorder:
+    """Progress as a list."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def update(self, name: str, state: str) -> None:
+        self.told.append((name, state))
+
+
+def test_progress_follows_compose_and_never_goes_back() -> None:
+    recorder = Recorder()
+    follower = Follower({"wepppy-redis-1": "redis"}, recorder)
+    for line in (
+        " Network wepppy_data  Created",
+        " Container wepppy-redis-1  Starting",
+        " Container wepppy-redis-1  Healthy",
+        " Container wepppy-redis-1  Waiting",
+        " Container somebody-else  Error",
+        "some warning",
+    ):
+        follower.line(line)
+    assert recorder.told == [("redis", "starting"), ("redis", "healthy")]
