@@ -22,6 +22,7 @@ DOCKER = ROOT / "docker"
 COMPOSE_SETS = (
     ["docker-compose.dev.yml"],
     ["docker-compose.dev.yml", "docker-compose.fast-start.yml"],
+    ["docker-compose.dev.yml", "docker-compose.external-postgres.yml", "docker-compose.external-redis.yml"],
 )
 
 

@@ -57,6 +57,7 @@ def sample(arguments: Sequence[str]) -> None:
     )  # fmt: skip
     run(
         ["docker", "run", "--rm", "--init", "--network", "none", "--shm-size", "256m",
+            "--env", "HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis",
          "--volume", f"{ROOT}:/repository:ro", "--workdir", "/repository", image,
          "python", "-m", "pytest", "-p", "no:cacheprovider", "--timeout", "600", *(arguments or ["tests/sample"])],
     )  # fmt: skip

@@ -54,11 +54,14 @@ def elevations() -> NDArray[np.float32]:
     """Rough ground with a hole, a ragged border without data and one cell that is not a number."""
     rng = np.random.default_rng(5)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
-    z = 900 + 200 * np.sin(columns / 17) * np.cos(rows / 11) + rng.normal(scale=4, size=rows.shape)
+    z: NDArray[np.float64] = (
+        900 + 200 * np.sin(columns / 17) * np.cos(rows / 11) + rng.normal(scale=4, size=rows.shape)
+    )
     z[60:66, 90:97] = NODATA
     z[:3, :50] = NODATA
     z[20, 30] = np.nan
-    return z.astype(np.float32)
+    single: NDArray[np.float32] = z.astype(np.float32)
+    return single
 
 
 def run(program: str, *arguments: str, stdin: str = "") -> str:

@@ -48,7 +48,7 @@ EXPECTED = (
 )
 
 
-def ask(run: str = RUN, body: object = None, **query: object) -> Answer:
+def ask(run: str = RUN, body: object = None, **query: Any) -> Answer:
     """Return the answer to a question that must get status 200."""
     path = f"{SITE_PREFIX}/runs/{run}/sample/elevationquery"
     text = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -61,7 +61,7 @@ def ask(run: str = RUN, body: object = None, **query: object) -> Answer:
 
 def checked(content: bytes) -> Answer:
     """Return an answer after holding it against the shape of all answers."""
-    answer = strict_json(content)
+    answer: Answer = strict_json(content)
     assert set(answer) - {"Error"} == {"Elevation", "Units", "Longitude", "Latitude"}
     assert answer["Units"] == "m"
     assert (answer["Elevation"] is None) == ("Error" in answer)
@@ -270,7 +270,7 @@ def test_rasters_that_can_not_be_used_say_why(
 def test_a_project_inside_the_run_has_its_own_raster(volumes: Path) -> None:
     run = volumes / f"wc1/runs/sa/{RUN}"
     write_raster(run / "_pups/omni/scenarios/thin/dem/dem.tif", np.full((20, 20), 7, dtype=np.float32))
-    point = {"lat": TOP - 100, "lng": LEFT + 100, "srs": UTM}
+    point: Answer = {"lat": TOP - 100, "lng": LEFT + 100, "srs": UTM}
     assert ask(pup="omni/scenarios/thin", **point)["Elevation"] == 7
     (run / "_pups/out").symlink_to(volumes)
     for pup in (
@@ -287,8 +287,8 @@ def test_a_project_inside_the_run_has_its_own_raster(volumes: Path) -> None:
         "omni//scenarios",
     ):
         assert ask(pup=pup, **point)["Error"] == f"Pup project '{pup}' not found for run '{RUN}'"
-    for pup in (["omni"], {"a": 1}, 5, True):
-        assert ask(body={"pup": pup}, **point)["Error"].startswith("Pup project '")
+    for value in (["omni"], {"a": 1}, 5, True):
+        assert ask(body={"pup": value}, **point)["Error"].startswith("Pup project '")
 
 
 def test_health_is_honest(volumes: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The climate service against GDAL's tools and plain array arithmetic, and against everything that is no question."""
+"""Monthly climate against GDAL's tools, and both kinds against everything that is no question."""
 
 from __future__ import annotations
 
@@ -6,73 +6,37 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import netCDF4
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
+from climate_service import (
+    BOX,
+    COLUMNS,
+    DAILY,
+    DEGREES,
+    MONTHLY,
+    NORTH,
+    ROWS,
+    STEP,
+    WEST,
+    ask,
+    make_climate,
+    monthly_values,
+    points,
+)
 from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from rasters import NODATA, run, strict_json, values_at, write_raster, write_vrt
+from rasters import NODATA, run, strict_json, values_at
 from wepppy.webservices.metquery import app
-
-STEP, WEST, NORTH, COLUMNS, ROWS = 0.01, -117.0, 47.0, 24, 18
-DEGREES = Affine(STEP, 0, WEST, 0, -STEP, NORTH)
-MONTHLY = "daymet/monthly/ppt"
-DAILY = "daymet/daily/ppt"
-BOX = (-116.951, 46.899, -116.871, 46.952)
-
-Answer = dict[str, Any]
-
-
-def monthly_values() -> NDArray[np.float32]:
-    """Twelve months with a hole in the middle and one near the corner."""
-    rng = np.random.default_rng(4)
-    values = rng.uniform(0, 200, size=(12, ROWS, COLUMNS)).astype(np.float32)
-    values[:, 8:10, 11:14] = NODATA
-    values[6, 1, 1] = NODATA
-    return values
-
-
-def write_year(path: Path, year: int, days: int) -> NDArray[np.float32]:
-    """Write one year of one variable and return it, NaN without data."""
-    rng = np.random.default_rng(year)
-    values = rng.uniform(0, 30, size=(days, ROWS, COLUMNS)).astype(np.float32)
-    values[:, 4, 5] = np.nan
-    path.parent.mkdir(parents=True)
-    with netCDF4.Dataset(path, "w") as dataset:
-        for name, size in (("time", days), ("lat", ROWS), ("lon", COLUMNS)):
-            dataset.createDimension(name, size)
-            dataset.createVariable(name, "f8", (name,))
-        dataset["time"].units = f"days since {year}-01-01"
-        dataset["time"].calendar = "standard"
-        dataset["time"][:] = np.arange(days)
-        dataset["lat"][:] = NORTH - STEP * (np.arange(ROWS) + 0.5)
-        dataset["lon"][:] = WEST + STEP * (np.arange(COLUMNS) + 0.5)
-        dataset["lat"].units, dataset["lon"].units = "degrees_north", "degrees_east"
-        data = dataset.createVariable("ppt", "f4", ("time", "lat", "lon"), fill_value=np.float32(NODATA))
-        data.units = "mm"
-        data[:] = np.ma.masked_invalid(values)
-    return values
 
 
 @pytest.fixture(scope="module")
 def geodata(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Monthly precipitation, and daily for an ordinary and a leap year."""
-    folder = tmp_path_factory.mktemp("geodata")
-    write_vrt(
-        *(
-            write_raster(folder / MONTHLY / f"{month + 1:02}.tif", values, DEGREES, "EPSG:4326")
-            for month, values in enumerate(monthly_values())
-        )
-    )
-    write_year(folder / "daymet/daily/2019/ppt.nc", 2019, 365)
-    write_year(folder / "daymet/daily/2020/ppt.nc", 2020, 365)
+    """The volume that the service reads."""
     with pytest.MonkeyPatch.context() as patch:
+        folder = make_climate(tmp_path_factory.mktemp("geodata"))
         patch.setenv("GEODATA_DIR", str(folder))
         yield folder
 
@@ -83,14 +47,6 @@ def client(geodata: Path) -> FlaskClient:
     return app.test_client()
 
 
-def ask(client: FlaskClient, path: str, **query: object) -> Answer:
-    """Return the JSON of a question that must get status 200."""
-    response = client.get(path, query_string=query)
-    assert response.status_code == 200, response.data
-    answer: Answer = strict_json(response.data)
-    return answer
-
-
 def monthly(client: FlaskClient, x: float, y: float, method: str | None = None) -> list[float | None]:
     query = {"method": method} if method else {}
     answer = ask(client, "/monthly", lat=y, lng=x, dataset=MONTHLY, **query)
@@ -98,13 +54,6 @@ def monthly(client: FlaskClient, x: float, y: float, method: str | None = None) 
     values: list[float | None] = answer["MonthlyValues"]
     assert len(values) == 12
     return values
-
-
-def points(count: int, seed: int) -> list[tuple[float, float]]:
-    rng = np.random.default_rng(seed)
-    return [
-        (WEST + STEP * rng.uniform(0, COLUMNS), NORTH - STEP * rng.uniform(0, ROWS)) for _ in range(count)
-    ]
 
 
 def test_a_monthly_reply_says_what_it_is(client: FlaskClient) -> None:
@@ -203,110 +152,6 @@ def test_outside_there_is_no_climate(client: FlaskClient, x: float, y: float) ->
     for path, dataset in (("/monthly", MONTHLY), ("/daily_singlepoint", DAILY)):
         answer = ask(client, path, lat=y, lng=x, dataset=dataset, year=2019)
         assert answer == {"Error": "Location outside dataset extent"}
-
-
-def test_days_at_a_point_equal_gdallocationinfo(client: FlaskClient, geodata: Path) -> None:
-    where = points(12, 3)
-    source = f'NETCDF:"{geodata}/daymet/daily/2019/ppt.nc":ppt'
-    for (x, y), found in zip(where, values_at(source, where, "-geoloc"), strict=True):
-        answer = ask(
-            client, "/daily_singlepoint", lat=y, lng=x, dataset=DAILY, start_year=2019, end_year=2019
-        )
-        expected = [None if value == NODATA else value for value in found]
-        assert answer["DailyValues"] == pytest.approx(expected, rel=1e-6)
-        assert (answer["StartYear"], answer["EndYear"], len(expected)) == (2019, 2019, 365)
-
-
-def test_a_leap_year_without_its_last_day_has_the_day_before_twice(client: FlaskClient) -> None:
-    days = ask(
-        client, "/daily_singlepoint", lat=46.9, lon=-116.9, dataset=DAILY, start_year=2019, end_year=2020
-    )
-    values = days["DailyValues"]
-    assert len(values) == 365 + 366
-    assert values[-1] == values[-2]
-    assert (
-        values[:365]
-        == ask(client, "/daily_singlepoint", lat=46.9, lng=-116.9, dataset=DAILY, year=2019)["DailyValues"]
-    )
-
-
-def test_days_without_data_are_null(client: FlaskClient) -> None:
-    x, y = DEGREES @ (5.5, 4.5)
-    answer = ask(client, "/daily_singlepoint", lat=y, lng=x, dataset=DAILY, year=2019)
-    assert answer["DailyValues"] == [None] * 365
-
-
-@pytest.mark.parametrize("span", [{"year": 2019}, {"start_year": 2019, "end_year": 2020}])
-def test_a_daily_crop_holds_exactly_the_cells_whose_centres_lie_in_the_box(
-    client: FlaskClient, geodata: Path, span: dict[str, int]
-) -> None:
-    text = ",".join(map(str, BOX))
-    response = client.get("/daily/", query_string={"bbox": text, "dataset": DAILY, **span})
-    assert response.status_code == 200
-    assert response.headers["Content-Type"] == "application/octet-stream"
-    years = sorted(set(span.values()))
-    assert json.loads(response.headers["Meta"]) == {
-        "bbox": list(BOX), "dataset": DAILY, "start_year": years[0], "end_year": years[-1],
-    }  # fmt: skip
-    assert response.headers["Content-Disposition"].startswith("attachment; filename=daymet_daily_ppt_")
-    longitudes = WEST + STEP * (np.arange(COLUMNS) + 0.5)
-    latitudes = NORTH - STEP * (np.arange(ROWS) + 0.5)
-    columns = (longitudes >= BOX[0]) & (longitudes <= BOX[2])
-    rows = (latitudes >= BOX[1]) & (latitudes <= BOX[3])
-    whole = []
-    for year in years:
-        with netCDF4.Dataset(geodata / f"daymet/daily/{year}/ppt.nc") as source:
-            whole.append(source["ppt"][:][:, rows][:, :, columns])
-    with netCDF4.Dataset("reply.nc", memory=response.data) as made:
-        np.testing.assert_array_equal(
-            np.ma.filled(made["ppt"][:], -1), np.ma.filled(np.ma.concatenate(whole), -1)
-        )
-        np.testing.assert_allclose(made["lon"][:], longitudes[columns])
-        np.testing.assert_allclose(made["lat"][:], latitudes[rows])
-        dates = netCDF4.num2date(made["time"][:], made["time"].units, made["time"].calendar)
-        assert (dates[0].year, dates[-1].year) == (years[0], years[-1])
-        assert [date.dayofyr for date in dates] == list(range(1, 366)) * len(years)
-        assert made["ppt"].units == "mm"
-
-
-def test_a_crop_is_netcdf_that_gdal_opens(client: FlaskClient, tmp_path: Path) -> None:
-    query = {"bbox": list(BOX), "dataset": DAILY, "year": 2019}
-    response = client.post("/daily", json=query)
-    (tmp_path / "crop.nc").write_bytes(response.data)
-    text = run("gdalinfo", str(tmp_path / "crop.nc"))
-    assert "Driver: netCDF" in text
-    assert "Band 365" in text
-
-
-def test_projected_grids_are_cut_in_their_own_system(client: FlaskClient, geodata: Path) -> None:
-    lambert = "+proj=lcc +lat_1=25 +lat_2=60 +lat_0=42.5 +lon_0=-100 +x_0=0 +y_0=0 +datum=WGS84 +units=m"
-    text = run("gdaltransform", "-s_srs", "EPSG:4326", "-t_srs", lambert, stdin="-116.9 46.9\n")
-    x, y = (float(part) for part in text.split()[:2])
-    path = geodata / "daymet/daily/2021/tmin.nc"
-    path.parent.mkdir(parents=True)
-    with netCDF4.Dataset(path, "w") as dataset:
-        for name, size in (("time", 365), ("y", 21), ("x", 31)):
-            dataset.createDimension(name, size)
-            dataset.createVariable(name, "f8", (name,))
-        dataset["time"].units = "days since 2021-01-01"
-        dataset["time"][:] = np.arange(365)
-        dataset["x"][:] = x + 1000 * (np.arange(31) - 15)
-        dataset["y"][:] = y - 1000 * (np.arange(21) - 10)
-        mapping = dataset.createVariable("lcc", "i4")
-        mapping.grid_mapping_name = "lambert_conformal_conic"
-        mapping.standard_parallel = np.array([25.0, 60.0])
-        mapping.latitude_of_projection_origin, mapping.longitude_of_central_meridian = 42.5, -100.0
-        mapping.false_easting = mapping.false_northing = 0.0
-        data = dataset.createVariable("tmin", "f4", ("time", "y", "x"))
-        data.grid_mapping = "lcc"
-        data[:] = np.arange(21 * 31, dtype=np.float32).reshape(1, 21, 31)
-    days = ask(client, "/daily_singlepoint", lat=46.9, lng=-116.9, dataset="daymet/daily/tmin", year=2021)
-    assert days["DailyValues"][0] == 10 * 31 + 15
-    query = {"bbox": "-116.93,46.88,-116.87,46.92", "dataset": "daymet/daily/tmin", "year": 2021}
-    with netCDF4.Dataset("reply.nc", memory=client.get("/daily", query_string=query).data) as made:
-        assert 310 + 15 in made["tmin"][0]
-        assert made["lcc"].grid_mapping_name == "lambert_conformal_conic"
-        assert abs(float(made["x"][:].mean()) - x) < 2000
 
 
 def test_catalogues_list_what_is_there(client: FlaskClient) -> None:

@@ -28,6 +28,8 @@ from rasters import (
 )
 from wepppy.webservices.wmesque2 import app
 
+pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")  # pictures lie nowhere
+
 
 def warped(source: Path, target: Path, meta: dict[str, Any], resample: str, *options: str) -> np.ndarray:
     """Return what gdalwarp makes of the source on the grid that a reply tells of."""
@@ -36,7 +38,8 @@ def warped(source: Path, target: Path, meta: dict[str, Any], resample: str, *opt
     grid = ["-t_srs", meta["crs"], "-te", *extent, "-tr", cell, cell]
     run("gdalwarp", "-q", "-overwrite", "-r", resample, *grid, *options, str(source), str(target))
     with rasterio.open(target) as dataset:
-        return dataset.read()
+        values: np.ndarray = dataset.read()
+        return values
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -172,6 +175,16 @@ def test_bad_parameters_are_refused(status: int, query: dict[str, str]) -> None:
     detail = strict_json(response.content)["detail"]
     assert isinstance(detail, str if status == 400 else list)
     assert detail
+
+
+@pytest.mark.parametrize("crs", [UTM, "EPSG:3857", "EPSG:2286", "+proj=ortho +lat_0=47 +lon_0=-116"])
+@pytest.mark.parametrize("scale", [1.0, 1e5, 1e8, 1e13, 1e30, 1e300])
+def test_boxes_far_out_in_a_system_are_empty_or_refused(crs: str, scale: float) -> None:
+    box = ",".join(repr(scale * part) for part in (-3, 4, 5, 12))
+    response = get(bbox=box, bbox_crs=crs, cellsize=scale)
+    assert response.status_code in (200, 400)
+    if response.status_code == 200:
+        assert meta_of(response.headers)["width"] == 8
 
 
 def test_a_missing_box_is_a_validation_error(geodata: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import reproject
 
 from wepppy.webservices.raster_grid import Grid
@@ -69,10 +68,7 @@ def crop(path: Path, grid: Grid, resampling: str | None) -> Crop:
     codes are taken from the nearest cell. Cells beyond the raster have no data. Raises CropError.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(path)
-        with dataset:
+        with rasterio.open(path) as dataset:
             kind = np.dtype(dataset.dtypes[0])
             if dataset.crs is None or kind.kind not in "iuf":
                 raise CropError("The dataset can't be warped.")
@@ -89,8 +85,7 @@ def crop(path: Path, grid: Grid, resampling: str | None) -> Crop:
                 resampling=RESAMPLINGS[name],
                 warp_mem_limit=_WARP_MEGABYTES,
             )
-            # Mixed values of a palette are other codes; its colours only fit values that were picked, not
-            # made.
+            # The colours of a palette fit codes that were picked; a mixture of codes is another code.
             keeps_codes = name in ("near", "mode", "min", "max", "med", "q1", "q3")
             colours = dataset.colormap(1) if keeps_codes and _has_palette(dataset) else None
             return Crop(grid, values, dataset.nodata, name, colours)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 from wepppy.webservices.raster_crop import Colours, Crop
@@ -156,8 +154,7 @@ def _write(
 ) -> bytes:
     count, height, width = values.shape
     # Without PAM there are no `.aux.xml` files beside the one that is read back.
-    with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile(ext=suffix) as memory, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile(ext=suffix) as memory:
         shape = {"count": count, "height": height, "width": width, "dtype": values.dtype, "nodata": nodata}
         with memory.open(driver=driver, **shape, **options) as dataset:
             dataset.write(values)

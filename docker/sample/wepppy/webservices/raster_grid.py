@@ -48,10 +48,13 @@ class Grid:
         return self.left, self.top - self.height * self.cellsize, right, self.top
 
     @property
-    def wgs84_bounds(self) -> Bounds:
-        """The box in degrees that holds the grid."""
-        box: Bounds = transformer(self.crs, WGS84).transform_bounds(*self.bounds, densify_pts=21)
-        return box
+    def wgs84_bounds(self) -> Bounds | None:
+        """The box in degrees that holds the grid, None where its system is not defined."""
+        try:
+            box: Bounds = transformer(self.crs, WGS84).transform_bounds(*self.bounds, densify_pts=21)
+        except (ProjError, CrsError):
+            return None
+        return box if all(map(math.isfinite, box)) else None
 
     @property
     def cell_metres(self) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 # How far (in cells) rounding in a projection may push a point over the left or upper edge.
@@ -37,9 +36,7 @@ class RasterSource:
     def __init__(self, path: Path) -> None:
         """Open the raster. Raises RasterError if that is not possible."""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                self._dataset = rasterio.open(path)
+            self._dataset = rasterio.open(path)
             self.crs = self._dataset.crs.to_wkt() if self._dataset.crs else None
             inverse = ~self._dataset.transform
         except (RasterioError, OSError, ZeroDivisionError, ValueError) as error:

@@ -133,11 +133,11 @@ func (s *Service) Open(t *testing.T, name string) *Page {
 	return &Page{t: t, Conn: conn}
 }
 
-// Next returns the next frame that is no ping, as text.
+// Next returns the next frame that is no ping, as text. Pings do not prolong its patience.
 func (p *Page) Next() string {
 	p.t.Helper()
+	_ = p.Conn.SetReadDeadline(time.Now().Add(Patience))
 	for {
-		_ = p.Conn.SetReadDeadline(time.Now().Add(Patience))
 		_, text, err := p.Conn.ReadMessage()
 		if err != nil {
 			p.t.Fatalf("no further frame: %v", err)
@@ -163,8 +163,8 @@ func (p *Page) Decode(target any) {
 // CloseCode reads to the end and returns the code of the close frame, or 1006 when there was none.
 func (p *Page) CloseCode() int {
 	p.t.Helper()
+	_ = p.Conn.SetReadDeadline(time.Now().Add(Patience))
 	for {
-		_ = p.Conn.SetReadDeadline(time.Now().Add(Patience))
 		_, _, err := p.Conn.ReadMessage()
 		var closed *websocket.CloseError
 		switch {
