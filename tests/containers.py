@@ -58,6 +58,7 @@ def sample(arguments: Sequence[str]) -> None:
     run(
         ["docker", "run", "--rm", "--init", "--network", "none", "--shm-size", "256m",
             "--env", "HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis",
+            "--env", "PYTHONPATH=/repository/docker/sample",
          "--volume", f"{ROOT}:/repository:ro", "--workdir", "/repository", image,
          "python", "-m", "pytest", "-p", "no:cacheprovider", "--timeout", "600", *(arguments or ["tests/sample"])],
     )  # fmt: skip
