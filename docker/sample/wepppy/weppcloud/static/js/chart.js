@@ -7,10 +7,10 @@ const HEIGHT = 260;
 const EDGE = { left: 56, right: 50, top: 14, bottom: 26 };
 
 /**
- * Draw `series` = `{ppt, tmin, tmax}` (twelve numbers each: mm, degrees Celsius) into `figure`, with a table of the
- * same numbers under it.
+ * Draw `series` = `{ppt, tmin, tmax}` (twelve numbers each: mm, degrees Celsius) of the place called `where` into
+ * `figure`, with a key above it and a table of the same numbers under it.
  */
-export function drawClimate(figure, { ppt, tmin, tmax }) {
+export function drawClimate(figure, where, { ppt, tmin, tmax }) {
   const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": "Monthly climate" });
   const inner = { width: WIDTH - EDGE.left - EDGE.right, height: HEIGHT - EDGE.top - EDGE.bottom };
   const step = inner.width / 12;
@@ -38,7 +38,19 @@ export function drawClimate(figure, { ppt, tmin, tmax }) {
     const points = values.map((value, month) => `${EDGE.left + step * (month + 0.5)},${warmthY(value)}`).join(" ");
     svg.append(element("polyline", { class: kind, points }));
   }
-  figure.replaceChildren(svg, table({ ppt, tmin, tmax }));
+  figure.replaceChildren(caption(where), svg, table({ ppt, tmin, tmax }));
+}
+
+function caption(where) {
+  const made = document.createElement("figcaption");
+  const entries = [["", where], ["key rain", "precipitation"], ["key warm", "highest"], ["key cold", "lowest temperature"]];
+  for (const [kind, content] of entries) {
+    const part = document.createElement("span");
+    part.className = kind;
+    part.textContent = content;
+    made.append(part);
+  }
+  return made;
 }
 
 function table(series) {

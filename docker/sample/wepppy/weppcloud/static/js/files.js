@@ -17,7 +17,7 @@ export async function showFiles(runUrl, list) {
     const link = document.createElement("a");
     const folder = entry.type === "directory";
     const path = entry.path.split("/").map(encodeURIComponent).join("/");
-    link.href = folder ? `${runUrl}browse/${path}/` : (entry.download_url ?? `${runUrl}download/${path}`);
+    link.href = `${runUrl}browse/${path}${folder ? "/" : ""}`; // a file's page shows what is in it, and downloads it
     link.textContent = folder ? `${entry.name}/` : entry.name;
     return item(link, folder ? "" : size(entry.size_bytes));
   });

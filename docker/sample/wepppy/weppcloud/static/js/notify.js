@@ -3,6 +3,7 @@
 const WEBPUSH = "/weppcloud-microservices/webpush";
 const OFF = "Notify me when it ends";
 const ON = "Don't notify me";
+const PATIENCE = 15000; // ms; a browser that can't reach its push service tries for ever and says nothing
 
 /** Show `button` if this browser can receive notifications; `worker` is the service worker's address. */
 export async function offerNotifications(button, runid, worker, problem) {
@@ -51,14 +52,21 @@ export async function offerNotifications(button, runid, worker, problem) {
 async function subscribe(registration, key) {
   const options = { userVisibleOnly: true, applicationServerKey: key };
   try {
-    return await registration.pushManager.subscribe(options);
+    return await patiently(registration.pushManager.subscribe(options));
   } catch (error) {
     // A subscription made with an earlier key of the site stands in the way.
     const old = await registration.pushManager.getSubscription();
     if (error.name !== "InvalidStateError" || old === null) throw error;
     await old.unsubscribe();
-    return registration.pushManager.subscribe(options);
+    return patiently(registration.pushManager.subscribe(options));
   }
+}
+
+function patiently(answer) {
+  const silence = new Promise((_, reject) => {
+    setTimeout(() => reject(new Error("the push service of this browser does not answer")), PATIENCE);
+  });
+  return Promise.race([answer, silence]);
 }
 
 async function call(path, method = "GET", body = undefined) {

@@ -88,7 +88,8 @@ async function lookUp(place) {
 
 async function climateAt(latitude, longitude) {
   try {
-    drawClimate(byId("climate"), await monthlyClimate(latitude, longitude));
+    const where = `${latitude.toFixed(2)}, ${longitude.toFixed(2)}`;
+    drawClimate(byId("climate"), where, await monthlyClimate(latitude, longitude));
   } catch (error) {
     const note = document.createElement("p");
     note.className = "hint";
