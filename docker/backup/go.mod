@@ -1,0 +1,14 @@
+module wepp.example/backup
+
+go 1.24
+
+require (
+	github.com/jackc/pgpassfile v1.0.0
+	github.com/jackc/pgx/v5 v5.7.6
+)
+
+require (
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	golang.org/x/crypto v0.37.0 // indirect
+	golang.org/x/text v0.24.0 // indirect
+)
