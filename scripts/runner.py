@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TextIO
 
+from scripts.conversation import Conversation, SystemConversation
 from scripts.errors import ExitCode, StackError
 
 # How long a child may take to tidy up after Ctrl-C before it is killed.
@@ -47,7 +48,7 @@ class Result:
 
 
 class Runner(Protocol):
-    """The three ways in which host code runs a program. dry: what changes something is only echoed."""
+    """The four ways in which host code runs a program. dry: what changes something is only echoed."""
 
     dry: bool
 
@@ -72,6 +73,9 @@ class Runner(Protocol):
 
     def attach(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
         """Hands the terminal over; echoed; returns the exit status."""
+
+    def converse(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Conversation:
+        """Starts a program that is listened to and answered; echoed, and run also when dry: it asks before it acts."""
 
 
 class SystemRunner:
@@ -156,6 +160,14 @@ class SystemRunner:
                 return process.wait()
             except KeyboardInterrupt:
                 continue
+
+    def converse(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Conversation:
+        """See Runner.converse. Its errors are kept for `Result.stderr`, not shown."""
+        self._echo(argv, env)
+        process = self._start(argv, env, subprocess.PIPE, subprocess.PIPE, subprocess.PIPE)
+        if isinstance(process, Result):
+            raise StackError(process.complaint, f"install {argv[0]}: scripts/setup does")
+        return SystemConversation(process)
 
     def _start(
         self, argv: Sequence[str], env: Mapping[str, str] | None, stdout: int, stderr: int, stdin: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class FakeRunner:
         self.calls: list[Call] = []
         self.rules: list[tuple[tuple[str, ...], Callable[[Sequence[str]], Result]]] = []
         self.lines: dict[str, list[str]] = {}
+        self.conversations: list[FakeConversation] = []
 
     def on(self, *fragments: str, stdout: str = "", stderr: str = "", returncode: int = 0) -> None:
         """Calls whose arguments hold all fragments, each as a whole argument, get this answer."""
@@ -95,6 +96,11 @@ class FakeRunner:
     def attach(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
         """Pretends to hand over the terminal."""
         return self._answer(Call("attach", list(argv), dict(env or {}))).returncode
+
+    def converse(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> FakeConversation:
+        """Starts the next of `conversations`."""
+        self.calls.append(Call("converse", list(argv), dict(env or {})))
+        return self.conversations.pop(0)
 
     def _answer(self, call: Call) -> Result:
         self.calls.append(call)
@@ -311,3 +317,28 @@ class Checkout:
     def compose(self, *profiles: str) -> Compose:
         """The stack of this checkout."""
         return Compose(self.root, self.runner, environment=self.environment, profiles=profiles)
+
+
+@dataclass
+class FakeConversation:
+    """A program that says `script` line by line, waiting for a word after each `ready`, and ends with `status`."""
+
+    script: list[str]
+    status: int = 0
+    complaints: str = ""
+    heard: list[str] = field(default_factory=list)
+    ended: bool = False
+
+    def lines(self) -> Iterator[str]:
+        """The lines that are left."""
+        while self.script:
+            yield self.script.pop(0)
+
+    def say(self, word: str) -> None:
+        """Remembers the word."""
+        self.heard.append(word)
+
+    def end(self) -> tuple[int, str]:
+        """Ends it."""
+        self.ended = True
+        return self.status, self.complaints

@@ -1,0 +1,116 @@
+"""Owns the conversation with the backup service's program, which does all work at the database.
+
+The program answers in JSON lines (progress, note, ready, result, problem) and, where it says `ready`, waits for one
+word. It runs in a container of its own that ends with the conversation; when this process dies, its input ends and
+it takes back what it prepared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from scripts.compose import ALL_PROFILES, Compose
+from scripts.console import Console
+from scripts.conversation import Conversation
+from scripts.errors import ExitCode, StackError
+from scripts.meter import Meter, meter
+
+SERVICE = "postgres-backup"
+PROGRAM = ("wepp-backup", "--json")
+
+
+class Dialogue:
+    """One command of the program, from its start to its result.
+
+        with Dialogue(compose, console, ["restore", "--dump", path]) as talk:
+            prepared = talk.ready()
+            talk.say("swap")
+            answer = talk.result()
+
+    options: further flags of `docker compose run`, such as `--volume`. Raises StackError for each problem the
+    program tells, with the program's own exit status.
+    """
+
+    def __init__(
+        self, compose: Compose, console: Console, command: Sequence[str], *, options: Sequence[str] = ()
+    ) -> None:
+        self.compose = compose
+        self.console = console
+        self.argv = compose.argv(
+            "run", "--rm", "--no-deps", "-T", *options, SERVICE, *PROGRAM, *command, profiles=ALL_PROFILES
+        )
+        self.command = command
+        self._conversation: Conversation | None = None
+        self._meter: Meter | None = None
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Dialogue:
+        self._meter = self._open.enter_context(meter(self.console))
+        runner = self.compose.runner
+        self._conversation = runner.converse(self.argv, env=self.compose.child_environment())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._conversation:
+            self._conversation.end()
+        self._open.close()
+
+    def ready(self) -> Any:
+        """What the program prepared, once it waits for a word."""
+        return self._hear("ready")["prepared"]
+
+    def result(self) -> Any:
+        """The program's answer, once it is done."""
+        return self._hear("result")["answer"]
+
+    def say(self, word: str) -> None:
+        """Sends the word that the program waits for."""
+        if self._conversation:
+            self._conversation.say(word)
+
+    def _hear(self, wanted: str) -> Mapping[str, Any]:
+        assert self._conversation is not None  # noqa: S101 - a dialogue is entered before it is used
+        assert self._meter is not None  # noqa: S101
+        for line in self._conversation.lines():
+            event = _event(line)
+            if event is None:
+                self.console.say(line)
+            elif event["kind"] == "progress":
+                self._meter.update(event["phase"], event["done"], event["total"])
+            elif event["kind"] == "note":
+                self.console.say(event["text"])
+            elif event["kind"] == "problem":
+                raise StackError(event["what"], event["mend"], _exit_code(event["exit"]))
+            elif event["kind"] == wanted:
+                return event
+        status, complaints = self._conversation.end()
+        raise StackError(
+            f"the program at the database ended without an answer (status {status})",
+            "see the lines above; nothing was swapped, run the same command again",
+            ExitCode.FAILED,
+            details=complaints,
+        )
+
+
+def answer(compose: Compose, console: Console, command: Sequence[str], *, options: Sequence[str] = ()) -> Any:
+    """The result of a command that needs no word in between."""
+    with Dialogue(compose, console, command, options=options) as talk:
+        return talk.result()
+
+
+def _event(line: str) -> Mapping[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "kind" in event else None
+
+
+def _exit_code(number: int) -> ExitCode:
+    return ExitCode(number) if number in ExitCode._value2member_map_ else ExitCode.BUG

@@ -1,0 +1,104 @@
+"""The conversation with the program at the database: what it tells, what it is told, how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.conversation import SystemConversation
+from scripts.dialogue import Dialogue, answer
+from scripts.errors import ExitCode, StackError
+from tests.unit.fakes import Checkout, FakeConversation, Screen
+
+
+def compose_with(folder: Path, talk: FakeConversation) -> Checkout:
+    made = Checkout(folder)
+    made.with_env()
+    made.runner.conversations.append(talk)
+    return made
+
+
+def event(**fields: object) -> str:
+    return json.dumps(fields)
+
+
+def test_a_command_tells_its_progress_and_gives_its_answer(tmp_path: Path) -> None:
+    seen = Screen()
+    talk = FakeConversation(
+        [
+            event(kind="progress", phase="verify", done=1, total=2),
+            event(kind="note", text="a remark"),
+            event(kind="result", answer={"rows": 3}),
+        ]
+    )
+    made = compose_with(tmp_path, talk)
+    assert answer(made.compose(), seen.console, ["list"]) == {"rows": 3}
+    assert seen.err.getvalue() == "  verify\na remark\n"
+    assert talk.ended
+    argv = made.runner.commands("converse")[0]
+    assert argv[argv.index("run") :] == [
+        "run", "--rm", "--no-deps", "-T", "postgres-backup", "wepp-backup", "--json", "list",
+    ]  # fmt: skip
+
+
+def test_a_word_is_said_only_when_the_program_waits_for_it(tmp_path: Path) -> None:
+    talk = FakeConversation([event(kind="ready", prepared=1), event(kind="result", answer=2)])
+    with Dialogue(compose_with(tmp_path, talk).compose(), Screen().console, ["restore"]) as dialogue:
+        assert dialogue.ready() == 1
+        assert talk.heard == []
+        dialogue.say("swap")
+        assert dialogue.result() == 2
+    assert talk.heard == ["swap"]
+
+
+def test_a_problem_of_the_program_is_the_tasks_own_with_its_status(tmp_path: Path) -> None:
+    made = compose_with(tmp_path, FakeConversation([event(kind="problem", what="no", mend="do", exit=4)]))
+    with pytest.raises(StackError) as caught:
+        answer(made.compose(), Screen().console, ["restore"])
+    assert (caught.value.what, caught.value.mend, caught.value.exit_code) == ("no", "do", ExitCode.REFUSED)
+
+
+def test_a_program_that_dies_without_an_answer_is_a_failure_that_shows_its_last_words(tmp_path: Path) -> None:
+    made = compose_with(tmp_path, FakeConversation([], status=137, complaints="Killed"))
+    with pytest.raises(StackError) as caught:
+        answer(made.compose(), Screen().console, ["restore"])
+    assert caught.value.exit_code == ExitCode.FAILED
+    assert "137" in caught.value.what
+    assert caught.value.details == "Killed"
+
+
+def test_a_real_program_hears_words_and_ends_when_its_input_does() -> None:
+    code = (
+        "import sys\nprint('ready', flush=True)\n"
+        "for line in sys.stdin: print(line.strip().upper(), flush=True)\nsys.exit(7)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    conversation = SystemConversation(process)
+    lines = conversation.lines()
+    assert next(lines) == "ready"
+    conversation.say("word")
+    assert next(lines) == "WORD"
+    assert conversation.end() == (7, "")
+
+
+def test_a_program_that_does_not_leave_is_killed() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import time; print('x', flush=True); time.sleep(60)"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    assert SystemConversation(process, seconds=0.2).end()[0] == -9
