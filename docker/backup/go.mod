@@ -5,6 +5,7 @@ go 1.24
 require (
 	github.com/jackc/pgpassfile v1.0.0
 	github.com/jackc/pgx/v5 v5.7.6
+	github.com/klauspost/compress v1.18.0
 )
 
 require (
