@@ -1,0 +1,189 @@
+package scratch
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"wepp.example/backup/internal/archive"
+	"wepp.example/backup/internal/event"
+	"wepp.example/backup/internal/postgres"
+)
+
+// loadOptions are what the sessions of a load set for themselves. Nothing is lost by late commits: the swap that makes
+// the database live is committed in step, and it stands behind all of them in the log.
+const loadOptions = "-c maintenance_work_mem=384MB -c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0" +
+	" -c idle_in_transaction_session_timeout=0 -c client_min_messages=warning"
+
+const sizePause = 400 * time.Millisecond
+
+// Load fills the database from a dump and gathers statistics, with that many jobs at a time. expected: its size in bytes
+// when it is whole, 0 if nobody knows. The first error ends it; the dump or the server is then refused with the reason.
+func (d *Database) Load(ctx context.Context, dump archive.Archive, jobs int, expected int64, report *event.Reporter) error {
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	go d.tellSize(watch, expected, report)
+	load := d.restore
+	if dump.Kind == archive.Plain {
+		load = d.runSQL
+	}
+	if err := load(ctx, dump, jobs); err != nil {
+		return err
+	}
+	stop()
+	report.Note("loaded; gathering statistics")
+	return d.Analyse(ctx, jobs)
+}
+
+// Analyse gathers the planner's statistics, which no dump of these majors carries.
+func (d *Database) Analyse(ctx context.Context, jobs int) error {
+	command := d.lock.Server.Command(ctx, "vacuumdb", "--analyze-only", "--quiet", "--jobs="+strconv.Itoa(jobs), "--dbname="+d.uri())
+	return d.run(ctx, command, "statistics")
+}
+
+func (d *Database) restore(ctx context.Context, dump archive.Archive, jobs int) error {
+	args := []string{"--dbname=" + d.uri(), "--exit-on-error", "--no-password"}
+	if dump.Kind != archive.Tar { // pg_restore cannot seek in those
+		args = append(args, "--jobs="+strconv.Itoa(jobs))
+	}
+	return d.run(ctx, d.lock.Server.Command(ctx, "pg_restore", append(args, dump.Path)...), dump.Path)
+}
+
+func (d *Database) runSQL(ctx context.Context, dump archive.Archive, _ int) error {
+	text, err := dump.Text()
+	if err != nil {
+		return err
+	}
+	defer text.Close() //nolint:errcheck // read only
+	command := d.lock.Server.Command(ctx, "psql", "--no-psqlrc", "--quiet", "--no-password",
+		"--set=ON_ERROR_STOP=1", "--output=/dev/null", "--dbname="+d.uri(), "--file=-")
+	command.Stdin = text
+	return d.run(ctx, command, dump.Path)
+}
+
+// uri names the database for programs; a bare name with `=` or a scheme in it would be read as something else.
+func (d *Database) uri() string {
+	quoted := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(d.Name)
+	return "dbname='" + quoted + "'"
+}
+
+func (d *Database) run(ctx context.Context, command *exec.Cmd, dump string) error {
+	var told bytes.Buffer
+	command.Stderr = &told
+	command.Env = append(command.Env, "PGOPTIONS="+loadOptions)
+	command.Cancel = func() error { return command.Process.Kill() }
+	command.WaitDelay = 10 * time.Second
+	err := command.Run()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return refusal(dump, told.String(), err)
+	}
+	return nil
+}
+
+var (
+	errorLine = regexp.MustCompile(`(?m)^(?:pg_restore: error: |psql:[^ ]* )?.*(?:ERROR|FATAL|PANIC|error): +(.*)$`)
+	gone      = regexp.MustCompile(`(?i)server closed the connection|terminating connection|connection to server .* failed|in recovery mode|shutting down|starting up|connection refused`)
+	full      = regexp.MustCompile(`(?i)no space left on device|disk full`)
+	noRole    = regexp.MustCompile(`role "(.*)" does not exist`)
+)
+
+func refusal(dump, told string, err error) error {
+	why := err.Error()
+	if found := errorLine.FindStringSubmatch(told); found != nil {
+		why = found[1]
+	}
+	switch {
+	case full.MatchString(told):
+		return event.Fail("make room on the server's disk (docker system df), then run it again",
+			"the server's disk is full: %s", why)
+	case gone.MatchString(told):
+		return event.Fail("see the server's log, then run it again", "the server went away during the load: %s", why)
+	}
+	if found := noRole.FindStringSubmatch(told); found != nil {
+		return missingRoles(dump, []string{found[1]})
+	}
+	return event.Refuse("choose another dump, or mend what the server says", "%s cannot be loaded: %s", dump, why)
+}
+
+func missingRoles(dump string, names []string) error {
+	return event.Refuse("make them first (CREATE ROLE in `invoke db-shell`; the dump's .globals.sql says how they were), then run it again",
+		"%s gives things to roles that this server does not have: %s", dump, strings.Join(names, ", "))
+}
+
+func (d *Database) tellSize(ctx context.Context, expected int64, report *event.Reporter) {
+	session, err := d.lock.Server.Connect(ctx, postgres.Maintenance(d.lock.Live))
+	if err != nil {
+		return
+	}
+	defer session.Close(context.Background()) //nolint:errcheck // told all it had to
+	for {
+		var size int64
+		if err := session.QueryRow(ctx, "select pg_database_size($1::name)", d.Name).Scan(&size); err != nil {
+			return
+		}
+		report.Progress("loading", size, max(expected, 0))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(sizePause):
+		}
+	}
+}
+
+// Check refuses what this server could not hold: roles and extensions it lacks, dumps of newer majors.
+func Check(ctx context.Context, lock *Lock, dump archive.Archive, needs archive.Needs) error {
+	if err := checkMajor(ctx, lock, dump, needs); err != nil {
+		return err
+	}
+	missing, err := postgres.Strings(ctx, lock.Session,
+		"select r from unnest($1::text[]) r where r not in (select rolname from pg_roles) order by 1", needs.Roles)
+	if err != nil {
+		return fmt.Errorf("asking for roles: %w", err)
+	}
+	if len(missing) > 0 {
+		return missingRoles(dump.Path, missing)
+	}
+	missing, err = postgres.Strings(ctx, lock.Session,
+		"select e from unnest($1::text[]) e where e not in (select name from pg_available_extensions) order by 1", needs.Extensions)
+	if err != nil {
+		return fmt.Errorf("asking for extensions: %w", err)
+	}
+	if len(missing) > 0 {
+		return event.Refuse("choose a POSTGRES_IMAGE that has them, `invoke compose-up`, then run it again",
+			"%s needs extensions that this server does not have: %s", dump.Path, strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+var leading = regexp.MustCompile(`^\d+`)
+
+// oldestMajor that this kit takes dumps from.
+const oldestMajor = 12
+
+func checkMajor(ctx context.Context, lock *Lock, dump archive.Archive, needs archive.Needs) error {
+	from, err := strconv.Atoi(leading.FindString(needs.ServerVersion))
+	if err != nil {
+		return nil // a plain dump may have been stripped of its comments; the load tells
+	}
+	var here int
+	if err := lock.Session.QueryRow(ctx, "select current_setting('server_version_num')::int / 10000").Scan(&here); err != nil {
+		return fmt.Errorf("asking for the version: %w", err)
+	}
+	switch {
+	case from > here:
+		return event.Refuse(fmt.Sprintf("set POSTGRES_IMAGE to major %d or newer for the stack it is meant for", from),
+			"%s comes from PostgreSQL %d and this server is %d: dumps load into the same or a newer major only", dump.Path, from, here)
+	case from < oldestMajor:
+		return event.Refuse("load it into a server of its time and dump it again from there with a current pg_dump",
+			"%s comes from PostgreSQL %d; this kit takes dumps from %d on", dump.Path, from, oldestMajor)
+	}
+	return nil
+}

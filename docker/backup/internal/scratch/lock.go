@@ -1,0 +1,103 @@
+// Package scratch owns the database that a dump is loaded into beside the live one: who may make it, how it is made like
+// the live one, loaded, and removed on every way out.
+package scratch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"wepp.example/backup/internal/event"
+	"wepp.example/backup/internal/postgres"
+)
+
+const (
+	// lockKey is our number among the server's advisory locks ("wepp" in ASCII).
+	lockKey = 0x77657070
+	// patience is for an earlier run that was killed and is still taking back what it prepared.
+	patience  = 15 * time.Second
+	lookPause = 250 * time.Millisecond
+)
+
+// Lock is the right to change databases of a server; one holder at a time. It ends with its session, however that ends.
+type Lock struct {
+	Server  postgres.Server
+	Live    string    // name of the application's database
+	Session *pgx.Conn // to the maintenance database; holds the lock
+}
+
+// Take waits a moment for the lock and removes what earlier runs left behind. Refuses when another run goes on.
+func Take(ctx context.Context, server postgres.Server, live string, report *event.Reporter) (*Lock, error) {
+	session, err := server.Connect(ctx, postgres.Maintenance(live))
+	if err != nil {
+		return nil, err
+	}
+	lock := &Lock{Server: server, Live: live, Session: session}
+	until := time.Now().Add(patience)
+	for told := false; ; told = true {
+		var got bool
+		if err := session.QueryRow(ctx, "select pg_try_advisory_lock($1)", lockKey).Scan(&got); err != nil {
+			lock.Release()
+			return nil, fmt.Errorf("asking for the lock: %w", err)
+		}
+		if got {
+			break
+		}
+		if time.Now().After(until) {
+			defer lock.Release()
+			return nil, lock.taken(ctx)
+		}
+		if !told {
+			report.Note("another restore, drill or move is under way on this server, or is just being taken back; waiting")
+		}
+		select {
+		case <-ctx.Done():
+			lock.Release()
+			return nil, ctx.Err()
+		case <-time.After(lookPause):
+		}
+	}
+	if err := lock.sweep(ctx, report); err != nil {
+		lock.Release()
+		return nil, err
+	}
+	return lock, nil
+}
+
+// Release gives the lock back.
+func (l *Lock) Release() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	l.Session.Close(ctx) //nolint:errcheck,gosec // the server lets go of a lost session by itself
+}
+
+func (l *Lock) taken(ctx context.Context) error {
+	var since time.Time
+	var address string
+	err := l.Session.QueryRow(ctx, `select a.backend_start, coalesce(host(a.client_addr), 'a socket')
+		from pg_locks k join pg_stat_activity a using (pid)
+		where k.locktype = 'advisory' and k.objid = $1 and k.granted`, int64(lockKey)).Scan(&since, &address)
+	if err != nil {
+		return event.Refuse("run it again", "another restore, drill or move was under way on this server")
+	}
+	return event.Refuse("wait until it has ended, then run this again",
+		"another restore, drill or move is under way on this server since %s (from %s)", since.UTC().Format(time.RFC3339), address)
+}
+
+// sweep drops scratch databases: their maker held the lock and does so no more.
+func (l *Lock) sweep(ctx context.Context, report *event.Reporter) error {
+	names, err := postgres.Strings(ctx, l.Session,
+		"select datname::text from pg_database where starts_with(datname::text, $1)", l.Live+infix)
+	if err != nil {
+		return fmt.Errorf("looking for what earlier runs left: %w", err)
+	}
+	for _, name := range names {
+		report.Note("removing %s, which an interrupted run left", name)
+		if _, err := l.Session.Exec(ctx, "drop database if exists "+postgres.Quote(name)+" with (force)"); err != nil {
+			return fmt.Errorf("dropping %s: %w", name, err)
+		}
+	}
+	return nil
+}
