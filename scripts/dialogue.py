@@ -7,9 +7,8 @@ it takes back what it prepared.
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +16,7 @@ from scripts.compose import ALL_PROFILES, Compose
 from scripts.console import Console
 from scripts.conversation import Conversation
 from scripts.errors import ExitCode, StackError
-from scripts.meter import Meter, meter
+from scripts.meter import meter
 
 SERVICE = "postgres-backup"
 PROGRAM = ("wepp-backup", "--json")
@@ -31,25 +30,29 @@ class Dialogue:
             talk.say("swap")
             answer = talk.result()
 
-    options: further flags of `docker compose run`, such as `--volume`. Raises StackError for each problem the
+    options: further flags of `docker compose run`, such as `--volume`. translate: turns the container's paths in a
+    message into those the user knows. Raises StackError for each problem the
     program tells, with the program's own exit status.
     """
 
     def __init__(
-        self, compose: Compose, console: Console, command: Sequence[str], *, options: Sequence[str] = ()
+        self,
+        compose: Compose,
+        console: Console,
+        command: Sequence[str],
+        *,
+        options: Sequence[str] = (),
+        translate: Callable[[str], str] = str,
     ) -> None:
         self.compose = compose
         self.console = console
         self.argv = compose.argv(
             "run", "--rm", "--no-deps", "-T", *options, SERVICE, *PROGRAM, *command, profiles=ALL_PROFILES
         )
-        self.command = command
+        self.translate = translate
         self._conversation: Conversation | None = None
-        self._meter: Meter | None = None
-        self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Dialogue:
-        self._meter = self._open.enter_context(meter(self.console))
         runner = self.compose.runner
         self._conversation = runner.converse(self.argv, env=self.compose.child_environment())
         return self
@@ -59,7 +62,6 @@ class Dialogue:
     ) -> None:
         if self._conversation:
             self._conversation.end()
-        self._open.close()
 
     def ready(self) -> Any:
         """What the program prepared, once it waits for a word."""
@@ -76,19 +78,21 @@ class Dialogue:
 
     def _hear(self, wanted: str) -> Mapping[str, Any]:
         assert self._conversation is not None  # noqa: S101 - a dialogue is entered before it is used
-        assert self._meter is not None  # noqa: S101
-        for line in self._conversation.lines():
-            event = _event(line)
-            if event is None:
-                self.console.say(line)
-            elif event["kind"] == "progress":
-                self._meter.update(event["phase"], event["done"], event["total"])
-            elif event["kind"] == "note":
-                self.console.say(event["text"])
-            elif event["kind"] == "problem":
-                raise StackError(event["what"], event["mend"], _exit_code(event["exit"]))
-            elif event["kind"] == wanted:
-                return event
+        # Bars are drawn only while we listen: between two answers the terminal belongs to questions.
+        with meter(self.console) as progress:
+            for line in self._conversation.lines():
+                event = _event(line)
+                if event is None:
+                    self.console.say(line)
+                elif event["kind"] == "progress":
+                    progress.update(event["phase"], event["done"], event["total"])
+                elif event["kind"] == "note":
+                    self.console.say(self.translate(event["text"]))
+                elif event["kind"] == "problem":
+                    what, mend = self.translate(event["what"]), self.translate(event["mend"])
+                    raise StackError(what, mend, _exit_code(event["exit"]))
+                elif event["kind"] == wanted:
+                    return event
         status, complaints = self._conversation.end()
         raise StackError(
             f"the program at the database ended without an answer (status {status})",
