@@ -35,7 +35,11 @@ def base_images() -> dict[str, str]:
     """The base image of each `*_IMAGE` variable, found or built; the checks' own `.env` remembers them."""
     SETTINGS.parent.mkdir(parents=True, exist_ok=True)
     run(["invoke", "env-init"], COMPOSE_PROJECT_NAME=PROJECT, WEPP_ENV_FILE=str(SETTINGS))
-    compose = Compose(ROOT, SystemRunner(ROOT), environment={**os.environ, "WEPP_ENV_FILE": str(SETTINGS)})
+    compose = Compose(
+        ROOT,
+        SystemRunner(ROOT),
+        environment={**os.environ, "COMPOSE_PROJECT_NAME": PROJECT, "WEPP_ENV_FILE": str(SETTINGS)},
+    )
     images.ensure(compose, Console())
     compose.forget()
     return images.chosen_images(compose.model)
@@ -49,7 +53,11 @@ def ca_bundle() -> str:
 def sample(arguments: Sequence[str]) -> None:
     """The sample's Python tests in the stack's Python image, with Postgres, Redis and GDAL added."""
     base_images()
-    run(["invoke", "compose-build", "--services", "weppcloud"], WEPP_ENV_FILE=str(SETTINGS))
+    run(
+        ["invoke", "compose-build", "--services", "weppcloud"],
+        COMPOSE_PROJECT_NAME=PROJECT,
+        WEPP_ENV_FILE=str(SETTINGS),
+    )
     image = f"{PROJECT}-sample-tests:dev"
     run(
         ["docker", "build", "--quiet", "--tag", image, "--secret", f"id=ca_bundle,src={ca_bundle()}",
