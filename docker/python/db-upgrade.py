@@ -3,14 +3,111 @@
 Does what `flask db upgrade` does. Where the database was EMPTY and the tree's revisions cannot start from
 nothing (upstream's first one alters tables that no revision creates), the tables are made from the models and
 the newest revision is stamped, as that tree's operators do by hand.
+
+At most starts there is nothing to do. That is found out by reading the revision files and asking the database, a tenth
+of the time that importing the application takes; whatever is not plain there is left to the long way.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
+
+# Names by which a tree may point its application at another database than the stack's.
+OTHER_DATABASE = ("SQLALCHEMY_DATABASE_URI", "DATABASE_URL")
+
+
+class NotPlainError(Exception):
+    """Only the application itself can tell."""
+
+
+# ---- the short way ----
+
+
+def heads(migrations: Path) -> set[str]:
+    """The newest revisions (several where branches are not merged) of an Alembic folder, by its files' text.
+
+    Raises NotPlainError for what the text alone does not say: computed names, other folders, `depends_on` (which
+    revisions the database then lists is Alembic's own affair).
+    """
+    for name in ("alembic.ini", "env.py"):
+        file = migrations / name
+        if file.is_file() and "version_locations" in file.read_text(encoding="utf-8"):
+            raise NotPlainError(f"{name} names folders of its own")
+    known: set[str] = set()
+    followed: set[str] = set()
+    for file in sorted((migrations / "versions").glob("*.py")):
+        values = dict(_assigned(file))
+        revision, down = values.get("revision"), values.get("down_revision")
+        if values.get("depends_on"):
+            raise NotPlainError(f"{file.name} depends on another branch")
+        if not isinstance(revision, str):
+            raise NotPlainError(f"{file.name} has no revision")
+        known.add(revision)
+        followed.update([down] if isinstance(down, str) else down or ())
+    if not followed <= known:
+        raise NotPlainError("a revision is missing, or named by its first letters only")
+    return known - followed
+
+
+def _assigned(file: Path) -> Iterator[tuple[str, Any]]:
+    """The values of the module-level names that make a revision."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for target in targets:
+            if isinstance(target, ast.Name) and target.id in ("revision", "down_revision", "depends_on"):
+                try:
+                    yield target.id, ast.literal_eval(node.value)  # type: ignore[attr-defined]
+                except (ValueError, TypeError) as error:
+                    raise NotPlainError(f"{file.name} computes its {target.id}") from error
+
+
+def connection() -> Any:
+    """A connection to the stack's database, with whichever driver the tree has."""
+    settings = Path("/app/.env")
+    text = settings.read_text(encoding="utf-8") if settings.is_file() else ""
+    for name in OTHER_DATABASE:
+        if os.environ.get(name) or re.search(rf"^\s*(export\s+)?{name}\s*=\s*\S", text, re.MULTILINE):
+            raise NotPlainError(f"{name} names the database")
+    try:
+        driver = importlib.import_module("psycopg2")
+    except ImportError:
+        driver = importlib.import_module("psycopg")
+    password = Path(os.environ["POSTGRES_PASSWORD_FILE"]).read_text(encoding="utf-8").strip()
+    return driver.connect(
+        host=os.environ["POSTGRES_HOST"],
+        port=os.environ["POSTGRES_PORT"],
+        dbname=os.environ["POSTGRES_DB"],
+        user=os.environ["POSTGRES_USER"],
+        password=password,
+        connect_timeout=5,
+    )
+
+
+def nothing_to_do(package: Path) -> bool:
+    """Whether the database holds exactly the newest revisions of the tree whose web application is `package`.
+
+    A tree whose upgrade sees to more than revisions says in `settled.py` whether that is done: `settled(cursor)`.
+    """
+    newest = heads(package / "migrations")
+    with closing(connection()) as database, database.cursor() as cursor:
+        cursor.execute("SELECT version_num FROM alembic_version")
+        if {row[0] for row in cursor.fetchall()} != newest or not newest:
+            return False
+        if not (package / "settled.py").is_file():
+            return True
+        module = os.environ["FLASK_APP"].rpartition(".")[0]
+        return bool(importlib.import_module(f"{module}.settled").settled(cursor))
+
+
+# ---- the long way ----
 
 
 def tables(database: Any) -> list[str]:
@@ -19,7 +116,7 @@ def tables(database: Any) -> list[str]:
     return list(inspector.get_table_names())
 
 
-def main() -> None:
+def upgrade() -> None:
     """Upgrade, or make and stamp; any failure on a database that holds something is raised untouched."""
     app = importlib.import_module(os.environ["FLASK_APP"]).app
     migrate = importlib.import_module("flask_migrate")
@@ -37,6 +134,20 @@ def main() -> None:
             )
             database.create_all()
             migrate.stamp(revision="heads")
+
+
+def main() -> None:
+    """The short way where it leads anywhere, else the long way, which also words every error."""
+    # PYTHONPATH is the tree's root; of a module's name all but the last part is its folder.
+    package = Path(os.environ["PYTHONPATH"]).joinpath(*os.environ["FLASK_APP"].split(".")[:-1])
+    try:
+        settled = nothing_to_do(package)
+    except Exception as error:
+        # No table yet, no server, an unusual tree: for the application to find out and to say.
+        print(f"db-upgrade: asking the application ({type(error).__name__})")
+        settled = False
+    if not settled:
+        upgrade()
     print("db-upgrade: the schema is up to date")
 
 

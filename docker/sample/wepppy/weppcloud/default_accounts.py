@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 
 from sqlalchemy import Connection, select
@@ -12,30 +11,33 @@ from sqlalchemy.dialects.postgresql import insert
 from wepppy.config.secrets import get_secret
 from wepppy.weppcloud.models import Role, User, roles_users
 from wepppy.weppcloud.passwords import hash_password
-
-ROLES = {
-    "User": "Makes runs and sees their own",
-    "PowerUser": "May use the heavier tools",
-    "Admin": "Sees and starts every run",
-    "Dev": "Sees diagnostics",
-    "Root": "May do everything",
-}
-ADMIN_EMAIL = "admin@example.org"
+from wepppy.weppcloud.settled import ROLES, admin_email
 
 _log = logging.getLogger("alembic.defaults")
+
+
+def missing_roles(connection: Connection) -> list[str]:
+    """Return the standard roles that the database does not have."""
+    present = set(connection.scalars(select(Role.name)))
+    return [name for name in ROLES if name not in present]
+
+
+def ensure_roles(connection: Connection) -> int:
+    """Add the standard roles that are missing, inside the caller's transaction, and return how many that were."""
+    missing = [{"name": name, "description": ROLES[name]} for name in missing_roles(connection)]
+    if missing:
+        connection.execute(insert(Role).on_conflict_do_nothing(), missing)
+    return len(missing)
 
 
 def ensure_defaults(connection: Connection, site_salt: str) -> None:
     """Add the roles and the administrator that are missing, inside the caller's transaction.
 
-    The account is `ADMIN_EMAIL` (admin@example.org) with the password of `ADMIN_PASSWORD[_FILE]`; without
+    The account is that of `admin_email` with the password of `ADMIN_PASSWORD[_FILE]`; without
     one no account is made. An existing account is left alone: its password belongs to its owner.
     """
-    present = set(connection.scalars(select(Role.name)))
-    missing = [{"name": name, "description": text} for name, text in ROLES.items() if name not in present]
-    if missing:
-        connection.execute(insert(Role).on_conflict_do_nothing(), missing)
-    email = os.environ.get("ADMIN_EMAIL", "").strip().lower() or ADMIN_EMAIL
+    ensure_roles(connection)
+    email = admin_email()
     if connection.scalar(select(User.id).where(User.email == email)) is not None:
         return
     password = get_secret("ADMIN_PASSWORD")
