@@ -307,3 +307,34 @@ def db_upgrade(c: Context) -> None:
     from scripts import sessions
 
     sessions.database_upgrade(compose_for(c), console_for())
+
+
+# ---- sample ----------------------------------------------------------------------------------------------
+
+
+@listed(
+    flags={
+        "seed": "The number from which everything is derived. Default: the sample's own.",
+        "scale": "How many runs there shall be; thousands for a load test. Default: the sample's own dozen.",
+        "reset": "First remove what seed made, and nothing else (asks for the project's name).",
+        "yes": "The project's name, to remove that without being asked.",
+        "dry_run": "Only show what would be made.",
+        "json": JSON_HELP,
+    }
+)
+def seed(
+    c: Context,
+    seed: int = -1,
+    scale: int = -1,
+    reset: bool = False,
+    yes: str = "",
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Fill the running sample with people, runs, checklists and geodata; safe to repeat."""
+    from scripts import seed as seeding
+
+    options = seeding.Options(
+        seed if seed != -1 else None, scale if scale != -1 else None, reset, yes, dry_run
+    )
+    seeding.seed(compose_for(c), console_for(as_json=json), options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts import lock
+from scripts import consent, lock
 from scripts.compose import ALL_PROFILES, Compose
 from scripts.console import Console
 from scripts.errors import ExitCode, StackError
@@ -56,15 +56,4 @@ def _consent(compose: Compose, console: Console, doomed: list[str], yes: str) ->
     for name in doomed:
         console.say(f"  {name}")
     mend = f"to delete them: invoke compose-down --volumes --yes={project}"
-    if yes:
-        if yes != project:
-            raise StackError(
-                f"--yes={yes} is not the name of this project ({project}); nothing was changed",
-                mend,
-                ExitCode.REFUSED,
-            )
-        return
-    if not console.can_ask:
-        raise StackError("nobody is here to confirm that; nothing was changed", mend, ExitCode.REFUSED)
-    if console.ask("type the project's name to delete them for good: ") != project:
-        raise StackError("that is not the project's name; nothing was changed", mend, ExitCode.REFUSED)
+    consent.demand(console, project, yes, question="delete them for good", mend=mend)

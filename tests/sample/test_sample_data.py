@@ -181,6 +181,43 @@ def test_a_missing_file_is_noticed_and_made_again(tmp_path: Path) -> None:
     assert contents(tmp_path) == whole
 
 
+def test_another_seed_replaces_the_landscape_only_when_told(geodata: Path, tmp_path: Path) -> None:
+    assert generate(tmp_path, "--seed", "5").returncode == 0
+    marker = (tmp_path / MARKER).read_bytes()
+    refused = generate(tmp_path, "--seed", str(DEFAULT_SEED))
+    assert refused.returncode == 4
+    assert "seed 5" in refused.stderr
+    assert "--replace" in refused.stderr
+    # Without a number the one that is there stays, also when a file of it is missing.
+    (tmp_path / "nlcd/2019/.vrt").unlink()
+    assert generate(tmp_path).returncode == 0
+    assert (tmp_path / MARKER).read_bytes() == marker
+    would = generate(tmp_path, "--seed", str(DEFAULT_SEED), "--replace", "--dry-run", "--json-lines")
+    assert json.loads(would.stdout) == {"answer": {"seed": DEFAULT_SEED, "replaces": 5}}
+    assert (tmp_path / MARKER).read_bytes() == marker
+    done = generate(tmp_path, "--seed", str(DEFAULT_SEED), "--replace", "--json-lines")
+    *progress, last = map(json.loads, done.stdout.splitlines())
+    assert {line["step"] for line in progress} == {"geodata"}
+    assert last["answer"] == {"seed": DEFAULT_SEED, "files": 51, "made": 51}
+    assert contents(tmp_path) == contents(geodata)
+
+
+def test_the_geodata_is_all_that_is_promised(geodata: Path) -> None:
+    names = {str(path.relative_to(geodata)) for path in geodata.rglob("*")}
+    assert {
+        "ned1/2016/.vrt",
+        "ned1/2016/dem.tif",
+        "nlcd/2019/landcover.tif",
+        "ssurgo/2016/soils.tif",
+    } <= names
+    for variable in VARIABLES:
+        assert {f"daymet/monthly/{variable}/{month:02}.tif" for month in range(1, 13)} <= names
+        with netCDF4.Dataset(geodata / f"daymet/daily/2019/{variable}.nc") as dataset:
+            assert dataset[variable].shape[0] == 365
+    with rasterio.open(geodata / "ned1/2016/.vrt") as elevation:
+        assert (elevation.res, elevation.crs.to_epsg(), elevation.nodata) == ((30.0, 30.0), 32611, -9999.0)
+
+
 def test_data_of_another_origin_is_left_alone(tmp_path: Path) -> None:
     other = tmp_path / "ned1/2016/.vrt"
     other.parent.mkdir(parents=True)

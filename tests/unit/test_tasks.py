@@ -18,6 +18,7 @@ ROOT = Path(tasks.__file__).parent
 EXPECTED = {
     "compose-build", "compose-config", "compose-down", "compose-exec", "compose-logs", "compose-restart",
     "compose-shell", "compose-status", "compose-up", "db-shell", "db-upgrade", "doctor", "env-init", "images-base",
+    "seed",
 }  # fmt: skip
 
 

@@ -30,9 +30,15 @@ class Project:
 
 
 def create_run_directory(
-    runid: str, config: str, name: str, extent: Sequence[float], *, public: bool = True
+    runid: str,
+    config: str,
+    name: str,
+    extent: Sequence[float],
+    *,
+    public: bool = True,
+    created: datetime | None = None,
 ) -> Path:
-    """Create the working directory of a new run and return it.
+    """Create the working directory of a new run and return it; `created` (now) is what its `ron.nodb` will say.
 
     The directory appears with its `ron.nodb` (and `PUBLIC`, if anybody may read it) already inside. Raises ValueError
     for bad input and FileExistsError if there is such a run.
@@ -41,9 +47,8 @@ def create_run_directory(
         raise ValueError("a run id consists of lower-case letters, digits and '-'")
     if not _CONFIG.fullmatch(config):
         raise ValueError("a config name consists of letters, digits, '_' and '-'")
-    project = Project(
-        runid, config, name, checked_extent(extent), datetime.now(UTC).isoformat(timespec="seconds")
-    )
+    stamp = (created or datetime.now(UTC)).isoformat(timespec="seconds")
+    project = Project(runid, config, name, checked_extent(extent), stamp)
     folder = get_wd(runid)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Made under a name that no run can have, then renamed: rename refuses to replace a directory that holds files.

@@ -3,40 +3,90 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from pathlib import Path
 
 from wepppy.config.run_paths import geodata_root
-from wepppy.sample_data import DEFAULT_SEED, is_complete
+from wepppy.sample_data import DEFAULT_SEED, is_complete, read_marker
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; 0 when the geodata is there afterwards, 2 for wrong usage, 4 when other data is in the way."""
-    from pathlib import Path
+    """Run the command.
 
+    Returns 0 when the geodata is there afterwards, 2 for wrong usage, 3 when it can't be written, 4 when other data
+    is in the way: that of another seed (`--replace` makes it anew) or of another origin (`--force`).
+    """
     parser = argparse.ArgumentParser(prog="python -m wepppy.sample_data", description=main.__doc__)
     parser.add_argument("--geodata", type=Path, default=geodata_root(), help="where to put it (%(default)s)")
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="which landscape (%(default)s)")
+    parser.add_argument(
+        "--seed", type=int, help=f"which landscape; default: the one that is there, else {DEFAULT_SEED}"
+    )
+    parser.add_argument("--replace", action="store_true", help="replace the landscape of another seed")
     parser.add_argument(
         "--force", action="store_true", help="make it again, also over data of another origin"
     )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--json-lines", action="store_true", help="say everything as one JSON object a line")
     options = parser.parse_args(arguments)
-    if options.seed < 0:
+    if options.seed is not None and options.seed < 0:
         parser.error("--seed must not be negative")
-    if not options.force and is_complete(options.geodata, options.seed):
-        print(f"sample data: complete in {options.geodata}")
+    teller = Teller(options.json_lines)
+    marker = read_marker(options.geodata) or {}
+    there = marker.get("seed")
+    seed: int = (
+        options.seed if options.seed is not None else there if isinstance(there, int) else DEFAULT_SEED
+    )
+    if not options.force and is_complete(options.geodata, seed):
+        teller.answer(f"complete in {options.geodata}", seed=seed, files=len(marker["files"]), made=0)
+        return 0
+    if there not in (None, seed) and not (options.replace or options.force):
+        teller.refuse(
+            f"{options.geodata} holds the landscape of seed {there}", "--replace makes that of another"
+        )
+        return 4
+    if options.dry_run:
+        teller.answer(f"would be made in {options.geodata} from seed {seed}", seed=seed, replaces=there)
         return 0
     # Only now: these imports cost as much as everything above many times over.
     from wepppy.sample_data.generate import ForeignDataError, generate
 
     try:
-        generate(options.geodata, options.seed, options.force, lambda line: print(line, flush=True))
+        generate(options.geodata, seed, options.force, teller.say)
     except ForeignDataError as error:
-        print(f"sample data: {error}; nothing was changed\nuse --force to replace it", file=sys.stderr)
+        teller.refuse(str(error), "--force replaces it")
         return 4
     except OSError as error:
         print(f"sample data: {error.filename or options.geodata}: {error.strerror or error}", file=sys.stderr)
         return 3
+    files = len((read_marker(options.geodata) or {"files": {}})["files"])
+    teller.answer(f"{files} files in {options.geodata}", seed=seed, files=files, made=files)
     return 0
+
+
+class Teller:
+    """Says what goes on: as text for people, or as JSON lines for the program that called."""
+
+    def __init__(self, json_lines: bool) -> None:
+        self.json_lines = json_lines
+
+    def say(self, text: str) -> None:
+        """One step of progress."""
+        print(
+            json.dumps({"step": "geodata", "state": text}) if self.json_lines else f"sample data: {text}",
+            flush=True,
+        )
+
+    def answer(self, text: str, **figures: object) -> None:
+        """What came of it."""
+        print(json.dumps({"answer": figures}) if self.json_lines else f"sample data: {text}", flush=True)
+
+    def refuse(self, what: str, mend: str) -> None:
+        """Why nothing was done, and the flag that does it all the same."""
+        if self.json_lines:
+            print(json.dumps({"refused": what}), flush=True)
+        else:
+            print(f"sample data: {what}; nothing was changed\n{mend}", file=sys.stderr)
 
 
 if __name__ == "__main__":

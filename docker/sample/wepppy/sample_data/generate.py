@@ -74,7 +74,6 @@ def generate(geodata: Path, seed: int, force: bool, say: Callable[[str], None]) 
         }
         _write_whole(geodata / MARKER, json.dumps(marker, indent=1))
         shutil.rmtree(partial)
-        say(f"sample data: {len(marker['files'])} files in {geodata}")
 
 
 def _make(folder: Path, seed: int, say: Callable[[str], None]) -> list[float]:
@@ -83,9 +82,9 @@ def _make(folder: Path, seed: int, say: Callable[[str], None]) -> list[float]:
         np.random.default_rng([seed, theme]) for theme in range(4)
     )
     transform = Affine.translation(LEFT, TOP) @ Affine.scale(CELL_SIZE, -CELL_SIZE)
-    say(f"sample data: growing a landscape of {SIZE} x {SIZE} cells from seed {seed}")
+    say(f"growing a landscape of {SIZE} x {SIZE} cells from seed {seed}")
     elevation = grow_landscape(terrain_rng, SIZE, SIZE * CELL_SIZE, lowest=780.0, relief=900.0)
-    say("sample data: land cover and soils")
+    say("land cover and soils")
     cover, soils = cover_and_soils(ground_rng, elevation, CELL_SIZE)
     missing = _missing(terrain_rng)
     dem = np.where(missing, FILL, elevation).astype(np.float32)
@@ -98,10 +97,10 @@ def _make(folder: Path, seed: int, say: Callable[[str], None]) -> list[float]:
     _write_tables(nlcd, ssurgo)
     bounds = (LEFT, TOP - SIZE * CELL_SIZE, LEFT + SIZE * CELL_SIZE, TOP)
     grid = _climate_grid(elevation, transform, bounds)
-    say("sample data: monthly climate")
+    say("monthly climate")
     monthly = monthly_means(monthly_rng, grid)
     _write_monthly(folder, monthly, grid)
-    say(f"sample data: daily climate of {YEAR}")
+    say(f"daily climate of {YEAR}")
     (folder / FOLDERS[-1]).mkdir(parents=True)
     for name, values in daily_weather(daily_rng, monthly).items():
         write_daily(folder / FOLDERS[-1] / f"{name}.nc", name, values, grid)

@@ -13,7 +13,7 @@ from flask_wtf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from wepppy.config.redis_settings import RedisDB, redis_client
-from wepppy.weppcloud import accounts, api, commands, errors, health, pages
+from wepppy.weppcloud import accounts, api, commands, errors, health, pages, seed
 from wepppy.weppcloud.models import db
 from wepppy.weppcloud.sessions import Sessions, require_session
 from wepppy.weppcloud.settings import settings
@@ -50,6 +50,7 @@ def create_app() -> Flask:
         app.register_blueprint(part.blueprint)
     errors.register(app)
     app.cli.add_command(commands.set_user)
+    app.cli.add_command(seed.seed)
     app.after_request(_headers)
     # Exactly one proxy stands in front; what an earlier one claims is not believed.
     app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
