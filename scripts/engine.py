@@ -35,6 +35,8 @@ class Container:
     health_log: tuple[str, ...]
     ports: tuple[tuple[str, int, int], ...]
     oneoff: bool = False
+    # The health check's own command, as an argument list; empty where there is none.
+    health_test: tuple[str, ...] = ()
 
     @property
     def condition(self) -> str:
@@ -131,6 +133,24 @@ class Engine:
         result = self.runner.capture(["docker", "wait", *names])
         return result.ok and all(status == "0" for status in result.stdout.split())
 
+    def stop(self, names: Sequence[str], seconds: int) -> str:
+        """Stops containers, all at once, each killed after `seconds`; returns the complaint, empty when all stopped."""
+        return self._change("stop", "-t", str(seconds), *names)
+
+    def start(self, names: Sequence[str]) -> str:
+        """Starts containers that exist, and does not wait for their health; returns the complaint, empty for none."""
+        return self._change("start", *names)
+
+    def _change(self, *arguments: str) -> str:
+        # The client repeats the names it was given: only a complaint is worth a line.
+        result = self.runner.stream(["docker", *arguments], on_line=lambda _: None)
+        return "" if result.ok else result.complaint
+
+    def run_health(self, container: Container) -> Result:
+        """Runs the container's own health check now; the engine would look only after its interval."""
+        command = ["docker", "exec", container.name, *container.health_test]
+        return self.runner.capture(command, timeout=ANSWER_SECONDS)
+
     def _has_digest(self, name: str) -> bool:
         # Names with a digest or a registry's host are listed in other ways; ask for those by name.
         if "@" not in name and "." not in name.split("/")[0]:
@@ -208,7 +228,15 @@ def container_of(answer: dict[str, Any]) -> Container:
         health_log=tuple(entry.get("Output", "").strip() for entry in health.get("Log") or []),
         ports=tuple(sorted(set(ports))),
         oneoff=labels.get(ONEOFF_LABEL, "") == "True",
+        health_test=_health_test((answer["Config"].get("Healthcheck") or {}).get("Test") or []),
     )
+
+
+def _health_test(test: Sequence[str]) -> tuple[str, ...]:
+    """The command behind `[CMD, ...]` or `[CMD-SHELL, text]`."""
+    if not test or test[0] == "NONE":
+        return ()
+    return ("sh", "-c", *test[1:]) if test[0] == "CMD-SHELL" else tuple(test[1:])
 
 
 def unreachable(result: Result, server_errors: str = "") -> StackError:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from scripts import doctor, doctor_engine, envinit, lock, overlays, probe, secretfiles, stamp
+from scripts import doctor, doctor_engine, envinit, lock, overlays, probe, recovery, secretfiles, stamp
 from scripts.catalogue import DOOR, Catalogue, Service
 from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
@@ -99,6 +99,7 @@ class Up:
 
     def _steps(self) -> None:
         doctor.demand(self.console, doctor.examine(self.compose, self.host))
+        recovery.recover(self.compose, self.console)
         catalogue = Catalogue.of(self.compose.model)
         services = self._services(catalogue)
         if not self.dry:

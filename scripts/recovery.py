@@ -1,0 +1,32 @@
+"""Owns the end of what a task left that died: called first by every task that changes the stack, and by the guard."""
+
+from __future__ import annotations
+
+import time
+
+from scripts import journal, revive
+from scripts.clock import Clock, SystemClock
+from scripts.compose import Compose
+from scripts.console import Console
+from scripts.probe import Ask, ask
+from scripts.quiesce import WORKER_SECONDS
+
+
+def recover(compose: Compose, console: Console, *, clock: Clock | None = None, asking: Ask = ask) -> bool:
+    """Finishes what the journal names; True when there was something. To be called with the project's lock held.
+
+    Raises StackError when it cannot be finished yet; the journal stays then, and the next task tries again.
+    """
+    entry = journal.read(compose)
+    if entry is None or compose.runner.dry:
+        return False
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.began))
+    console.say(f"{entry.task} of {began} (process {entry.process}) did not end well: finishing what it left")
+    clock = clock or SystemClock()
+    revive.settle(compose, entry.stopping, WORKER_SECONDS)
+    for problem in revive.start(compose, console, entry.running, clock, asking=asking):
+        # It was started as it was found; that it is not well is for its owner to see, not to bar every task.
+        console.warn(f"not back: {problem}; see `invoke compose-logs`, then `invoke compose-up`")
+    journal.remove(compose)
+    console.say("all that ran before runs again")
+    return True

@@ -1,0 +1,102 @@
+"""Owns how containers that ran before are started again, in the order that makes them useful: stores and the rest of
+the stack, then the web application, then workers; and how it is known, within a tenth of a second, that each is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from scripts.catalogue import DOOR, Catalogue
+from scripts.clock import Clock
+from scripts.compose import Compose
+from scripts.console import Console
+from scripts.engine import Container
+from scripts.journal import Kept
+from scripts.probe import Ask, ask, verdict
+
+# The engine looks every 30 s; a pause is measured in tenths.
+PAUSE_SECONDS = 0.1
+PATIENCE_SECONDS = 120.0
+
+
+def settle(compose: Compose, ids: Sequence[str], seconds: int) -> None:
+    """Waits for stops that may be under way: the engine finishes one even when whoever asked is dead."""
+    still = [
+        each.name
+        for each in compose.engine.containers(compose.project)
+        if each.id in ids and each.state == "running"
+    ]
+    if still:
+        # A second stop ends with the first.
+        compose.engine.stop(still, seconds)
+
+
+def start(
+    compose: Compose,
+    console: Console,
+    wanted: Sequence[Kept],
+    clock: Clock,
+    *,
+    asking: Ask = ask,
+    on_web: Callable[[], object] = lambda: None,
+    patience: float = PATIENCE_SECONDS,
+) -> list[str]:
+    """Starts those of `wanted` that exist and do not run; returns what did not come back, in words.
+
+    on_web: called once the web application is known to serve, even if it was never stopped.
+    """
+    now = {each.id: each for each in compose.engine.containers(compose.project)}
+    idle = [now[each.id] for each in wanted if each.id in now and now[each.id].state != "running"]
+    services = Catalogue.of(compose.model).services
+    web = [each for each in idle if each.service in services and services[each.service].url]
+    writers = [
+        each
+        for each in idle
+        if each not in web and each.service in services and services[each.service].writes
+    ]
+    rest = [each for each in idle if each not in web and each not in writers]
+    door_serves = any(each.service == DOOR for each in wanted)
+    health = Health(compose, asking if door_serves else None)
+    problems: list[str] = []
+    for group in (rest, web, writers):
+        if group:
+            console.say(f"starting {', '.join(each.service for each in group)}")
+            problem = compose.engine.start([each.name for each in group])
+            if problem:
+                problems.append(problem)
+            problems += health.wait(group, clock, patience)
+        if group is web:
+            on_web()
+    return problems
+
+
+class Health:
+    """Whether containers are well, asked directly. asking: how to ask through the proxy; None where it does not run."""
+
+    def __init__(self, compose: Compose, asking: Ask | None) -> None:
+        self.compose = compose
+        self.asking = asking
+        catalogue = Catalogue.of(compose.model)
+        self.services = catalogue.services
+        self.door = catalogue.door()
+
+    def wait(self, containers: Sequence[Container], clock: Clock, patience: float) -> list[str]:
+        """Waits until all are well; returns what is not after `patience` seconds, in words."""
+        deadline = clock.monotonic() + patience
+        waiting = list(containers)
+        while True:
+            problems = {each.id: self.problem(each) for each in waiting}
+            waiting = [each for each in waiting if problems[each.id]]
+            if not waiting or clock.monotonic() >= deadline:
+                return [f"{each.service} {problems[each.id]}" for each in waiting]
+            clock.sleep(PAUSE_SECONDS)
+
+    def problem(self, container: Container) -> str:
+        """Why the container is not well now; empty when it is."""
+        service = self.services.get(container.service)
+        if service and service.probe and self.asking and self.door:
+            return verdict(service, self.asking(*self.door, service.probe))
+        if not container.health_test:
+            return ""
+        result = self.compose.engine.run_health(container)
+        return "" if result.ok else f"is not healthy: {result.complaint}"
