@@ -58,8 +58,9 @@ def sample(session: nox.Session) -> None:
 
 @nox.session
 def go(session: nox.Session) -> None:
-    """The sample's Go services: vet, tests with the race detector, and the probe, in the Go image."""
+    """The Go programs (sample services, probe, backup sidecar): vet, and tests with the race detector."""
     session.run("python", "-m", "tests.containers", "go", *session.posargs)
+    session.run("python", "-m", "tests.containers", "backup", *session.posargs)
 
 
 @nox.session

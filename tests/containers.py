@@ -1,6 +1,6 @@
-"""Containers that checks run in: the sample's Python tests, its Go tests, and the proxy's own linter.
+"""Containers that checks run in: the sample's Python and Go tests, the backup program's, and the proxy's own linter.
 
-    python -m tests.containers sample|go|caddyfile [arguments for the test runner]
+    python -m tests.containers sample|go|backup|caddyfile [arguments for the test runner]
 
 They start from the images that the stack itself is built from, under a project name of their own, so a
 machine that can run the stack can run the checks and nothing is installed on it for them.
@@ -86,6 +86,17 @@ def go(arguments: Sequence[str]) -> None:
         )  # fmt: skip
 
 
+def backup(arguments: Sequence[str]) -> None:
+    """The tests of the backup sidecar's program (with the race detector), beside the real server's programs."""
+    chosen = base_images()
+    run(
+        ["docker", "build", "--target", "test", "--progress", "plain", "--tag", f"{PROJECT}-backup-test:dev",
+         "--build-context", f"mirrors={ROOT / 'docker' / 'mirrors'}",
+         "--build-arg", f"GO_IMAGE={chosen['GO_IMAGE']}", "--build-arg", f"POSTGRES_IMAGE={chosen['POSTGRES_IMAGE']}",
+         "--secret", f"id=ca_bundle,src={ca_bundle()}", *arguments, str(ROOT / "docker" / "backup")],
+    )  # fmt: skip
+
+
 def caddyfile(arguments: Sequence[str]) -> None:
     """`caddy validate` and `caddy fmt --diff` in the image that the proxy is built from."""
     image = base_images()["CADDY_IMAGE"]
@@ -111,4 +122,4 @@ def caddyfile(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    {"sample": sample, "go": go, "caddyfile": caddyfile}[sys.argv[1]](sys.argv[2:])
+    {"sample": sample, "go": go, "backup": backup, "caddyfile": caddyfile}[sys.argv[1]](sys.argv[2:])

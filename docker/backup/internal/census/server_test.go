@@ -1,0 +1,110 @@
+package census
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"wepp.example/backup/internal/servertest"
+)
+
+// Everything that a table can be, and what is none.
+const zoo = `
+SET search_path = public;
+CREATE TABLE plain (id int PRIMARY KEY, r text, wepp text); INSERT INTO plain SELECT g, 'x' || g, NULL FROM generate_series(1, 10) g;
+CREATE TABLE nothing (); INSERT INTO nothing DEFAULT VALUES;
+CREATE TABLE parent (id int); CREATE TABLE child () INHERITS (parent); INSERT INTO parent VALUES (1); INSERT INTO child VALUES (2), (3);
+CREATE TABLE parted (id int) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF parted FOR VALUES FROM (0) TO (10);
+CREATE TABLE high PARTITION OF parted FOR VALUES FROM (10) TO (20); INSERT INTO parted VALUES (1), (11), (12);
+CREATE UNLOGGED TABLE unlogged (id int); INSERT INTO unlogged VALUES (1);
+CREATE TEMPORARY TABLE passing (id int);
+CREATE TABLE guarded (id int); INSERT INTO guarded VALUES (1); ALTER TABLE guarded ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE MATERIALIZED VIEW seen AS SELECT * FROM plain; CREATE MATERIALIZED VIEW unseen AS SELECT * FROM plain WITH NO DATA;
+CREATE VIEW view AS SELECT * FROM plain;
+CREATE SCHEMA "Odd.""schema"; CREATE TABLE "Odd.""schema"."a b" (id int GENERATED ALWAYS AS IDENTITY, twice int GENERATED ALWAYS AS (1 + 1) STORED);
+INSERT INTO "Odd.""schema"."a b" DEFAULT VALUES;
+CREATE SEQUENCE numbers; SELECT nextval('numbers');
+SELECT lo_from_bytea(0, decode(repeat('00ff', 700000), 'hex')); SELECT lo_from_bytea(0, '');`
+
+func TestEveryTableIsCountedOnceAndHashed(t *testing.T) {
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", zoo)
+	session := servertest.Session(t, server, "wepppy")
+	ctx := context.Background()
+	counts, err := Count(ctx, session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `map["Odd.""schema"."a b":1 public.child:2 public.guarded:1 public.high:2 public.low:1 public.nothing:1 public.parent:1 public.plain:10 public.unlogged:1]`
+	if told := fmt.Sprint(counts.Tables); told != want || fmt.Sprint(counts.Views) != "map[public.seen:10]" || counts.LargeObjects != 2 {
+		t.Fatalf("%s %v %d", told, counts.Views, counts.LargeObjects)
+	}
+	hashes, err := Hash(ctx, session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if differences := hashes.Counts().Differences(counts); differences != nil {
+		t.Fatal(differences)
+	}
+	if fmt.Sprint(hashes.Sequences) != `map["Odd.""schema"."a b_id_seq":1, true public.numbers:1, true]` {
+		t.Fatal(hashes.Sequences)
+	}
+}
+
+func TestTheSmallestChangeChangesTheHash(t *testing.T) {
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", zoo)
+	session := servertest.Session(t, server, "wepppy")
+	ctx := context.Background()
+	before, err := Hash(ctx, session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for change, word := range map[string]string{
+		"UPDATE public.plain SET r = 'X1' WHERE id = 1":                                                           "public.plain has other contents",
+		"UPDATE public.low SET id = 2":                                                                            "public.low has other contents",
+		"SELECT nextval('public.numbers')":                                                                        "public.numbers stands at",
+		"SELECT lo_put(oid, 1399999, '\\x00') FROM pg_largeobject_metadata ORDER BY oid LIMIT 1":                  "large objects have other contents",
+		"SELECT lo_put(oid, 0, '\\x00') FROM (SELECT oid FROM pg_largeobject_metadata ORDER BY oid DESC LIMIT 1)": "large objects have other contents",
+	} {
+		if _, err := session.Exec(ctx, "BEGIN; "+change); err != nil {
+			t.Fatal(err)
+		}
+		after, err := Hash(ctx, session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := before.Differences(after); len(found) != 1 || !strings.Contains(found[0], word) {
+			t.Errorf("%s: %q", change, found)
+		}
+		if _, err := session.Exec(ctx, "ROLLBACK"); err != nil {
+			t.Fatal(err)
+		}
+		// Sequences do not roll back.
+		if strings.Contains(change, "nextval") {
+			before, _ = Hash(ctx, session)
+		}
+	}
+}
+
+func TestFiveThousandTablesAreCountedWithinTheServersLocks(t *testing.T) {
+	// A lock table as small as Postgres makes it: (10 + 4) transactions of 10 locks, and the slack it keeps.
+	server := servertest.Start(t, "max_connections=10", "max_locks_per_transaction=10", "max_wal_senders=0", "autovacuum=off")
+	for start := 0; start < 5000; start += 50 {
+		servertest.Do(t, server, "wepppy", fmt.Sprintf(
+			`DO $$ BEGIN FOR i IN %d..%d LOOP EXECUTE format('CREATE TABLE public.t%%s (id int)', i); END LOOP; END $$`, start, start+49))
+	}
+	session := servertest.Session(t, server, "wepppy")
+	ctx := context.Background()
+	if _, err := session.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+		t.Fatal(err)
+	}
+	counts, err := Count(ctx, session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(counts.Tables) != 5000 {
+		t.Fatal(len(counts.Tables))
+	}
+}
