@@ -8,92 +8,21 @@ nothing changed, 5 failed and state restored, 130 stopped by Ctrl-C.
 
 from __future__ import annotations
 
-import functools
-import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec
 
-from invoke.collection import Collection
 from invoke.context import Context
 from invoke.exceptions import Exit
-from invoke.tasks import Task
 
-from scripts.errors import ExitCode, StackError, report, report_interrupt, usage
+# The database's page of the menu: its tasks list themselves.
+from scripts import menu_database as menu_database
+from scripts.errors import ExitCode, usage
+from scripts.menu import JSON_HELP, compose_for, console_for, finish, listed
+from scripts.menu import namespace as namespace
 
-if TYPE_CHECKING:
-    from scripts.compose import Compose
-    from scripts.console import Console
-
-ROOT = Path(__file__).resolve().parent
-Parameters = ParamSpec("Parameters")
-
-namespace = Collection()
-namespace.configure({"wepp": {"timeout": 300}})
-
-JSON_HELP = "Print one JSON document on stdout and nothing else there."
 PROFILE_HELP = (
     "Profile to switch on instead of COMPOSE_PROFILES in .env (geo, push, legacy; core for none). Repeatable."
 )
 SERVICES_HELP = "Only these services, separated by commas or repeated. Default: all."
-
-
-def listed(
-    *,
-    flags: dict[str, str] | None = None,
-    iterable: list[str] | None = None,
-) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
-    """Puts a function on the menu, with help for its `flags`.
-
-    Its problems end in two lines and an exit status, never in a traceback.
-    """
-
-    def decorate(body: Callable[Parameters, None]) -> Callable[Parameters, None]:
-        name = body.__name__.replace("_", "-")
-
-        @functools.wraps(body)
-        def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
-            try:
-                body(*args, **kwargs)
-            except StackError as error:
-                if kwargs.get("json"):
-                    console_for(as_json=True).document({"ok": False, "error": error.document()})
-                raise SystemExit(report(error)) from None
-            except KeyboardInterrupt:
-                raise SystemExit(report_interrupt(name)) from None
-            except BrokenPipeError:
-                # Whoever read our output (`head`, a pager) has had enough.
-                os._exit(0)
-
-        entry: Task[Callable[Parameters, None]] = Task(guarded, help=flags or {}, iterable=iterable or [])
-        namespace.add_task(entry, name=name)
-        return guarded
-
-    return decorate
-
-
-def compose_for(c: Context, profile: list[str] | None = None) -> Compose:
-    """The stack of this checkout, with the profiles that were asked for."""
-    from scripts.compose import Compose
-    from scripts.runner import SystemRunner
-    from scripts.sessions import split_names
-
-    runner = SystemRunner(ROOT, verbose=bool(c.config.run.echo), dry=bool(c.config.run.dry))
-    return Compose(ROOT, runner, profiles=split_names(profile or []))
-
-
-def console_for(*, as_json: bool = False) -> Console:
-    """The console, for people or for programs."""
-    from scripts.console import Console
-
-    return Console(as_json=as_json)
-
-
-def finish(status: int) -> None:
-    """Ends the task with the exit status of the program it handed the terminal to."""
-    if status:
-        raise Exit(code=status)
 
 
 # ---- settings --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Owns the question before data is deleted: the project's name, typed or given with --yes; silence is a no."""
+"""Owns the question before something is deleted or replaced; silence is a no."""
 
 from __future__ import annotations
 
@@ -24,3 +24,17 @@ def demand(console: Console, project: str, yes: str, *, question: str, mend: str
         raise StackError("nobody is here to confirm that; nothing was changed", mend, ExitCode.REFUSED)
     if console.ask(f"type the project's name to {question}: ") != project:
         raise StackError("that is not the project's name; nothing was changed", mend, ExitCode.REFUSED)
+
+
+def demand_yes(console: Console, yes: bool, question: str, command: str) -> None:
+    """Returns when `yes` was said on the command line or is typed now: for what can be undone, but not by itself.
+
+    command: the one that says yes in a script. Raises StackError (refused, nothing changed).
+    """
+    if yes:
+        return
+    mend = f"to do it: {command}"
+    if not console.can_ask:
+        raise StackError("nobody is here to confirm that; nothing was changed", mend, ExitCode.REFUSED)
+    if console.ask(f"{question}\ntype yes to do it: ").lower() not in ("yes", "y"):
+        raise StackError("not confirmed; nothing was changed", mend, ExitCode.REFUSED)

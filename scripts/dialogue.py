@@ -31,8 +31,7 @@ class Dialogue:
             answer = talk.result()
 
     options: further flags of `docker compose run`, such as `--volume`. translate: turns the container's paths in a
-    message into those the user knows. Raises StackError for each problem the
-    program tells, with the program's own exit status.
+    message into those the user knows. Raises StackError for each problem the program tells, with its own exit status.
     """
 
     def __init__(
@@ -102,9 +101,16 @@ class Dialogue:
         )
 
 
-def answer(compose: Compose, console: Console, command: Sequence[str], *, options: Sequence[str] = ()) -> Any:
+def answer(
+    compose: Compose,
+    console: Console,
+    command: Sequence[str],
+    *,
+    options: Sequence[str] = (),
+    translate: Callable[[str], str] = str,
+) -> Any:
     """The result of a command that needs no word in between."""
-    with Dialogue(compose, console, command, options=options) as talk:
+    with Dialogue(compose, console, command, options=options, translate=translate) as talk:
         return talk.result()
 
 

@@ -33,7 +33,11 @@ func runVerify(ctx context.Context, app *app, args []string) error {
 	if err := parse(flags, args); err != nil {
 		return err
 	}
-	dump, err := archive.Open(app.inFolder(*path))
+	chosen, err := app.choose(*path)
+	if err != nil {
+		return err
+	}
+	dump, err := archive.Open(chosen)
 	if err != nil {
 		return err
 	}

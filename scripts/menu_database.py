@@ -1,0 +1,96 @@
+"""The menu's page of the database: backups, restores, the way back, passwords, the move from a bare-metal server."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from scripts.menu import DRY_HELP, JSON_HELP, YES_HELP, compose_for, console_for, listed
+
+
+@listed(
+    flags={
+        "dump": "The dump: a path, a name that db-backups lists, or latest.",
+        "drill": "Also restore it into a throw-away database and compare.",
+        "json": JSON_HELP,
+    }
+)
+def db_verify(c: Context, dump: str = "", drill: bool = False, json: bool = False) -> None:
+    """Read a whole dump against its checksum; say what it is."""
+    from scripts.verify import verify
+
+    verify(compose_for(c), console_for(as_json=json), dump, drill=drill)
+
+
+@listed(
+    flags={
+        "dump": "The dump: a path, a name that db-backups lists, or latest.",
+        "yes": YES_HELP,
+        "dry_run": DRY_HELP,
+        "jobs": "How much is loaded at a time. Default: one for each processor.",
+        "force": "End the sessions of strangers; take a dump of another database, or with little room on the disk.",
+        "keep": "Keep the database from before, for db-rollback (the default).",
+        "json": JSON_HELP,
+    }
+)
+def db_restore(
+    c: Context,
+    dump: str = "",
+    yes: bool = False,
+    dry_run: bool = False,
+    jobs: int = 0,
+    force: bool = False,
+    keep: bool = True,
+    json: bool = False,
+) -> None:
+    """Bring the database back from a dump: verified first, loaded beside, swapped in; db-rollback undoes it."""
+    from scripts.restore import Options, restore
+
+    restore(compose_for(c), console_for(as_json=json), Options(dump, yes, dry_run, jobs, force, keep))
+
+
+@listed(
+    flags={
+        "to": "The kept database to go back to. Default: the newest.",
+        "yes": YES_HELP,
+        "dry_run": DRY_HELP,
+        "force": "End the sessions of strangers.",
+        "json": JSON_HELP,
+    }
+)
+def db_rollback(
+    c: Context,
+    to: str = "",
+    yes: bool = False,
+    dry_run: bool = False,
+    force: bool = False,
+    json: bool = False,
+) -> None:
+    """Make the database from before the last restore or move the live one again."""
+    from scripts.rollback import rollback
+
+    rollback(compose_for(c), console_for(as_json=json), to=to, yes=yes, dry_run=dry_run, force=force)
+
+
+@listed(
+    flags={
+        "keep_days": "Days that a kept database stays.",
+        "yes": YES_HELP,
+        "dry_run": DRY_HELP,
+        "json": JSON_HELP,
+    }
+)
+def db_prune(
+    c: Context, keep_days: int = 7, yes: bool = False, dry_run: bool = False, json: bool = False
+) -> None:
+    """Drop the databases that restores and moves kept, once they are old enough."""
+    from scripts.clock import SystemClock
+    from scripts.prune import prune
+
+    prune(
+        compose_for(c),
+        console_for(as_json=json),
+        SystemClock(),
+        keep_days=keep_days,
+        yes=yes,
+        dry_run=dry_run,
+    )
