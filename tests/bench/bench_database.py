@@ -1,0 +1,193 @@
+"""The database tasks against the operators' own commands, side by side on one stack, one database, one run.
+
+    python -m tests.bench.bench_database [--gigabytes 1.2] [--only backup,restore]
+
+Goals on two cores: a verified backup >= 3 times as fast as `pg_dump -Fc` and no larger; a restore >= 1.35 times as fast
+as the documented one, with the application away for at most 5 s; a task's own memory <= 80 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.engine.conftest import own_settings
+from tests.engine.stack import ROOT, Stack
+
+SERVICES = "weppcloud,redis,postgres,postgres-backup"
+WRITERS = ("weppcloud",)
+# What one "gigabyte" of the test database holds: tables and indexes of the kinds that web applications have.
+TABLES = """
+create table bench_account as select g id, g % 97 branch, (g * 7919) % 100000 balance, repeat(' ', 84) filler
+  from generate_series(1, {accounts}) g;
+alter table bench_account add primary key (id);
+create table bench_event as select g id, (g * 48271) % {accounts} account,
+  timestamp '2026-01-01' + g * interval '1 second' at, md5(g::text) token,
+  'event number ' || g || ' of ' || md5((g * 31)::text) note from generate_series(1, {events}) g;
+alter table bench_event add primary key (id);
+create index on bench_event (account);
+create index on bench_event (at);
+create index on bench_event (token, at);
+create table bench_document as select g id,
+  jsonb_build_object('key', md5(g::text), 'tags', array[g % 7, g % 11, g % 13]) body
+  from generate_series(1, {documents}) g;
+alter table bench_document add primary key (id);
+create index on bench_document using gin (body);
+analyze;
+"""
+
+
+@dataclass
+class Bench:
+    """One stack that is measured, and what was found."""
+
+    stack: Stack
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def report(self, name: str, goal: str, **figures: Any) -> None:
+        """Print one line of JSON."""
+        self.rows.append({"bench": name, "goal": goal, **figures})
+        print(json.dumps(self.rows[-1]), flush=True)
+
+    def sql(self, statement: str, database: str = "wepppy") -> str:
+        """Run SQL in the database's container."""
+        done = subprocess.run(
+            ["docker", "exec", "-i", f"{self.stack.name}-postgres", "psql", "-XAtq", "-v", "ON_ERROR_STOP=1",
+             "-U", "wepppy", "-d", database],
+            input=statement, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    def task(self, *arguments: str) -> tuple[float, float, dict[str, Any]]:
+        """Run a task with --json: seconds, megabytes of memory of its largest process, its answer."""
+        environment = {**os.environ, "WEPP_ENV_FILE": str(self.stack.env_file)}
+        started = time.monotonic()
+        with subprocess.Popen(
+            ["invoke", *arguments, "--json"], cwd=ROOT, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            assert process.stdout
+            told = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.monotonic() - started
+        if process.returncode:
+            raise SystemExit(f"{arguments} ended with {process.returncode}: {told}")
+        return seconds, usage.ru_maxrss / 1024, json.loads(told)
+
+    def by_hand(self, *arguments: str) -> float:
+        """Run `docker compose` as the operators' page says; the seconds it took."""
+        started = time.monotonic()
+        done = self.stack.compose(*arguments, check=False, timeout=3600)
+        if done.returncode:
+            raise SystemExit(f"{arguments}: {done.stderr[-2000:]}")
+        return time.monotonic() - started
+
+    def fill(self, gigabytes: float) -> int:
+        """Make the test tables anew; the size of the database in bytes."""
+        self.sql("drop table if exists bench_account, bench_event, bench_document")
+        self.sql(
+            TABLES.format(
+                accounts=int(1_500_000 * gigabytes),
+                events=int(2_200_000 * gigabytes),
+                documents=int(150_000 * gigabytes),
+            )
+        )
+        return int(self.sql("select pg_database_size('wepppy')"))
+
+
+def backup(bench: Bench, size: int) -> None:
+    """The verified backup against the operators' dump."""
+    line = 'pg_dump -h "$PGHOST" -U "$PGUSER" -d "$PGDATABASE" -Fc -f "/backups/wepppy-manual-20260101-000000.dump"'
+    plan = bench.by_hand("run", "--rm", "-T", "postgres-backup", "bash", "-lc", line)
+    ours, memory, told = bench.task("db-backup")
+    manual = (backups(bench.stack) / "wepppy-manual-20260101-000000.dump").stat().st_size
+    bench.report(
+        "backup", "ratio >= 3, no larger", database_mb=size // 10**6, plan_s=round(plan, 1), ours_s=round(ours, 1),
+        ratio=round(plan / ours, 2), plan_mb=manual // 10**6, ours_mb=told["bytes"] // 10**6, task_mb=round(memory),
+    )  # fmt: skip
+
+
+def restore(bench: Bench, size: int) -> None:
+    """The restore against the operators' six steps."""
+    dump = backups(bench.stack) / "wepppy-manual-20260101-000000.dump"
+    started = time.monotonic()
+    bench.by_hand("stop", *WRITERS)
+    bench.by_hand("cp", str(dump), "postgres:/tmp/restore.dump")
+    bench.by_hand(
+        "exec", "-T", "postgres", "bash", "-lc",
+        'pg_restore --clean --if-exists -U "$POSTGRES_USER" -d "$POSTGRES_DB" /tmp/restore.dump',
+    )  # fmt: skip
+    bench.by_hand("start", *WRITERS)
+    wait_for_web(bench.stack)
+    plan = time.monotonic() - started
+    bench.by_hand("exec", "-T", "postgres", "rm", "/tmp/restore.dump")
+    ours, memory, told = bench.task("db-restore", "--dump=latest", "--yes", "--no-keep")
+    bench.report(
+        "restore", "ratio >= 1.35, downtime <= 5 s", database_mb=size // 10**6,
+        plan_s=round(plan, 1), ours_s=round(ours, 1), ratio=round(plan / ours, 2),
+        plan_downtime_s=round(plan, 1), downtime_s=round(told["seconds"]["downtime"], 2),
+        parts=told["seconds"], task_mb=round(memory),
+    )  # fmt: skip
+
+
+def backups(stack: Stack) -> Path:
+    """Folder of the stack's backups."""
+    return stack.env_file.parent / "postgres-backups"
+
+
+def wait_for_web(stack: Stack) -> None:
+    """Return when the web application answers."""
+    port = stack.settings["PORT_WEPPCLOUD"]
+    while subprocess.run(
+        ["curl", "-fso", "/dev/null", f"http://127.0.0.1:{port}/health"], check=False
+    ).returncode:
+        time.sleep(0.1)
+
+
+@contextmanager
+def own_stack() -> Iterator[Stack]:
+    """A stack of its own, removed afterwards."""
+    folder = ROOT / ".docker-data" / f"bench-{os.getpid()}"
+    folder.mkdir(parents=True)
+    made = Stack(folder / ".env")
+    try:
+        own_settings(made, folder.name)
+        made.invoke("compose-up", "--services", SERVICES, timeout=1500)
+        yield made
+    finally:
+        made.invoke("compose-down", "--volumes", f"--yes={folder.name}", check=False)
+        made.compose("down", "--rmi", "local", check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+BENCHES: dict[str, Callable[[Bench, int], None]] = {"backup": backup, "restore": restore}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure what is asked for at each size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gigabytes", default="1.2", help="sizes, separated by commas")
+    parser.add_argument("--only", default=",".join(BENCHES), help="benches, separated by commas")
+    options = parser.parse_args(arguments)
+    with own_stack() as stack:
+        bench = Bench(stack)
+        for gigabytes in map(float, options.gigabytes.split(",")):
+            size = bench.fill(gigabytes)
+            for name in options.only.split(","):
+                BENCHES[name](bench, size)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
