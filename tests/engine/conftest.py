@@ -63,6 +63,14 @@ def stack(request: pytest.FixtureRequest, attached: bool) -> Iterator[Stack]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def own(stack: Stack, attached: bool) -> Stack:
+    """The stack, if it is the tests' own to stop and start."""
+    if attached:
+        pytest.skip("an attached stack is somebody's: it is not stopped here")
+    return stack
+
+
 def own_settings(stack: Stack, project: str, **changes: str) -> None:
     """Write the `.env` of a stack of its own beside which everything else of it will lie."""
     stack.invoke("env-init", "--free-ports", COMPOSE_PROJECT_NAME=project)

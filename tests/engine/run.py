@@ -9,21 +9,27 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
 from tests.engine.stack import Stack
 
 # A 512 x 512 watershed takes seconds; a loaded machine gets minutes.
 DEADLINE_SECONDS = 300.0
+RECONNECT_SECONDS = 0.5
 
 
 @dataclass
 class Listener:
-    """Collects the frames of one websocket and answers its pings, as the page does."""
+    """Collects the frames of one websocket and answers its pings, as the page does.
+
+    With `reconnect` it also comes back by itself when the connection ends, until the test ends.
+    """
 
     address: str
+    reconnect: bool = False
     frames: list[dict[str, Any]] = field(default_factory=list)
+    connections: int = 0
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
@@ -32,7 +38,15 @@ class Listener:
         assert self._open.wait(DEADLINE_SECONDS), f"{self.address} did not open"
 
     def _collect(self) -> None:
+        self._collect_once()
+        while self.reconnect:
+            time.sleep(RECONNECT_SECONDS)
+            with contextlib.suppress(OSError, InvalidHandshake):
+                self._collect_once()
+
+    def _collect_once(self) -> None:
         with connect(self.address, open_timeout=30) as socket, contextlib.suppress(ConnectionClosed):
+            self.connections += 1
             self._open.set()
             socket.send(json.dumps({"type": "init"}))
             for text in socket:
@@ -51,6 +65,18 @@ class Listener:
                 for frame in self.frames:
                     if wanted(frame):
                         return frame
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    raise AssertionError(f"{what} never came; the last frames were {self.frames[-5:]}")
+
+    def wait_for_newest(self, wanted: Any, what: str) -> dict[str, Any]:
+        """The newest frame once `wanted(frame)` holds for it, pings left aside."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        with self._changed:
+            while True:
+                told = [frame for frame in self.frames if frame["type"] != "ping"]
+                if told and wanted(told[-1]):
+                    return told[-1]
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._changed.wait(left):
                     raise AssertionError(f"{what} never came; the last frames were {self.frames[-5:]}")

@@ -20,14 +20,6 @@ from tests.engine.stack import ROOT, Stack
 
 
 @pytest.fixture(scope="module")
-def own(stack: Stack, attached: bool) -> Stack:
-    """The stack, if it is the tests' own to stop and start."""
-    if attached:
-        pytest.skip("an attached stack is somebody's: it is not stopped here")
-    return stack
-
-
-@pytest.fixture(scope="module")
 def other(own: Stack) -> Iterator[Stack]:
     """A second stack with the core services only, beside the first."""
     folder = own.env_file.parent / "other"

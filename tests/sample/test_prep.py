@@ -112,6 +112,36 @@ def test_what_redis_holds_is_not_overwritten_by_an_older_mirror(folder: Path, se
     assert RedisPrep(RUNID).fields()["timestamps:build_channels"] == "900"
 
 
+def test_what_redis_lost_in_a_crash_is_recorded_again_with_the_next_task(
+    folder: Path, server: redis.Redis
+) -> None:
+    prep = RedisPrep(RUNID, clock=lambda: 100.0)
+    prep.timestamp("build_channels")
+    prep.timestamp("set_outlet")
+    before = server.hgetall(RUNID)
+    server.hdel(RUNID, "timestamps:build_channels", "timestamps:set_outlet")  # the last second before a crash
+    prep.timestamp("build_landuse")
+    fields = server.hgetall(RUNID)
+    assert fields == before | {"timestamps:build_landuse": "102", "last_modified": "102"}
+    prep.clear_timestamps(["set_outlet"])
+    prep.timestamp("build_soils")
+    assert "timestamps:set_outlet" not in server.hgetall(RUNID)
+
+
+def test_what_redis_lost_at_the_very_end_comes_back_from_the_mirror(
+    folder: Path, server: redis.Redis
+) -> None:
+    RedisPrep(RUNID, clock=lambda: 100.0).timestamp("build_rusle")
+    before = server.hgetall(RUNID)
+    server.hdel(RUNID, "timestamps:build_rusle")
+    later = RedisPrep(RUNID, clock=lambda: 200.0)
+    later.restore()
+    assert server.hgetall(RUNID) == before
+    later.timestamp("build_rusle")
+    later.restore()  # what Redis holds is newer and stays
+    assert server.hget(RUNID, "timestamps:build_rusle") == "200"
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '{"locked:x": "true"}'])
 def test_a_damaged_mirror_counts_as_none(folder: Path, text: str) -> None:
     (folder / "redisprep.dump").write_text(text)

@@ -14,6 +14,7 @@ import worker_jobs
 from conftest import wait_until
 from rq.registry import StartedJobRegistry
 from wepppy.rq import recovery
+from wepppy.rq.process_identity import process_identity
 from wepppy.rq.worker import MOST_KILLS
 from worker_stack import RUNID, Stack, alive
 
@@ -200,3 +201,25 @@ def test_a_worker_on_another_host_is_given_its_time(stack: Stack) -> None:
     assert list(recovery.abandoned_jobs(stack.queue)) == []
     stack.queue.connection.hset("rq:worker:w", mapping={**dead, "hostname": socket.gethostname()})
     assert [found.job.id for found in recovery.abandoned_jobs(stack.queue)] == [job.id]
+
+
+def test_another_process_with_the_number_of_a_dead_worker_is_not_taken_for_it(stack: Stack) -> None:
+    job = stack.queue.enqueue("worker_jobs.by_keyword", kwargs={"runid": RUNID})
+    stack.queue.connection.lrem(stack.queue.key, 1, job.id)
+    key = StartedJobRegistry(queue=stack.queue).key
+    stack.queue.connection.zadd(key, {f"{job.id}:execution": time.time() + 30})
+    stack.queue.connection.hset(job.key, mapping={"status": "started", "worker_name": "w"})
+    entry = {"pid": os.getpid(), "hostname": socket.gethostname()}
+    for process in ("", process_identity(os.getpid())):  # not told, or the very one
+        stack.queue.connection.hset("rq:worker:w", mapping={**entry, recovery.PROCESS: process or ""})
+        assert list(recovery.abandoned_jobs(stack.queue)) == []
+    stack.queue.connection.hset("rq:worker:w", recovery.PROCESS, "an earlier container's")
+    assert [found.job.id for found in recovery.abandoned_jobs(stack.queue)] == [job.id]
+
+
+def test_a_worker_tells_which_process_it_is(stack: Stack) -> None:
+    stack.start()
+    wait_until(lambda: bool(stack.workers()), "the worker")
+    pid = stack.workers()[0]
+    (name,) = stack.queue.connection.smembers("rq:workers")
+    assert stack.queue.connection.hget(name, recovery.PROCESS).decode() == process_identity(pid)

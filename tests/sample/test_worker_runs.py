@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import rasterio
+import redis
 from conftest import wait_until
 from rq.job import Job
 from wepppy.prep import RedisPrep
@@ -172,8 +173,13 @@ def test_a_job_that_was_done_but_not_acknowledged_is_not_computed_again(
 ) -> None:
     job = Job.create("wepppy.rq.jobs.run_project", (RUNID,), connection=stack.queue.connection)
     (run_folder / "report.json").write_text(json.dumps({"job": job.id, "results": {}}))
+    RedisPrep(RUNID).timestamp("build_rusle")
+    redis.Redis.from_url(stack.server.url(0)).hdel(
+        RUNID, "timestamps:build_rusle"
+    )  # forgotten in the crash that cost the answer
     stack.start()
     stack.queue.enqueue_job(job)
     stack.ended(job, "finished")
+    assert "timestamps:build_rusle" in RedisPrep(RUNID).fields()
     assert job.return_value() == {"job": job.id, "results": {}}
     assert not (run_folder / "dem").exists()

@@ -47,6 +47,7 @@ class RedisPrep:
         self._key = self._folder.name
         self._clock = clock
         self._redis = _client(patient)
+        self._recorded: dict[str, int] = {}
         if not self._redis.hexists(self._key, "attrs:loaded"):
             self._load()
 
@@ -55,6 +56,7 @@ class RedisPrep:
 
         Readers ask which of two tasks came last by comparing whole seconds, so tasks done within one second are
         recorded one second apart; a run of a dozen quick steps may thereby end some seconds ahead of the clock.
+        What this object recorded before is recorded again if Redis has lost it: a crash costs it its last second.
         """
         field = f"timestamps:{_checked(task)}"
         while True:
@@ -66,21 +68,31 @@ class RedisPrep:
                         (_seconds(value) for name, value in held.items() if name.startswith("timestamps:")),
                         default=0,
                     )
-                    now = max(int(self._clock()), latest + 1)
+                    lost = {name: value for name, value in self._recorded.items() if name not in held}
+                    now = max(int(self._clock()), latest + 1, *(value + 1 for value in lost.values()))
                     pipeline.multi()
-                    pipeline.hset(self._key, mapping={field: now, "last_modified": now})
+                    pipeline.hset(self._key, mapping={**lost, field: now, "last_modified": now})
                     pipeline.execute()
                     break
                 except WatchError:
                     continue  # somebody else wrote in between: look again
+        self._recorded[field] = now
         self._dump()
         return now
 
     def clear_timestamps(self, tasks: list[str]) -> None:
         """Forget that these tasks were done."""
         if tasks:
-            self._redis.hdel(self._key, *(f"timestamps:{_checked(task)}" for task in tasks))
+            fields = [f"timestamps:{_checked(task)}" for task in tasks]
+            for field in fields:
+                self._recorded.pop(field, None)
+            self._redis.hdel(self._key, *fields)
             self._dump()
+
+    def restore(self) -> None:
+        """Record again what this object or the mirror knows and Redis has lost; locks are not mirrored."""
+        self._load()
+        self._dump()
 
     def set_attr(self, name: str, value: bool) -> None:
         """Set a flag."""
@@ -124,6 +136,7 @@ class RedisPrep:
         except (OSError, ValueError):
             kept = {}
         mapping = {str(name): str(value) for name, value in kept.items()} if isinstance(kept, dict) else {}
+        mapping |= {name: str(value) for name, value in self._recorded.items()}
         # What Redis does hold is newer than the file; hence hsetnx, and the flag last.
         with self._redis.pipeline() as pipeline:
             for name, value in mapping.items():

@@ -68,6 +68,7 @@ def run_project(runid: str) -> dict[str, Any]:
         prep.unlock_all()
         done = finished_report(folder, job_id) if job_id else None
         if done is not None:
+            prep.restore()
             say("run_project COMPLETED")
             return done
         remove_partial_files(folder)
@@ -84,6 +85,9 @@ def run_project(runid: str) -> dict[str, Any]:
                     prep.timestamp(task)
                 seconds[task] = time.perf_counter() - started
             report = write_report(state, job_id, seconds)
+            # Redis may have crashed meanwhile and come back without its last second.
+            prep.restore()
+            prep.unlock_all()
         except Exception as error:
             say(f"run_project FAILED: {_reason(error)}")
             raise

@@ -15,7 +15,6 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -24,11 +23,14 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.registry import StartedJobRegistry
 
+from wepppy.rq.process_identity import process_identity
+
 _SEARCH_EVERY = 20  # s between searches for lost jobs, over all workers together
 _DOUBT = (
     10  # s for which a job must have been nowhere: taking it from a queue and registering it are two commands
 )
 _BATCH = 500
+PROCESS = "process"  # field of a worker's entry in Redis: which process it is, beyond its number
 
 
 @dataclass(frozen=True)
@@ -169,20 +171,15 @@ def _put_back(queue: Queue, job: Job, pipeline: Any, kills: int) -> None:
 def _worker_is_gone(connection: redis.Redis, name: str | None) -> bool:
     if not name:
         return False
-    hostname, pid, death = connection.hmget(f"rq:worker:{name}", "hostname", "pid", "death")
-    if death is not None:
+    held = connection.hmget(f"rq:worker:{name}", "hostname", "pid", "death", PROCESS)
+    hostname, pid, death, process = map(_text, held)
+    if death:
         return True
-    if _text(hostname) != socket.gethostname() or not _text(pid).isdigit():
+    if hostname != socket.gethostname() or not pid.isdigit():
         return False  # elsewhere, or forgotten: the time to live will tell
-    return not _runs(int(_text(pid)))
-
-
-def _runs(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return False
-    return state not in "ZX"  # a killed process nobody has waited for yet is dead all the same
+    # A container that is started anew gives the same numbers to other processes, so the number alone says little.
+    running = process_identity(int(pid))
+    return running is None or process not in ("", running)
 
 
 def _job_id(entry: Any) -> str:

@@ -27,6 +27,7 @@ from rq.job import Job, JobStatus
 from wepppy.config.run_paths import get_wd
 from wepppy.rq import recovery
 from wepppy.rq.process_bonds import bind_children, stop_with_parent
+from wepppy.rq.process_identity import process_identity
 from wepppy.status_messenger import publish
 
 RESULT_TTL = 604_800  # s: one week
@@ -69,6 +70,11 @@ class WepppyRqWorker(Worker):
             signal.SIGUSR1, signal.SIG_IGN
         )  # meant for the work-horse; its default would end the worker
         super().bootstrap(*args, **kwargs)
+
+    def register_birth(self) -> None:
+        """Also note which process this is, so that another one with its number is not taken for it."""
+        super().register_birth()
+        self.connection.hset(self.key, recovery.PROCESS, process_identity(os.getpid()) or "")
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
         """Work until told to stop, also if that is said in the moment before rq is ready to hear it."""

@@ -1,0 +1,115 @@
+"""Stores and workers that break under load: every job ends once, every page gets the last state, all by itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.engine.flights import land_all, redis, take_off, until, visitors
+from tests.engine.run import Listener
+from tests.engine.stack import Stack
+
+# Enough for the two workers to be in the middle of something whatever the moment.
+RUNS = 8
+# How long a store may take to be noticed, gone or back.
+NOTICE_SECONDS = 30.0
+
+
+def started_at(stack: Stack, *services: str) -> list[str]:
+    """When the containers of these services started: a fault must not be mended by starting them anew."""
+    containers = stack.compose("ps", "--quiet", *services).stdout.split()
+    form = "{{.Name}} {{.State.StartedAt}}"
+    inspected = subprocess.run(
+        ["docker", "inspect", "--format", form, *containers], capture_output=True, text=True, check=True
+    )
+    return sorted(inspected.stdout.splitlines())
+
+
+def gone(stack: Stack) -> dict[str, str]:
+    """What /weppcloud/health says is gone, by name."""
+    reply = stack.get("/weppcloud/health")
+    assert reply.status in (200, 503), reply
+    if reply.status == 200:
+        assert reply.body.strip() == b'"OK"'
+        return {}
+    details: dict[str, str] = json.loads(reply.body)["error"]["details"]
+    return details
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_redis_comes_back_under_load_and_no_job_and_no_final_state_is_lost(own: Stack, end: str) -> None:
+    others = started_at(own, "weppcloud", "rq-worker", "status", "preflight")
+    with visitors(own) as statuses:
+        flights = take_off(own, RUNS)
+        # A crash costs Redis what it was told within the last second (appendfsync everysec). That the runs
+        # were started at all must be older than that; what they did since may be lost and must be made good.
+        redis(own, "waitaof", "1", "0", "5000")
+        own.compose(end, "redis")
+        own.compose("start", "redis")
+        land_all(own, flights)
+    assert set(statuses) <= {200, 503}
+    assert statuses[200]
+    # The services held on to their clients all the while, and none of them had to be started anew.
+    assert [flight.preflight.connections for flight in flights] == [1] * RUNS
+    assert [flight.status.connections for flight in flights] == [1] * RUNS
+    assert others == started_at(own, "weppcloud", "rq-worker", "status", "preflight")
+
+
+def test_workers_that_are_killed_lose_no_job_and_end_none_twice(own: Stack) -> None:
+    before = started_at(own, "rq-worker")
+    flights = take_off(own, RUNS)
+    # All processes but the container's first, as the kernel does it when memory runs out; that one ends with them.
+    own.compose("exec", "-T", "rq-worker", "sh", "-c", "kill -9 -1", check=False)
+    land_all(own, flights)
+    assert before != started_at(own, "rq-worker")
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_postgres_comes_back_under_load_and_was_unavailable_at_most(own: Stack, end: str) -> None:
+    others = started_at(own, "weppcloud", "rq-worker", "webpush")
+    with visitors(own) as statuses:
+        flights = take_off(own, RUNS)
+        own.compose(end, "postgres")
+        own.compose("start", "postgres")
+        land_all(own, flights)
+        until(lambda: not gone(own), "health", NOTICE_SECONDS)
+    assert set(statuses) <= {200, 503}
+    assert statuses[200]
+    made = own.post("/weppcloud/api/runs", {"name": "after the restart"})
+    assert made.status == 201
+    assert others == started_at(own, "weppcloud", "rq-worker", "webpush")
+
+
+@pytest.mark.parametrize("store", ["postgres", "redis"])
+def test_health_names_a_store_that_is_gone_and_recovers_by_itself(own: Stack, store: str) -> None:
+    others = started_at(own, "weppcloud", "rq-worker", "status", "preflight", "webpush")
+    runid = own.post("/weppcloud/api/runs", {"name": store}).content["runid"]
+    preflight = Listener(own.websocket("preflight", runid), reconnect=True)
+    preflight.wait_for(lambda frame: frame["type"] == "preflight", "the first checklist")
+    with visitors(own) as statuses:
+        try:
+            own.compose("stop", store)
+            until(lambda: set(gone(own)) == {store}, f"health that names {store}", NOTICE_SECONDS)
+            assert own.get("/weppcloud/api/runs").status == 503
+        finally:
+            own.compose("start", store)
+        until(lambda: not gone(own), "health", NOTICE_SECONDS)
+    assert set(statuses) <= {200, 503}
+    started = own.post(f"/weppcloud/api/runs/{runid}/start", {})
+    assert started.status == 202, started
+    preflight.wait_for_newest(
+        lambda frame: frame["type"] == "preflight" and frame["checklist"]["wepp"], "the final checklist"
+    )
+    assert others == started_at(own, "weppcloud", "rq-worker", "status", "preflight", "webpush")
+
+
+def test_sockets_come_back_with_the_last_state_after_their_services_were_killed(own: Stack) -> None:
+    flights = take_off(own, 2)
+    own.compose("kill", "status", "preflight")
+    own.compose("start", "status", "preflight")
+    land_all(own, flights)
+    for flight in flights:
+        until(lambda page=flight.preflight: page.connections >= 2, "the page's return", NOTICE_SECONDS)
+        until(lambda page=flight.status: page.connections >= 2, "the log's return", NOTICE_SECONDS)
