@@ -58,7 +58,7 @@ def sample(session: nox.Session) -> None:
 
 @nox.session
 def go(session: nox.Session) -> None:
-    """The Go programs (sample services, probe, backup sidecar): vet, and tests with the race detector."""
+    """The Go programs: vet, the race detector, a real Redis and Postgres beside them, a little fuzzing."""
     session.run("python", "-m", "tests.containers", "go", *session.posargs)
     session.run("python", "-m", "tests.containers", "backup", *session.posargs)
 
@@ -67,6 +67,12 @@ def go(session: nox.Session) -> None:
 def smoke(session: nox.Session) -> None:
     """A whole stack of its own on a real engine, end to end, always torn down; `-- --attach` uses yours."""
     session.run("pytest", "tests/engine", "--timeout", "1800", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Figures and their goals, never part of the tests: all, or `-- sample`, `-- sample/status`, ..."""
+    session.run("python", "-m", "tests.bench", *session.posargs)
 
 
 def _tracked(*patterns: str) -> list[str]:

@@ -2,8 +2,8 @@
 
     python -m tests.containers sample|go|backup|caddyfile [arguments for the test runner]
 
-They start from the images that the stack itself is built from, under a project name of their own, so a
-machine that can run the stack can run the checks and nothing is installed on it for them.
+`tests.bench` uses them too. They start from the images that the stack itself is built from, under a project name
+of their own, so a machine that can run the stack can run the checks and nothing is installed on it for them.
 """
 
 from __future__ import annotations
@@ -50,9 +50,18 @@ def ca_bundle() -> str:
     return os.environ.get("SSL_CERT_FILE") or "/dev/null"
 
 
-def sample(arguments: Sequence[str]) -> None:
-    """The sample's Python tests in the stack's Python image, with Postgres, Redis and GDAL added."""
-    base_images()
+def in_image(image: str) -> list[str]:
+    """The command up to its arguments: this repository, read-only, in an image, without a network."""
+    return [
+        "docker", "run", "--rm", "--init", "--network", "none", "--shm-size", "256m",
+        "--env", "HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis",
+        "--env", "PYTHONPATH=/repository/docker/sample",
+        "--volume", f"{ROOT}:/repository:ro", "--workdir", "/repository", image,
+    ]  # fmt: skip
+
+
+def sample_image() -> str:
+    """The stack's Python image with Postgres, Redis and GDAL's command line added."""
     run(
         ["invoke", "compose-build", "--services", "weppcloud"],
         COMPOSE_PROJECT_NAME=PROJECT,
@@ -63,27 +72,49 @@ def sample(arguments: Sequence[str]) -> None:
         ["docker", "build", "--quiet", "--tag", image, "--secret", f"id=ca_bundle,src={ca_bundle()}",
          "--build-arg", f"PYTHON_IMAGE={PROJECT}-python:dev", str(ROOT / "tests" / "sample")],
     )  # fmt: skip
+    return image
+
+
+def sample(arguments: Sequence[str]) -> None:
+    """The sample's Python tests."""
+    base_images()
+    pytest = ["python", "-m", "pytest", "-p", "no:cacheprovider", "--timeout", "600"]
+    run([*in_image(sample_image()), *pytest, *(arguments or ["tests/sample"])])
+
+
+def go_image(chosen: dict[str, str], service: str, target: str, *arguments: str) -> str:
+    """One stage of a Go service's image: `test` runs its tests, `load` holds it and what puts it under load."""
+    image = f"{PROJECT}-{service}-{target}:dev"
     run(
-        ["docker", "run", "--rm", "--init", "--network", "none", "--shm-size", "256m",
-            "--env", "HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis",
-            "--env", "PYTHONPATH=/repository/docker/sample",
-         "--volume", f"{ROOT}:/repository:ro", "--workdir", "/repository", image,
-         "python", "-m", "pytest", "-p", "no:cacheprovider", "--timeout", "600", *(arguments or ["tests/sample"])],
+        ["docker", "build", "--target", target, "--tag", image,
+         "--build-context", f"source={ROOT / 'docker' / 'sample'}",
+         "--build-context", f"mirrors={ROOT / 'docker' / 'mirrors'}",
+         "--build-context", f"probe={ROOT / 'docker' / 'probe'}",
+         "--build-arg", f"GO_IMAGE={chosen['GO_IMAGE']}", "--build-arg", f"SERVICE={service}",
+         "--secret", f"id=ca_bundle,src={ca_bundle()}", *arguments, str(ROOT / "docker" / "go")],
     )  # fmt: skip
+    return image
 
 
 def go(arguments: Sequence[str]) -> None:
-    """The Go services' tests (with the race detector) and the probe's, in the Go image."""
+    """The Go services' tests: vet, the race detector, a real Redis, a few seconds of fuzzing."""
     chosen = base_images()
     for service in ("status2", "preflight2"):
-        run(
-            ["docker", "build", "--target", "test", "--progress", "plain", "--tag", f"{PROJECT}-{service}-test:dev",
-             "--build-context", f"source={ROOT / 'docker' / 'sample'}",
-             "--build-context", f"mirrors={ROOT / 'docker' / 'mirrors'}",
-             "--build-context", f"probe={ROOT / 'docker' / 'probe'}",
-             "--build-arg", f"GO_IMAGE={chosen['GO_IMAGE']}", "--build-arg", f"SERVICE={service}",
-             "--secret", f"id=ca_bundle,src={ca_bundle()}", *arguments, str(ROOT / "docker" / "go")],
-        )  # fmt: skip
+        go_image(chosen, service, "test", "--progress", "plain", *arguments)
+
+
+def bench_image() -> str:
+    """What the sample's benchmarks run in."""
+    chosen = base_images()
+    image = f"{PROJECT}-bench:dev"
+    run(
+        ["docker", "build", "--quiet", "--tag", image,
+         "--build-arg", f"TESTS_IMAGE={sample_image()}",
+         "--build-arg", f"STATUS_IMAGE={go_image(chosen, 'status2', 'load', '--quiet')}",
+         "--build-arg", f"PREFLIGHT_IMAGE={go_image(chosen, 'preflight2', 'load', '--quiet')}",
+         str(ROOT / "tests" / "bench")],
+    )  # fmt: skip
+    return image
 
 
 def backup(arguments: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SAMPLE_TREE = Path(__file__).resolve().parents[2] / "docker" / "sample"
+SAMPLE_TREE = Path(__file__).resolve().parents[3] / "docker" / "sample"
 RUN = "bench-run"
 
 
