@@ -40,6 +40,7 @@ class Service:
     url: str = ""
     one_shot: bool = False
     writes: str = ""
+    secrets: tuple[str, ...] = ()
 
     def active(self, profiles: Iterable[str]) -> bool:
         """True when these profiles start the service."""
@@ -124,6 +125,7 @@ def _service(project: str, name: str, each: Mapping[str, Any]) -> Service:
         url=labels.get("wepp.url", ""),
         one_shot=labels.get("wepp.role") == "one-shot",
         writes=labels.get("wepp.writes", ""),
+        secrets=tuple(str(secret["source"]) for secret in each.get("secrets") or ()),
     )
 
 

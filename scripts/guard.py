@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from scripts import journal
 from scripts.compose import Compose
 from scripts.envfile import PRIVATE
 
@@ -33,7 +34,7 @@ LOCK_SECONDS = 24 * 3600.0
 
 @contextlib.contextmanager
 def watching(compose: Compose) -> Iterator[None]:
-    """A watcher is there while the block runs, and is told when the block is left; however it is left."""
+    """A watcher is there while the block runs, and is told when the block is left with nothing under way any more."""
     folder = compose.data_dir
     folder.mkdir(parents=True, exist_ok=True)
     log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE)
@@ -55,11 +56,14 @@ def watching(compose: Compose) -> Iterator[None]:
     try:
         yield
     finally:
-        _say(watcher.stdin, DONE)
+        done = journal.read(compose) is None
+        if done:
+            _say(watcher.stdin, DONE)
         with contextlib.suppress(OSError):
             watcher.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            watcher.wait(END_SECONDS)
+        if done:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                watcher.wait(END_SECONDS)
 
 
 def _say(pipe: IO[str], line: str) -> None:

@@ -24,16 +24,20 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Kept:
-    """One container that ran when the task began and shall run when it has ended."""
+    """One container that ran when the task began and shall run when it has ended.
+
+    ill: it was not healthy then; nobody waits for it to become better than it was.
+    """
 
     id: str
     name: str
     service: str
+    ill: bool = False
 
     @classmethod
     def of(cls, container: Container) -> Kept:
         """What is remembered of a container."""
-        return cls(container.id, container.name, container.service)
+        return cls(container.id, container.name, container.service, container.health == "unhealthy")
 
 
 @dataclass(frozen=True)

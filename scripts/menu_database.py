@@ -94,3 +94,20 @@ def db_prune(
         yes=yes,
         dry_run=dry_run,
     )
+
+
+@listed(
+    flags={
+        "password_file": "File with the new password in its first line. Default: a random one is made.",
+        "yes": YES_HELP,
+        "dry_run": "Print what would be changed and restarted; change nothing.",
+        "json": JSON_HELP,
+    }
+)
+def db_rotate_password(
+    c: Context, password_file: str = "", yes: bool = False, dry_run: bool = False, json: bool = False
+) -> None:
+    """Give the database another password, in role, .env and services together; undone if they don't come back."""
+    from scripts.rotate import Options, rotate
+
+    rotate(compose_for(c), console_for(as_json=json), Options(password_file, yes, dry_run))

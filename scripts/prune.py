@@ -13,7 +13,7 @@ from scripts.consent import demand_yes
 from scripts.console import Console
 from scripts.dialogue import answer
 from scripts.meter import megabytes
-from scripts.restore import demand_database
+from scripts.sessions import demand_database
 
 DAY = 86400.0
 

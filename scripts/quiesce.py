@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
@@ -25,7 +25,7 @@ from scripts.probe import Ask, ask
 # What a worker gets to finish its job (what takes longer is queued again), and the application its requests: every
 # second of the latter is a second in which nobody is served.
 WORKER_SECONDS = 10
-WEB_SECONDS = 2
+WEB_SECONDS = 1
 
 Watcher = Callable[[Compose], AbstractContextManager[None]]
 
@@ -60,36 +60,40 @@ class Keeper:
 
     @contextmanager
     def quiesced(self, store: str = "postgres", *, timeout: int = WORKER_SECONDS) -> Iterator[Pause]:
-        """Stops the running services that write to the store; starts them again when left.
+        """Stops the running services that write to the store; starts them again when left. See `stopped`."""
+        services = Catalogue.of(self.compose.model).services.values()
+        with self.stopped([each.name for each in services if each.writes == store], timeout=timeout) as pause:
+            yield pause
+
+    @contextmanager
+    def stopped(self, names: Collection[str], *, timeout: int = WORKER_SECONDS) -> Iterator[Pause]:
+        """Stops those of the services that run (one-shots never count); starts them again when left.
 
         The web application stops last and starts first. timeout: seconds that a worker gets for its job. Raises
         StackError when one cannot be stopped, or does not come back.
         """
         services = Catalogue.of(self.compose.model).services
-        writers = [
-            each
-            for each in _running(self.compose)
-            if each.service in services
-            and services[each.service].writes == store
-            and not services[each.service].one_shot
-        ]
-        web = [each for each in writers if services[each.service].url]
-        pause = Pause(tuple(each.service for each in writers))
+        chosen = self.running(names)
+        web = [each for each in chosen if services[each.service].url]
+        pause = Pause(tuple(each.service for each in chosen))
         stopped_at: float | None = None
+
+        def serves_again() -> None:
+            if web and stopped_at is not None:
+                pause.seconds = self.clock.monotonic() - stopped_at
+
         try:
-            self._stop([each for each in writers if each not in web], timeout)
+            self._stop([each for each in chosen if each not in web], timeout)
             stopped_at = self.clock.monotonic()
             self._stop(web, min(timeout, WEB_SECONDS))
             yield pause
         finally:
             with uninterrupted(self.console):
-                self.bring_back(
-                    lambda: setattr(
-                        pause,
-                        "seconds",
-                        self.clock.monotonic() - stopped_at if web and stopped_at is not None else 0.0,
-                    )
-                )
+                self.bring_back(serves_again)
+
+    def running(self, names: Collection[str]) -> list[Container]:
+        """The containers of these services that run now."""
+        return [each for each in _running(self.compose) if each.service in names]
 
     def _stop(self, containers: Sequence[Container], seconds: int) -> None:
         if not containers:
@@ -104,6 +108,12 @@ class Keeper:
                 ExitCode.FAILED,
             )
         self._stopped.update(each.id for each in containers)
+
+    def end(self) -> None:
+        """All runs again; the journal is closed unless a change of the password still waits to be taken back."""
+        self.bring_back()
+        if self.entry.rotation is None or self.entry.rotation.settled:
+            journal.remove(self.compose)
 
     def bring_back(self, on_web: Callable[[], object] = lambda: None) -> None:
         """Starts what ran before and does not now; `on_web` is called when the web application serves again."""
@@ -148,25 +158,13 @@ def kept_running(
         except BaseException:
             with uninterrupted(console):
                 try:
-                    keeper.bring_back()
+                    keeper.end()
                 except StackError as error:
                     # What went wrong first is what the user must hear; this comes on top of it.
                     console.warn(f"{error.what}; {error.mend}")
-                else:
-                    journal.remove(compose)
             raise
         with uninterrupted(console):
-            keeper.bring_back()
-            journal.remove(compose)
-
-
-@contextmanager
-def quiesced(
-    compose: Compose, console: Console, store: str = "postgres", *, task: str = "db-restore"
-) -> Iterator[Pause]:
-    """`Keeper.quiesced` for a task that needs nothing kept before and after."""
-    with kept_running(compose, console, task) as keeper, keeper.quiesced(store) as pause:
-        yield pause
+            keeper.end()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from scripts.dialogue import Dialogue
 from scripts.errors import ExitCode, StackError
 from scripts.meter import megabytes
 from scripts.quiesce import Keeper, kept_running
-from scripts.sessions import DATABASE, running
+from scripts.sessions import demand_database
 
 
 @dataclass(frozen=True)
@@ -105,19 +105,6 @@ def swap(keeper: Keeper, talk: Dialogue, *, upgrade: bool = False) -> tuple[Mapp
             ExitCode.FAILED,
             details=getattr(error, "details", ""),
         ) from error
-
-
-def demand_database(compose: Compose, console: Console) -> None:
-    """Starts the stack's own database when it does not run. Raises StackError when it does not come up."""
-    if compose.setting("POSTGRES_HOST", DATABASE) != DATABASE or running(compose, DATABASE):
-        return
-    console.say("the database does not run: starting it")
-    if not compose.stream("up", "--detach", "--wait", "--no-deps", DATABASE).ok:
-        raise StackError(
-            "the database does not start",
-            f"see `invoke compose-logs --services {DATABASE}` and `invoke doctor`",
-            ExitCode.NOT_READY,
-        )
 
 
 def _needs_upgrade(prepared: Mapping[str, Any]) -> bool:

@@ -1,5 +1,5 @@
-"""Owns how containers that ran before are started again, in the order that makes them useful: stores and the rest of
-the stack, then the web application, then workers; and how it is known, within a tenth of a second, that each is well.
+"""Owns how containers that ran before are started again, in the order that makes them useful: what the web application
+needs, then itself, then the rest; and how it is known, within a tenth of a second, that each is well.
 """
 
 from __future__ import annotations
@@ -47,24 +47,26 @@ def start(
     """
     now = {each.id: each for each in compose.engine.containers(compose.project)}
     idle = [now[each.id] for each in wanted if each.id in now and now[each.id].state != "running"]
-    services = Catalogue.of(compose.model).services
-    web = [each for each in idle if each.service in services and services[each.service].url]
-    writers = [
-        each
-        for each in idle
-        if each not in web and each.service in services and services[each.service].writes
-    ]
-    rest = [each for each in idle if each not in web and each not in writers]
+    catalogue = Catalogue.of(compose.model)
+    names = [each.name for each in catalogue.services.values() if each.url]
+    web = [each for each in idle if each.service in names]
+    needed = {
+        DOOR,
+        *(need for name in names for need in compose.model["services"][name].get("depends_on") or ()),
+    }
+    first = [each for each in idle if each not in web and each.service in needed]
+    rest = [each for each in idle if each not in web and each not in first]
     door_serves = any(each.service == DOOR for each in wanted)
     health = Health(compose, asking if door_serves else None)
+    ill = {each.id for each in wanted if each.ill}
     problems: list[str] = []
-    for group in (rest, web, writers):
+    for group in (first, web, rest):
         if group:
             console.say(f"starting {', '.join(each.service for each in group)}")
             problem = compose.engine.start([each.name for each in group])
             if problem:
                 problems.append(problem)
-            problems += health.wait(group, clock, patience)
+            problems += health.wait([each for each in group if each.id not in ill], clock, patience)
         if group is web:
             on_web()
     return problems

@@ -9,7 +9,8 @@ from scripts.console import Console
 from scripts.dialogue import Dialogue
 from scripts.meter import megabytes
 from scripts.quiesce import kept_running
-from scripts.restore import Keeping, demand_database, swap
+from scripts.restore import Keeping, swap
+from scripts.sessions import demand_database
 
 
 def rollback(

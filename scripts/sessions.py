@@ -72,6 +72,19 @@ def terminal_flags() -> list[str]:
     return [] if sys.stdin.isatty() and sys.stdout.isatty() else ["-T"]
 
 
+def demand_database(compose: Compose, console: Console) -> None:
+    """Starts the stack's own database when it does not run. Raises StackError when it does not come up."""
+    if compose.setting("POSTGRES_HOST", DATABASE) != DATABASE or running(compose, DATABASE):
+        return
+    console.say("the database does not run: starting it")
+    if not compose.stream("up", "--detach", "--wait", "--no-deps", DATABASE).ok:
+        raise StackError(
+            "the database does not start",
+            f"see `invoke compose-logs --services {DATABASE}` and `invoke doctor`",
+            ExitCode.NOT_READY,
+        )
+
+
 def database_shell(compose: Compose) -> int:
     """psql on the stack's database; SQL on stdin works too. Returns psql's exit status."""
     demand_running(compose, DATABASE)

@@ -7,7 +7,7 @@ from scripts.compose import Compose
 from scripts.console import Console
 from scripts.dialogue import answer
 from scripts.meter import megabytes
-from scripts.restore import demand_database
+from scripts.sessions import demand_database
 
 
 def verify(compose: Compose, console: Console, named: str, *, drill: bool = False) -> None:

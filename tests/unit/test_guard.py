@@ -40,6 +40,8 @@ with guard.watching(compose):
     print("watched", flush=True)
     if sys.argv[2] == "wait":
         time.sleep(60)
+    if sys.argv[2] == "done":
+        journal.remove(compose)
 """
 
 
@@ -110,10 +112,16 @@ def test_when_a_task_is_killed_the_watcher_starts_what_it_had_stopped(machine: M
 
 
 def test_a_watcher_that_is_told_that_all_is_done_does_nothing(machine: Machine) -> None:
-    task = machine.task("leave")
+    task = machine.task("done")
     assert task.wait(30) == 0
     assert machine.calls() == []
     assert log_of(machine) == ""
+
+
+def test_a_task_that_ends_with_something_under_way_is_finished_too(machine: Machine) -> None:
+    assert machine.task("leave").wait(30) == 0
+    assert machine.finished()
+    assert "start wepppy-status-1" in machine.calls()
 
 
 def test_a_watcher_whose_task_died_before_it_said_anything_does_nothing(machine: Machine) -> None:
@@ -130,7 +138,7 @@ def test_a_watcher_whose_task_died_before_it_said_anything_does_nothing(machine:
 
 
 def test_the_watchers_log_is_private(machine: Machine) -> None:
-    machine.task("leave").wait(30)
+    machine.task("done").wait(30)
     path = machine.made.compose().data_dir / guard.LOG
     assert path.stat().st_mode & 0o777 == 0o600
 

@@ -2,134 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from scripts import journal, recovery
-from scripts.compose import Compose
 from scripts.errors import ExitCode, StackError
-from scripts.probe import Answer
-from scripts.quiesce import Keeper, kept_running
 from scripts.runner import Result
-from tests.unit.fakes import Checkout, FakeClock, Screen, container, service
-
-WEB = {"wepp.writes": "postgres", "wepp.url": "/", "wepp.probe": "/health", "wepp.probe.body": "OK"}
-
-
-class Stack:
-    """A stack whose engine starts and stops for real, in memory; each command takes a second."""
-
-    def __init__(self, folder: Path, *, dry: bool = False) -> None:
-        self.made = Checkout(folder, dry=dry)
-        self.made.with_env()
-        self.clock = FakeClock()
-        self.screen = Screen()
-        self.states = dict.fromkeys(
-            ["caddy", "web", "worker", "postgres", "backup", "idle-worker"], "running"
-        )
-        self.states |= {"idle-worker": "exited", "upgrade": "running"}
-        self.events: list[str] = []
-        self.sick: set[str] = set()
-        self.on_stop: dict[str, BaseException] = {}
-        self.watched: list[str] = []
-        model = {
-            "name": "wepppy",
-            "services": {
-                "caddy": service("caddy", port=8080),
-                "web": service("python", labels=WEB),
-                "worker": service("python", labels={"wepp.writes": "postgres"}),
-                "idle-worker": service("python", labels={"wepp.writes": "postgres"}),
-                "postgres": service("postgres"),
-                "backup": service("backup"),
-                "upgrade": service("python", labels={"wepp.writes": "postgres", "wepp.role": "one-shot"}),
-            },
-        }
-        runner = self.made.runner
-        runner.on("config", "json", stdout=json.dumps(model))
-        runner.do("docker", "ps", "--all", action=self._list)
-        runner.do("docker", "inspect", action=self._inspect)
-        runner.do("docker", "stop", action=self._stop)
-        runner.do("docker", "start", action=self._start)
-        runner.do("docker", "exec", action=self._exec)
-
-    @property
-    def compose(self) -> Compose:
-        return self.made.compose()
-
-    def _list(self, argv: Sequence[str]) -> Result:
-        return Result(tuple(argv), 0, "".join(f"id-{name}\n" for name in self.states))
-
-    def _inspect(self, argv: Sequence[str]) -> Result:
-        answers = [container(name, status=state) for name, state in self.states.items()]
-        for each in answers:
-            each["Config"]["Healthcheck"] = {"Test": ["CMD", "am-i-well"]}
-        return Result(tuple(argv), 0, json.dumps(answers))
-
-    def _stop(self, argv: Sequence[str]) -> Result:
-        names = [name.split("-", 1)[1].removesuffix("-1") for name in argv[4:]]
-        self.clock.sleep(1)
-        self.events.append(f"stop {' '.join(names)}")
-        for name in names:
-            if name in self.on_stop:
-                raise self.on_stop.pop(name)
-            self.states[name] = "exited"
-        return Result(tuple(argv), 0)
-
-    def _start(self, argv: Sequence[str]) -> Result:
-        names = [name.split("-", 1)[1].removesuffix("-1") for name in argv[2:]]
-        self.clock.sleep(1)
-        self.events.append(f"start {' '.join(names)}")
-        self.states |= dict.fromkeys(names, "running")
-        return Result(tuple(argv), 0)
-
-    def _exec(self, argv: Sequence[str]) -> Result:
-        name = argv[2].split("-", 1)[1].removesuffix("-1")
-        return Result(tuple(argv), 1 if name in self.sick else 0, "", "not well")
-
-    def ask(self, host: str, port: int, path: str) -> Answer:
-        return (
-            Answer(503, "gone")
-            if "web" in self.sick or self.states["web"] != "running"
-            else Answer(200, "OK")
-        )
-
-    @contextmanager
-    def watcher(self, compose: Compose) -> Iterator[None]:
-        assert journal.read(compose) is not None
-        self.watched.append("began")
-        try:
-            yield
-        finally:
-            self.watched.append("told")
-
-    @contextmanager
-    def kept(self) -> Iterator[Keeper]:
-        with kept_running(
-            self.compose,
-            self.screen.console,
-            "db-restore",
-            clock=self.clock,
-            asking=self.ask,
-            watcher=self.watcher,
-        ) as keeper:
-            yield keeper
-
-    def all_back(self) -> bool:
-        idle = {name for name, state in self.states.items() if state != "running"}
-        return idle == {"idle-worker"} and journal.read(self.compose) is None
+from tests.unit.memory_stack import MemoryStack
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Stack:
-    return Stack(tmp_path)
+def stack(tmp_path: Path) -> MemoryStack:
+    return MemoryStack(tmp_path)
 
 
-def test_workers_stop_before_the_web_application_which_comes_back_first(stack: Stack) -> None:
+def test_workers_stop_before_the_web_application_which_comes_back_first(stack: MemoryStack) -> None:
     with stack.kept() as keeper, keeper.quiesced() as pause:
         assert {name for name, state in stack.states.items() if state == "exited"} == {
             "web",
@@ -141,13 +31,15 @@ def test_workers_stop_before_the_web_application_which_comes_back_first(stack: S
     assert stack.all_back()
 
 
-def test_the_pause_is_counted_from_the_stop_of_the_web_application_until_it_serves(stack: Stack) -> None:
+def test_the_pause_is_counted_from_the_stop_of_the_web_application_until_it_serves(
+    stack: MemoryStack,
+) -> None:
     with stack.kept() as keeper, keeper.quiesced() as pause:
         stack.clock.sleep(5)
     assert pause.seconds == 7  # its stop, what was done meanwhile, its start; the workers' are not in it
 
 
-def test_what_the_journal_says_grows_before_each_stop(stack: Stack) -> None:
+def test_what_the_journal_says_grows_before_each_stop(stack: MemoryStack) -> None:
     seen: list[tuple[str, ...]] = []
 
     def look(argv: Sequence[str]) -> Result:
@@ -164,7 +56,7 @@ def test_what_the_journal_says_grows_before_each_stop(stack: Stack) -> None:
 
 @pytest.mark.parametrize("problem", [StackError("no", "yes"), KeyboardInterrupt(), ZeroDivisionError()])
 def test_after_any_problem_all_runs_again_and_the_problem_is_told(
-    stack: Stack, problem: BaseException
+    stack: MemoryStack, problem: BaseException
 ) -> None:
     with pytest.raises(type(problem)), stack.kept() as keeper, keeper.quiesced():
         raise problem
@@ -172,7 +64,7 @@ def test_after_any_problem_all_runs_again_and_the_problem_is_told(
     assert stack.watched == ["began", "told"]
 
 
-def test_a_stop_that_ctrl_c_left_under_way_is_waited_for_before_the_start(stack: Stack) -> None:
+def test_a_stop_that_ctrl_c_left_under_way_is_waited_for_before_the_start(stack: MemoryStack) -> None:
     stack.on_stop["web"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt), stack.kept() as keeper, keeper.quiesced():
         pass
@@ -180,27 +72,27 @@ def test_a_stop_that_ctrl_c_left_under_way_is_waited_for_before_the_start(stack:
     assert stack.all_back()
 
 
-def test_a_store_that_was_killed_meanwhile_is_started_too_and_first(stack: Stack) -> None:
+def test_a_store_that_was_killed_meanwhile_is_started_too_and_first(stack: MemoryStack) -> None:
     with stack.kept() as keeper, keeper.quiesced():
         stack.states["postgres"] = "exited"
     assert stack.events[2:] == ["start postgres", "start web", "start worker"]
     assert stack.all_back()
 
 
-def test_a_container_killed_outside_the_pause_is_started_at_the_end(stack: Stack) -> None:
+def test_a_container_killed_outside_the_pause_is_started_at_the_end(stack: MemoryStack) -> None:
     with stack.kept():
         stack.states["backup"] = "exited"
     assert stack.events == ["start backup"]
 
 
-def test_a_container_that_was_removed_meanwhile_is_not_missed(stack: Stack) -> None:
+def test_a_container_that_was_removed_meanwhile_is_not_missed(stack: MemoryStack) -> None:
     with stack.kept():
         del stack.states["backup"]
     assert stack.events == []
     assert journal.read(stack.compose) is None
 
 
-def test_a_service_that_does_not_become_well_is_an_error_and_the_rest_runs(stack: Stack) -> None:
+def test_a_service_that_does_not_become_well_is_an_error_and_the_rest_runs(stack: MemoryStack) -> None:
     with pytest.raises(StackError) as caught, stack.kept() as keeper, keeper.quiesced():
         stack.sick.add("worker")
     assert caught.value.exit_code == ExitCode.FAILED
@@ -208,7 +100,9 @@ def test_a_service_that_does_not_become_well_is_an_error_and_the_rest_runs(stack
     assert stack.all_back()
 
 
-def test_a_container_that_cannot_be_started_stays_in_the_journal_for_the_next_task(stack: Stack) -> None:
+def test_a_container_that_cannot_be_started_stays_in_the_journal_for_the_next_task(
+    stack: MemoryStack,
+) -> None:
     stack.made.runner.on("docker", "start", returncode=1, stdout="port is taken\n")
     with pytest.raises(StackError) as caught, stack.kept() as keeper, keeper.quiesced():
         pass
@@ -216,7 +110,7 @@ def test_a_container_that_cannot_be_started_stays_in_the_journal_for_the_next_ta
     assert journal.read(stack.compose) is not None
 
 
-def test_the_first_problem_is_told_when_services_do_not_come_back_either(stack: Stack) -> None:
+def test_the_first_problem_is_told_when_services_do_not_come_back_either(stack: MemoryStack) -> None:
     def spoil() -> None:
         stack.states["backup"] = "exited"
         raise ZeroDivisionError
@@ -227,7 +121,7 @@ def test_the_first_problem_is_told_when_services_do_not_come_back_either(stack: 
     assert "backup is not healthy" in stack.screen.err.getvalue()
 
 
-def test_ctrl_c_while_services_come_back_does_not_leave_them_down(stack: Stack) -> None:
+def test_ctrl_c_while_services_come_back_does_not_leave_them_down(stack: MemoryStack) -> None:
     def interrupted(argv: Sequence[str]) -> Result:
         signal.raise_signal(signal.SIGINT)
         return stack._start(argv)
@@ -240,7 +134,7 @@ def test_ctrl_c_while_services_come_back_does_not_leave_them_down(stack: Stack) 
 
 
 def test_a_dry_run_tells_what_it_would_stop_and_start_and_touches_nothing(tmp_path: Path) -> None:
-    stack = Stack(tmp_path, dry=True)
+    stack = MemoryStack(tmp_path, dry=True)
     with stack.kept() as keeper, keeper.quiesced():
         pass
     told = [call.argv[1] for call in stack.made.runner.calls if call.way == "dry"]
@@ -250,7 +144,7 @@ def test_a_dry_run_tells_what_it_would_stop_and_start_and_touches_nothing(tmp_pa
     assert not journal.path_of(stack.compose).exists()
 
 
-def test_a_killed_tasks_stops_are_waited_for_and_all_is_started(stack: Stack) -> None:
+def test_a_killed_tasks_stops_are_waited_for_and_all_is_started(stack: MemoryStack) -> None:
     running = tuple(
         journal.Kept(f"id-{name}", f"wepppy-{name}-1", name)
         for name in ("caddy", "web", "worker", "postgres")
@@ -263,7 +157,7 @@ def test_a_killed_tasks_stops_are_waited_for_and_all_is_started(stack: Stack) ->
     assert "db-restore" in stack.screen.err.getvalue()
 
 
-def test_a_service_that_stays_ill_does_not_bar_the_next_task(stack: Stack) -> None:
+def test_a_service_that_stays_ill_does_not_bar_the_next_task(stack: MemoryStack) -> None:
     running = (journal.Kept("id-worker", "wepppy-worker-1", "worker"),)
     journal.write(stack.compose, journal.Entry("db-restore", 7, 0.0, running, ("id-worker",)))
     stack.sick.add("worker")
