@@ -1,4 +1,4 @@
-"""Daily climate: points and crops against GDAL's reading of the same files and plain array arithmetic."""
+"""Daily climate: points and crops against GDAL and NCO on the same files, and plain array arithmetic."""
 
 from __future__ import annotations
 
@@ -104,6 +104,22 @@ def test_a_daily_crop_holds_exactly_the_cells_whose_centres_lie_in_the_box(
         assert (dates[0].year, dates[-1].year) == (years[0], years[-1])
         assert [date.dayofyr for date in dates] == list(range(1, 366)) * len(years)
         assert made["ppt"].units == "mm"
+
+
+def test_a_crop_equals_that_of_ncks(client: FlaskClient, geodata: Path, tmp_path: Path) -> None:
+    source, theirs = geodata / "daymet/daily/2019/ppt.nc", tmp_path / "ncks.nc"
+    west, south, east, north = (f"{degrees:.6f}" for degrees in BOX)
+    run("ncks", "-d", f"lon,{west},{east}", "-d", f"lat,{south},{north}", str(source), str(theirs))
+    query = {"bbox": f"{west},{south},{east},{north}", "dataset": DAILY, "year": 2019}
+    with (
+        netCDF4.Dataset("reply.nc", memory=client.get("/daily", query_string=query).data) as made,
+        netCDF4.Dataset(theirs) as wanted,
+    ):
+        for name in ("ppt", "lon", "lat"):
+            assert made[name].shape == wanted[name].shape
+            np.testing.assert_array_equal(np.ma.filled(made[name][:], -1), np.ma.filled(wanted[name][:], -1))
+        days: list[Any] = [netCDF4.num2date(file["time"][:], file["time"].units) for file in (made, wanted)]
+        np.testing.assert_array_equal(*days)
 
 
 def test_a_crop_is_netcdf_that_gdal_opens(client: FlaskClient, tmp_path: Path) -> None:

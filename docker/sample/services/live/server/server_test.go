@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"log/slog"
@@ -199,4 +200,32 @@ func TestOriginsAreComparedByHostOrAsAWhole(t *testing.T) {
 	if _, err := ParseOrigins([]string{"[a.example"}); err == nil {
 		t.Error("a malformed pattern was accepted")
 	}
+}
+
+func FuzzRequest(f *testing.F) {
+	for _, seed := range []string{"/health", "/run", "/run/", "/a;;b", "/a%2Fb", "/%00", "//", "*", "http://x/run", "/run?x=1#y", "/\xff"} {
+		f.Add("GET", seed, "https://a.example", "websocket")
+	}
+	f.Add("POST", "/run", "null", "")
+	f.Fuzz(func(t *testing.T, method, target, origin, protocol string) {
+		line := method + " " + target + " HTTP/1.1\r\nHost: this.host\r\n\r\n"
+		request, err := http.ReadRequest(bufio.NewReader(strings.NewReader(line)))
+		if err != nil {
+			t.Skip() // net/http answers these itself
+		}
+		request.Header.Set("Origin", origin)
+		request.Header.Set("Connection", "Upgrade")
+		request.Header.Set("Upgrade", protocol)
+		h := handler(t, true, []string{"a.example", "*.b.example"}, well)
+		reply := httptest.NewRecorder()
+		h.ServeHTTP(reply, request)
+		switch reply.Code {
+		case 200, 400, 403, 404, 405, 426:
+		default:
+			t.Fatalf("%q %q: %d %s", method, target, reply.Code, reply.Body)
+		}
+		if h.hub.Clients() != 0 {
+			t.Fatalf("%q kept a place", target)
+		}
+	})
 }
