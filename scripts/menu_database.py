@@ -7,6 +7,22 @@ from invoke.context import Context
 from scripts.menu import DRY_HELP, JSON_HELP, YES_HELP, compose_for, console_for, listed
 
 
+@listed(flags={"json": JSON_HELP})
+def db_backup(c: Context, json: bool = False) -> None:
+    """Make a backup now: dumped, read back, counted, checksummed; print where it is."""
+    from scripts import backup
+
+    backup.back_up(compose_for(c), console_for(as_json=json))
+
+
+@listed(flags={"json": JSON_HELP})
+def db_backups(c: Context, json: bool = False) -> None:
+    """List the backups: age, size, rows, verified, drilled, versions; and whether they are well."""
+    from scripts import backup
+
+    backup.show(compose_for(c), console_for(as_json=json))
+
+
 @listed(
     flags={
         "dump": "The dump: a path, a name that db-backups lists, or latest.",

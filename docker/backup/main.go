@@ -29,6 +29,7 @@ type app struct {
 	settings settings.Settings
 	server   postgres.Server
 	report   *event.Reporter
+	asJSON   bool // a program asks
 	input    *bufio.Reader
 }
 
@@ -56,6 +57,7 @@ func run(args []string, input io.Reader, output io.Writer) int {
 			settings: read,
 			server:   postgres.Server{Host: read.Host, Port: read.Port, User: read.User, Passfile: os.Getenv("PGPASSFILE")},
 			report:   report,
+			asJSON:   asJSON,
 			input:    bufio.NewReader(input),
 		})
 	}

@@ -103,8 +103,7 @@ func (app *app) choose(named string) (string, error) {
 	if named != latest {
 		return app.inFolder(named), nil
 	}
-	backups := vault.Vault{Folder: app.settings.Folder, Database: app.settings.Database}
-	entries, err := backups.List()
+	entries, err := app.vault().List()
 	if err != nil {
 		return "", err
 	}

@@ -95,9 +95,11 @@ func (r relation) in(tables, views map[string]int64) map[string]int64 {
 
 var ordinary = regexp.MustCompile(`^[a-z_][a-z0-9_$]*$`)
 
-// name is "schema.table", each quoted where it is not an ordinary lower-case word, so that no two are alike. Not
+func (r relation) name() string { return Name(r.schema, r.table) }
+
+// Name is "schema.table", each quoted where it is not an ordinary lower-case word, so that no two are alike. Not
 // quote_ident's: that one quotes key words, and which those are differs from major to major.
-func (r relation) name() string { return quoted(r.schema) + "." + quoted(r.table) }
+func Name(schema, table string) string { return quoted(schema) + "." + quoted(table) }
 
 func quoted(name string) string {
 	if ordinary.MatchString(name) {

@@ -61,6 +61,11 @@ func ReadManifest(dump string) (Manifest, error) {
 	return manifest, nil
 }
 
+// WriteManifest leaves the manifest beside a dump.
+func WriteManifest(dump string, manifest Manifest) error {
+	return writeJSON(dump+ManifestSuffix, manifest)
+}
+
 // ReadDrill reads the outcome of a dump's last test restore. os.ErrNotExist when there was none.
 func ReadDrill(dump string) (Drill, error) {
 	var drill Drill

@@ -1,0 +1,92 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"wepp.example/backup/internal/event"
+)
+
+// goodbye is how long a program that was told to stop may take before it is killed.
+const goodbye = 5 * time.Second
+
+// complaint is what a program wrote before it failed.
+type complaint struct {
+	program, text string
+}
+
+func (c *complaint) Error() string { return c.program + ": " + c.text }
+
+func run(command *exec.Cmd) error {
+	_, err := output(command)
+	return err
+}
+
+// output runs a program to its end and returns what it wrote.
+func output(command *exec.Cmd) ([]byte, error) {
+	var told, answer bytes.Buffer
+	command.Stderr, command.Stdout = &told, &answer
+	politely(command)
+	return answer.Bytes(), failed(command, told.String(), command.Run())
+}
+
+// politely asks a program to stop, so that its server process ends with it, and kills it when it does not.
+func politely(command *exec.Cmd) {
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+	command.WaitDelay = goodbye
+}
+
+func failed(command *exec.Cmd, told string, err error) error {
+	if err == nil {
+		return nil
+	}
+	name := command.Args[0]
+	lines := strings.Split(strings.TrimSpace(told), "\n")
+	// The first error is the cause, what follows are its consequences.
+	for _, line := range lines {
+		if _, text, found := strings.Cut(line, "error: "); found {
+			return &complaint{name, text}
+		}
+	}
+	if last := lines[len(lines)-1]; last != "" {
+		return &complaint{name, strings.TrimPrefix(last, name+": ")}
+	}
+	return &complaint{name, err.Error()}
+}
+
+// explained turns a failure into what a person can mend.
+func (m Maker) explained(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+			return cause
+		}
+		return event.Fail("run it again", "the backup was stopped; the earlier ones are as they were")
+	}
+	var problem *event.Problem
+	if errors.As(err, &problem) {
+		return err
+	}
+	text := err.Error()
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), strings.Contains(text, "No space left"), strings.Contains(text, "quota exceeded"):
+		return event.Fail("make room there, or set BACKUP_KEEP_DAYS lower", "the disk of the backups (%s) is full: nothing was kept of this one, the earlier ones are as they were",
+			m.Vault.Folder)
+	case strings.Contains(text, "lock timeout"), strings.Contains(text, "canceling statement due to lock"):
+		return event.Fail("see who holds it: SELECT * FROM pg_locks in `invoke db-shell`", "a table was locked for more than %s: %s", lockPatience, text)
+	}
+	return event.Fail("see the server's log; the earlier backups are as they were", "no backup was made: %s", text)
+}
+
+// clientVersion is the pg_dump's in this image, which is the server's where the two are of one image.
+func clientVersion(ctx context.Context) (string, error) {
+	text, err := output(exec.CommandContext(ctx, "pg_dump", "--version"))
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(strings.TrimPrefix(string(text), "pg_dump (PostgreSQL) ")), nil
+}
