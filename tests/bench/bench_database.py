@@ -30,18 +30,18 @@ WRITERS = ("weppcloud",)
 # What one "gigabyte" of the test database holds: tables and indexes of the kinds that web applications have.
 TABLES = """
 create table bench_account as select g id, g % 97 branch, (g * 7919) % 100000 balance, repeat(' ', 84) filler
-  from generate_series(1, {accounts}) g;
+  from generate_series(1::bigint, {accounts}) g;
 alter table bench_account add primary key (id);
 create table bench_event as select g id, (g * 48271) % {accounts} account,
-  timestamp '2026-01-01' + g * interval '1 second' at, md5(g::text) token,
-  'event number ' || g || ' of ' || md5((g * 31)::text) note from generate_series(1, {events}) g;
+  timestamp '2026-01-01' + g * interval '1 second' as moment, md5(g::text) token,
+  'event number ' || g || ' of ' || md5((g * 31)::text) note from generate_series(1::bigint, {events}) g;
 alter table bench_event add primary key (id);
 create index on bench_event (account);
-create index on bench_event (at);
-create index on bench_event (token, at);
+create index on bench_event (moment);
+create index on bench_event (token, moment);
 create table bench_document as select g id,
   jsonb_build_object('key', md5(g::text), 'tags', array[g % 7, g % 11, g % 13]) body
-  from generate_series(1, {documents}) g;
+  from generate_series(1::bigint, {documents}) g;
 alter table bench_document add primary key (id);
 create index on bench_document using gin (body);
 analyze;
