@@ -32,7 +32,8 @@ func output(command *exec.Cmd) ([]byte, error) {
 	var told, answer bytes.Buffer
 	command.Stderr, command.Stdout = &told, &answer
 	politely(command)
-	return answer.Bytes(), failed(command, told.String(), command.Run())
+	err := command.Run()
+	return answer.Bytes(), failed(command, told.String(), err)
 }
 
 // politely asks a program to stop, so that its server process ends with it, and kills it when it does not.

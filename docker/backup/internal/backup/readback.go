@@ -31,11 +31,11 @@ func readBack(ctx context.Context, file *os.File, written <-chan struct{}, tell 
 		return nil, fmt.Errorf("starting pg_restore: %w", err)
 	}
 	rows, wrong := countRows(text, window)
-	err = failed(command, told.String(), command.Wait())
-	if err == nil {
-		err = wrong
+	ended := command.Wait()
+	if err := failed(command, told.String(), ended); err != nil {
+		return rows, err
 	}
-	return rows, err
+	return rows, wrong
 }
 
 const (

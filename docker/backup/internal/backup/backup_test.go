@@ -1,0 +1,351 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"wepp.example/backup/internal/archive"
+	"wepp.example/backup/internal/census"
+	"wepp.example/backup/internal/drill"
+	"wepp.example/backup/internal/event"
+	"wepp.example/backup/internal/postgres"
+	"wepp.example/backup/internal/servertest"
+	"wepp.example/backup/internal/vault"
+)
+
+var noon = time.Date(2026, 3, 29, 12, 0, 0, 0, time.UTC)
+
+const contents = `
+SET search_path = public;
+CREATE ROLE clerk LOGIN PASSWORD 'unread';
+CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('4f1c7a90d2e6');
+CREATE TABLE run (id int PRIMARY KEY, note text); INSERT INTO run SELECT g, E'two\nlines \\. ' || g FROM generate_series(1, 1000) g;
+CREATE TABLE "Odd.""name" (id int); INSERT INTO "Odd.""name" VALUES (1), (2); ALTER TABLE "Odd.""name" OWNER TO clerk;
+CREATE TABLE nothing (); INSERT INTO nothing DEFAULT VALUES;
+CREATE TABLE parted (id int) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF parted FOR VALUES FROM (0) TO (10); INSERT INTO parted VALUES (1);
+CREATE UNLOGGED TABLE unlogged (id int); INSERT INTO unlogged VALUES (1);
+CREATE MATERIALIZED VIEW stale AS SELECT count(*) FROM run; INSERT INTO run VALUES (1001, 'after the view');
+SELECT lo_from_bytea(0, 'large');`
+
+func maker(t *testing.T, server postgres.Server) Maker {
+	t.Helper()
+	return Maker{
+		Server: server, Vault: vault.Vault{Folder: t.TempDir(), Database: "wepppy"}, Report: event.New(io.Discard, false, time.Now),
+		Now: func() time.Time { return noon }, Free: func(string) (int64, error) { return 1 << 40, nil },
+	}
+}
+
+func files(t *testing.T, m Maker) []string {
+	t.Helper()
+	entries, err := os.ReadDir(m.Vault.Folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, each := range entries {
+		if each.Name() != ".lock" {
+			found = append(found, each.Name())
+		}
+	}
+	return found
+}
+
+func told(t *testing.T, err error, exit int, words ...string) {
+	t.Helper()
+	var problem *event.Problem
+	if !errors.As(err, &problem) || problem.Exit != exit {
+		t.Fatalf("wanted a problem with exit %d, got %v", exit, err)
+	}
+	for _, word := range words {
+		if !strings.Contains(problem.What, word) {
+			t.Errorf("%q lacks %q", problem.What, word)
+		}
+	}
+}
+
+func TestABackupIsVerifiedTellsWhatItHoldsAndCanBeRestored(t *testing.T) {
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", contents)
+	m := maker(t, server)
+	made, err := m.Make(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"wepppy-20260329-120000.dump", "wepppy-20260329-120000.dump.globals.sql",
+		"wepppy-20260329-120000.dump.json", "wepppy-20260329-120000.dump.sha256",
+	}
+	if found := files(t, m); !slices.Equal(found, want) {
+		t.Fatalf("%q", found)
+	}
+	entries, err := m.Vault.List()
+	if err != nil || len(entries) != 1 || !entries[0].Verified {
+		t.Fatalf("%+v %v", entries, err)
+	}
+	manifest := *entries[0].Manifest
+	if manifest.Rows != 1007 || manifest.Tables["public.run"] != 1001 || manifest.Tables[`public."Odd.""name"`] != 2 ||
+		manifest.Views["public.stale"] != 1 || manifest.LargeObjects != 1 || manifest.Revision != "4f1c7a90d2e6" ||
+		!slices.Equal(manifest.Roles, []string{"clerk", "wepppy"}) || manifest.Extensions["plpgsql"] == "" || manifest.ClientVersion != manifest.ServerVersion ||
+		manifest.Bytes != made.Bytes || !manifest.Created.Equal(noon) {
+		t.Fatalf("%+v", manifest)
+	}
+	if sum, err := archive.Sum(context.Background(), made.Path, nil); err != nil || sum != manifest.SHA256 {
+		t.Fatal(sum, err)
+	}
+	if told, err := exec.Command("sh", "-c", "cd "+m.Vault.Folder+" && sha256sum --check --strict *.sha256").CombinedOutput(); err != nil {
+		t.Fatalf("%s", told)
+	}
+	globals, err := os.ReadFile(made.Path + vault.GlobalsSuffix)
+	if err != nil || !strings.Contains(string(globals), "CREATE ROLE clerk") || !strings.Contains(string(globals), "SCRAM-SHA-256") {
+		t.Fatalf("%s %v", globals, err)
+	}
+	for _, name := range want {
+		if status, _ := os.Stat(m.Vault.Path(name)); status.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %s", name, status.Mode())
+		}
+	}
+	outcome, err := drill.Run(context.Background(), server, "wepppy", made.Path, m.Report)
+	if err != nil || !outcome.OK || outcome.Rows != 1007 {
+		t.Fatalf("%+v %v", outcome, err)
+	}
+}
+
+func TestATestRestoreFindsADumpThatHoldsOtherRowsAndLeavesNothingBehind(t *testing.T) {
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", contents)
+	m := maker(t, server)
+	made, err := m.Make(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest := made.Manifest
+	manifest.Tables["public.run"]++
+	if err := vault.WriteManifest(made.Path, manifest); err != nil {
+		t.Fatal(err)
+	}
+	outcome, err := drill.Run(context.Background(), server, "wepppy", made.Path, m.Report)
+	if err != nil || outcome.OK || !strings.Contains(outcome.Problem, "public.run has 1001 rows instead of 1002") {
+		t.Fatalf("%+v %v", outcome, err)
+	}
+	flipped, _ := os.ReadFile(made.Path)
+	flipped[len(flipped)/2] ^= 1
+	if err := os.WriteFile(made.Path, flipped, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if outcome, err = drill.Run(context.Background(), server, "wepppy", made.Path, m.Report); err != nil || outcome.OK || !strings.Contains(outcome.Problem, "checksum") {
+		t.Fatalf("%+v %v", outcome, err)
+	}
+	session := servertest.Session(t, server, "postgres")
+	if left, err := postgres.Strings(context.Background(), session, "SELECT datname::text FROM pg_database WHERE datname ~ 'incoming'"); err != nil || len(left) > 0 {
+		t.Fatal(left, err)
+	}
+}
+
+func TestWritersDoNotDisturbTheCount(t *testing.T) {
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", contents, "INSERT INTO public.run SELECT g, repeat(md5(g::text), 20) FROM generate_series(2000, 80000) g")
+	m := maker(t, server)
+	stop := make(chan struct{})
+	written := make(chan struct{})
+	session := servertest.Session(t, server, "wepppy")
+	go func() {
+		defer close(written)
+		for id := 1000000; ; id++ {
+			select {
+			case <-stop:
+				return
+			default:
+				session.Exec(context.Background(), fmt.Sprintf("INSERT INTO public.run VALUES (%d, 'x'); DELETE FROM public.run WHERE id = %d", id, id-900000)) //nolint:errcheck // shown below
+			}
+		}
+	}()
+	made, err := m.Make(context.Background())
+	close(stop)
+	<-written
+	if err != nil {
+		t.Fatal(err)
+	}
+	if outcome, err := drill.Run(context.Background(), server, "wepppy", made.Path, m.Report); err != nil || !outcome.OK {
+		t.Fatalf("%+v %v", outcome, err)
+	}
+}
+
+func TestTwoBackupsInOneSecondHaveTwoNames(t *testing.T) {
+	server := servertest.Start(t)
+	m := maker(t, server)
+	first, err := m.Make(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := m.Make(context.Background())
+	if err != nil || first.Name == second.Name {
+		t.Fatal(first.Name, second.Name, err)
+	}
+}
+
+func TestABackupWaitsForTheOneThatIsBeingMade(t *testing.T) {
+	server := servertest.Start(t)
+	m := maker(t, server)
+	release, err := m.Vault.Lock(context.Background(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := m.Make(context.Background())
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(time.Second):
+	}
+	if found := files(t, m); found != nil {
+		t.Fatalf("%q", found)
+	}
+	release()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestABackupThatTheDiskHasNoRoomForIsRefusedBeforeItBegins(t *testing.T) {
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", contents)
+	m := maker(t, server)
+	m.Free = func(string) (int64, error) { return 10 << 20, nil }
+	_, err := m.Make(context.Background())
+	told(t, err, event.ExitRefused, "10 MB free", "earlier ones are as they were")
+	if found := files(t, m); found != nil {
+		t.Fatalf("%q", found)
+	}
+}
+
+func TestADiskThatBecomesFullLeavesNothingOfTheBackupAndTheEarlierOnes(t *testing.T) {
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", contents)
+	m := maker(t, server)
+	earlier, err := m.Make(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := files(t, m)
+	servertest.Do(t, server, "wepppy", "INSERT INTO public.run SELECT g, string_agg(md5(random()::text), '') FROM generate_series(2000, 20000) g, generate_series(1, 40) GROUP BY g")
+	full(t)
+	_, err = m.Make(context.Background())
+	told(t, err, event.ExitFailed, "is full", "earlier ones are as they were")
+	if found := files(t, m); !slices.Equal(found, before) {
+		t.Fatalf("%q", found)
+	}
+	if outcome, err := drill.Run(context.Background(), server, "wepppy", earlier.Path, m.Report); err != nil || !outcome.OK {
+		t.Fatalf("%+v %v", outcome, err)
+	}
+}
+
+// full puts a pg_dump before the real one that writes to a device that is always full.
+func full(t *testing.T) {
+	t.Helper()
+	real, err := exec.LookPath("pg_dump")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	script := `#!/bin/bash
+file=
+for each in "$@"; do [[ $each == --file=* ]] && file=${each#--file=}; done
+[ -n "$file" ] || exec ` + real + ` "$@"
+` + real + ` "${@/--file=*/--file=/dev/full}"
+`
+	if err := os.WriteFile(filepath.Join(folder, "pg_dump"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", folder+":"+os.Getenv("PATH"))
+}
+
+func TestABackupThatIsCalledOffLeavesNothing(t *testing.T) {
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", contents, "INSERT INTO public.run SELECT g, string_agg(md5(random()::text), '') FROM generate_series(2000, 40000) g, generate_series(1, 40) GROUP BY g")
+	m := maker(t, server)
+	for _, after := range []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond} {
+		ctx, cancel := context.WithTimeout(context.Background(), after)
+		_, err := m.Make(ctx)
+		cancel()
+		if err == nil {
+			t.Logf("it was done in %s", after)
+			break
+		}
+		if found := files(t, m); found != nil {
+			t.Fatalf("after %s: %q", after, found)
+		}
+	}
+}
+
+func TestASessionThatHoldsATableIsWaitedForNoLongerThanThePatience(t *testing.T) {
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", contents)
+	holder := servertest.Session(t, server, "wepppy")
+	if _, err := holder.Exec(context.Background(), "BEGIN; LOCK TABLE public.run"); err != nil {
+		t.Fatal(err)
+	}
+	session := servertest.Session(t, server, "wepppy")
+	if _, err := session.Exec(context.Background(), "BEGIN"); err != nil {
+		t.Fatal(err)
+	}
+	err := census.Lock(context.Background(), session, 200)
+	if err == nil {
+		t.Fatal("it got the table")
+	}
+	told(t, maker(t, server).explained(context.Background(), err), event.ExitFailed, "was locked for more than 1m0s")
+}
+
+func TestAServerThatIsAwayIsToldAndNothingIsWritten(t *testing.T) {
+	m := maker(t, postgres.Server{Host: "127.0.0.1", Port: "1", User: "wepppy"})
+	_, err := m.Make(context.Background())
+	told(t, err, event.ExitRefused, "no server answers at 127.0.0.1:1")
+	if found := files(t, m); found != nil {
+		t.Fatalf("%q", found)
+	}
+}
+
+func TestADumpWithOtherRowsThanItsSnapshotIsThrownAway(t *testing.T) {
+	counts := census.Counts{Tables: map[string]int64{"public.a": 2, "public.\"odd\nname\"": 5}}
+	if err := compare(counts, map[string]int64{"public.a": 2, "ext.config": 7}); err != nil {
+		t.Fatal(err)
+	}
+	told(t, compare(counts, map[string]int64{"public.a": 1}), event.ExitFailed, "holds 1 rows of public.a and the database has 2")
+	told(t, compare(counts, map[string]int64{}), event.ExitFailed, "holds 0 rows")
+}
+
+func TestTheSizeOfADumpIsFoundedOnTheLastOne(t *testing.T) {
+	m := maker(t, postgres.Server{})
+	if m.expected(1<<30) != 0 {
+		t.Fatal("there was none")
+	}
+	name := vault.Name("wepppy", noon)
+	for suffix, content := range map[string]string{"": strings.Repeat("x", 1000), vault.ChecksumSuffix: ""} {
+		if err := os.WriteFile(m.Vault.Path(name)+suffix, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := vault.WriteManifest(m.Vault.Path(name), vault.Manifest{Format: vault.Format, Created: noon, Bytes: 1000, DatabaseBytes: 10000}); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.expected(1 << 30); got != 1<<30/10 {
+		t.Fatal(got)
+	}
+	m.Free = func(string) (int64, error) { return reserve + 120, nil }
+	told(t, m.refuseFull(1000), event.ExitRefused, "free")
+	m.Free = func(string) (int64, error) { return reserve + 130, nil }
+	if err := m.refuseFull(1000); err != nil {
+		t.Fatal(err)
+	}
+}
