@@ -1,8 +1,8 @@
 """Owns the conversation with the backup service's program, which does all work at the database.
 
-The program answers in JSON lines (progress, note, ready, result, problem) and, where it says `ready`, waits for one
-word. It runs in a container of its own that ends with the conversation; when this process dies, its input ends and
-it takes back what it prepared.
+The program answers in JSON lines (progress, note, ready, lost, result, problem) and, where it says `ready`, waits
+for one word. It runs in a container of its own that ends with the conversation; when this process dies, its input ends
+and it takes back what it prepared.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from scripts.console import Console
 from scripts.conversation import Conversation
 from scripts.errors import ExitCode, StackError
 from scripts.meter import meter
+from scripts.sessions import revive_database
 
 SERVICE = "postgres-backup"
 PROGRAM = ("wepp-backup", "--json")
@@ -87,6 +88,9 @@ class Dialogue:
                     progress.update(event["phase"], event["done"], event["total"])
                 elif event["kind"] == "note":
                     self.console.say(self.translate(event["text"]))
+                elif event["kind"] == "lost":
+                    self.console.say(event["text"])
+                    revive_database(self.compose)
                 elif event["kind"] == "problem":
                     what, mend = self.translate(event["what"]), self.translate(event["mend"])
                     raise StackError(what, mend, _exit_code(event["exit"]))

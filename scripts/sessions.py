@@ -85,6 +85,13 @@ def demand_database(compose: Compose, console: Console) -> None:
         )
 
 
+def revive_database(compose: Compose) -> None:
+    """Starts the database's container when it was killed; the engine starts none again that somebody stopped."""
+    for each in compose.engine.containers(compose.project):
+        if each.service == DATABASE and not each.oneoff and each.state != "running":
+            compose.engine.start([each.name])
+
+
 def database_shell(compose: Compose) -> int:
     """psql on the stack's database; SQL on stdin works too. Returns psql's exit status."""
     demand_running(compose, DATABASE)

@@ -12,7 +12,7 @@ import pytest
 from scripts.conversation import SystemConversation
 from scripts.dialogue import Dialogue, answer
 from scripts.errors import ExitCode, StackError
-from tests.unit.fakes import Checkout, FakeConversation, Screen
+from tests.unit.fakes import Checkout, FakeConversation, Screen, container
 
 
 def compose_with(folder: Path, talk: FakeConversation) -> Checkout:
@@ -102,3 +102,20 @@ def test_a_program_that_does_not_leave_is_killed() -> None:
         process_group=0,
     )
     assert SystemConversation(process, seconds=0.2).end()[0] == -9
+
+
+def test_a_database_that_is_lost_in_the_middle_is_started_again_while_the_program_waits(
+    tmp_path: Path,
+) -> None:
+    talk = FakeConversation([event(kind="lost", text="it went away"), event(kind="result", answer={})])
+    made = compose_with(tmp_path, talk)
+    made.containers_are([container("postgres", status="exited", health="")])
+    assert answer(made.compose(), Screen().console, ["restore"]) == {}
+    assert ["docker", "start", "wepppy-postgres-1"] in made.runner.commands()
+
+
+def test_a_database_that_restarts_by_itself_is_left_to_it(tmp_path: Path) -> None:
+    talk = FakeConversation([event(kind="lost", text="it went away"), event(kind="result", answer={})])
+    made = compose_with(tmp_path, talk)
+    answer(made.compose(), Screen().console, ["restore"])
+    assert not any("start" in argv for argv in made.runner.commands())

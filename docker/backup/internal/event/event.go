@@ -96,6 +96,12 @@ func (r *Reporter) Ready(prepared any) {
 	r.line("ready", map[string]any{"prepared": prepared}, "ready")
 }
 
+// Lost says that the server went away while something was under way there.
+func (r *Reporter) Lost() {
+	text := "the database server went away; waiting for it"
+	r.line("lost", map[string]any{"text": text}, text)
+}
+
 // Result is the answer of the command.
 func (r *Reporter) Result(answer any, text string, args ...any) {
 	r.line("result", map[string]any{"answer": answer}, fmt.Sprintf(text, args...))

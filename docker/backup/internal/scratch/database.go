@@ -82,10 +82,15 @@ func (d *Database) Drop(report *event.Reporter) {
 	ctx, cancel := context.WithTimeout(context.Background(), dropPatience)
 	defer cancel()
 	statement := "drop database if exists " + postgres.Quote(d.Name) + " with (force)"
+	told := false
 	for session := d.lock.Session; ; {
 		_, err := session.Exec(ctx, statement)
 		if err == nil {
 			return
+		}
+		if session.IsClosed() && !told {
+			report.Lost()
+			told = true
 		}
 		select {
 		case <-ctx.Done():

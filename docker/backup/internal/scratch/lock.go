@@ -26,6 +26,7 @@ type Lock struct {
 	Server  postgres.Server
 	Live    string    // name of the application's database
 	Session *pgx.Conn // to the maintenance database; holds the lock
+	Report  *event.Reporter
 }
 
 // Take waits a moment for the lock and removes what earlier runs left behind. Refuses when another run goes on.
@@ -34,7 +35,7 @@ func Take(ctx context.Context, server postgres.Server, live string, report *even
 	if err != nil {
 		return nil, err
 	}
-	lock := &Lock{Server: server, Live: live, Session: session}
+	lock := &Lock{Server: server, Live: live, Session: session, Report: report}
 	until := time.Now().Add(patience)
 	for told := false; ; told = true {
 		var got bool

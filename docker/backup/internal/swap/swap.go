@@ -182,12 +182,16 @@ func endSessions(ctx context.Context, lock *scratch.Lock, incoming string) (func
 func liveNow(lock *scratch.Lock) (uint32, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), knowPatience)
 	defer cancel()
-	for ctx.Err() == nil {
+	for told := false; ctx.Err() == nil; {
 		if session, err := lock.Server.Connect(ctx, postgres.Maintenance(lock.Live)); err == nil {
 			defer session.Close(context.Background()) //nolint:errcheck // told all it had to
 			if number, err := oid(ctx, session, lock.Live); err == nil {
 				return number, true
 			}
+		}
+		if !told {
+			lock.Report.Lost()
+			told = true
 		}
 		time.Sleep(pause)
 	}
