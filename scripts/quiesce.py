@@ -21,6 +21,7 @@ from scripts.console import Console
 from scripts.engine import Container
 from scripts.errors import ExitCode, StackError
 from scripts.probe import Ask, ask
+from scripts.sessions import DATABASE
 
 # What a worker gets to finish its job (what takes longer is queued again), and the application its requests: every
 # second of the latter is a second in which nobody is served.
@@ -48,8 +49,8 @@ class Keeper:
         self.console = console
         self.clock = clock
         self.asking = asking
-        running = [journal.Kept.of(each) for each in _running(compose)]
-        self.entry = journal.Entry(task, os.getpid(), clock.now(), tuple(running))
+        running = tuple(journal.Kept.of(each) for each in _running(compose, with_database=True))
+        self.entry = journal.Entry(task, os.getpid(), clock.now(), running)
         self._stopped: set[str] = set()
 
     def note(self, entry: journal.Entry) -> None:
@@ -182,10 +183,14 @@ def uninterrupted(console: Console) -> Iterator[None]:
         signal.signal(signal.SIGINT, earlier)
 
 
-def _running(compose: Compose) -> list[Container]:
+def _running(compose: Compose, *, with_database: bool = False) -> list[Container]:
+    """What runs for long. with_database: the stack's own database too, if it was killed just now: tasks need it."""
     one_shots = {each.name for each in Catalogue.of(compose.model).services.values() if each.one_shot}
+    database = DATABASE if with_database and compose.setting("POSTGRES_HOST", DATABASE) == DATABASE else ""
     return [
         each
         for each in compose.engine.containers(compose.project)
-        if each.state in ("running", "restarting") and not each.oneoff and each.service not in one_shots
+        if (each.state in ("running", "restarting") or each.service == database)
+        and not each.oneoff
+        and each.service not in one_shots
     ]

@@ -85,6 +85,13 @@ def test_a_container_killed_outside_the_pause_is_started_at_the_end(stack: Memor
     assert stack.events == ["start backup"]
 
 
+def test_a_database_that_was_killed_just_before_is_started_at_the_end(stack: MemoryStack) -> None:
+    stack.states["postgres"] = "exited"
+    with stack.kept():
+        pass
+    assert stack.events == ["start postgres"]
+
+
 def test_a_container_that_was_removed_meanwhile_is_not_missed(stack: MemoryStack) -> None:
     with stack.kept():
         del stack.states["backup"]
