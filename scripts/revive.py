@@ -17,6 +17,7 @@ from scripts.probe import Ask, ask, verdict
 # The engine looks every 30 s; a pause is measured in tenths.
 PAUSE_SECONDS = 0.1
 PATIENCE_SECONDS = 120.0
+MEANWHILE_SECONDS = 1.0
 
 
 def settle(compose: Compose, ids: Sequence[str], seconds: int) -> None:
@@ -60,13 +61,28 @@ def start(
     health = Health(compose, asking if door_serves else None)
     ill = {each.id for each in wanted if each.ill}
     problems: list[str] = []
+    ids = {each.id for each in wanted}
+    later = {each.id for each in idle}
+
+    def start_fallen() -> None:
+        """What ran a moment ago and was killed since: nobody becomes well without it."""
+        fallen = [
+            each.name
+            for each in compose.engine.containers(compose.project)
+            if each.id in ids and each.id not in later and each.state == "exited"
+        ]
+        if fallen:
+            compose.engine.start(fallen)
+
     for group in (first, web, rest):
         if group:
+            later -= {each.id for each in group}
             console.say(f"starting {', '.join(each.service for each in group)}")
             problem = compose.engine.start([each.name for each in group])
             if problem:
                 problems.append(problem)
-            problems += health.wait([each for each in group if each.id not in ill], clock, patience)
+            expected = [each for each in group if each.id not in ill]
+            problems += health.wait(expected, clock, patience, meanwhile=start_fallen)
         if group is web:
             on_web()
     return problems
@@ -82,15 +98,29 @@ class Health:
         self.services = catalogue.services
         self.door = catalogue.door()
 
-    def wait(self, containers: Sequence[Container], clock: Clock, patience: float) -> list[str]:
-        """Waits until all are well; returns what is not after `patience` seconds, in words."""
+    def wait(
+        self,
+        containers: Sequence[Container],
+        clock: Clock,
+        patience: float,
+        *,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> list[str]:
+        """Waits until all are well; returns what is not after `patience` seconds, in words.
+
+        meanwhile: called about every second.
+        """
         deadline = clock.monotonic() + patience
+        called = clock.monotonic()
         waiting = list(containers)
         while True:
             problems = {each.id: self.problem(each) for each in waiting}
             waiting = [each for each in waiting if problems[each.id]]
             if not waiting or clock.monotonic() >= deadline:
                 return [f"{each.service} {problems[each.id]}" for each in waiting]
+            if clock.monotonic() - called >= MEANWHILE_SECONDS:
+                meanwhile()
+                called = clock.monotonic()
             clock.sleep(PAUSE_SECONDS)
 
     def problem(self, container: Container) -> str:

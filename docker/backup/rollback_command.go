@@ -71,6 +71,11 @@ func settle(ctx context.Context, app *app, lock *scratch.Lock, asker *lease.Leas
 	word, _ := asker.Word(ctx)
 	// The asker may be gone; what is begun here is ended.
 	ctx = context.WithoutCancel(ctx)
+	if word == "back" || word == "drop" {
+		if err := lock.Renew(ctx); err != nil {
+			return event.Fail("see `invoke db-rollback`, which swaps back", "%s is the restored one: %s", lock.Live, err)
+		}
+	}
 	switch {
 	case word == "back" && done.Kept != "":
 		if err := swap.RefuseStrangers(ctx, lock, true); err != nil {

@@ -55,8 +55,8 @@ class MemoryStack:
         runner.on("config", "json", stdout=json.dumps(model))
         runner.do("docker", "ps", "--all", action=self._list)
         runner.do("docker", "inspect", action=self._inspect)
-        runner.do("docker", "stop", action=self._stop)
-        runner.do("docker", "start", action=self._start)
+        runner.do("docker", "stop", action=self.stop)
+        runner.do("docker", "start", action=self.start)
         runner.do("docker", "exec", action=self._exec)
 
     @property
@@ -72,7 +72,8 @@ class MemoryStack:
             each["Config"]["Healthcheck"] = {"Test": ["CMD", "am-i-well"]}
         return Result(tuple(argv), 0, json.dumps(answers))
 
-    def _stop(self, argv: Sequence[str]) -> Result:
+    def stop(self, argv: Sequence[str]) -> Result:
+        """`docker stop`."""
         names = [name.split("-", 1)[1].removesuffix("-1") for name in argv[4:]]
         self.clock.sleep(1)
         self.events.append(f"stop {' '.join(names)}")
@@ -82,7 +83,8 @@ class MemoryStack:
             self.states[name] = "exited"
         return Result(tuple(argv), 0)
 
-    def _start(self, argv: Sequence[str]) -> Result:
+    def start(self, argv: Sequence[str]) -> Result:
+        """`docker start`."""
         names = [name.split("-", 1)[1].removesuffix("-1") for name in argv[2:]]
         self.clock.sleep(1)
         self.events.append(f"start {' '.join(names)}")

@@ -46,7 +46,7 @@ def test_what_the_journal_says_grows_before_each_stop(stack: MemoryStack) -> Non
         entry = journal.read(stack.compose)
         assert entry
         seen.append(entry.stopping)
-        return stack._stop(argv)
+        return stack.stop(argv)
 
     stack.made.runner.do("docker", "stop", action=look)
     with stack.kept() as keeper, keeper.quiesced():
@@ -83,6 +83,21 @@ def test_a_container_killed_outside_the_pause_is_started_at_the_end(stack: Memor
     with stack.kept():
         stack.states["backup"] = "exited"
     assert stack.events == ["start backup"]
+
+
+def test_a_database_killed_while_the_web_application_starts_is_started_again(stack: MemoryStack) -> None:
+    def start(argv: Sequence[str]) -> Result:
+        if "wepppy-web-1" in argv:
+            stack.states["postgres"] = "exited"
+            stack.sick.add("web")
+        else:
+            stack.sick.clear()
+        return stack.start(argv)
+
+    stack.made.runner.do("docker", "start", action=start)
+    with stack.kept() as keeper, keeper.quiesced():
+        pass
+    assert stack.all_back()
 
 
 def test_a_database_that_was_killed_just_before_is_started_at_the_end(stack: MemoryStack) -> None:
@@ -131,7 +146,7 @@ def test_the_first_problem_is_told_when_services_do_not_come_back_either(stack: 
 def test_ctrl_c_while_services_come_back_does_not_leave_them_down(stack: MemoryStack) -> None:
     def interrupted(argv: Sequence[str]) -> Result:
         signal.raise_signal(signal.SIGINT)
-        return stack._start(argv)
+        return stack.start(argv)
 
     stack.made.runner.do("docker", "start", action=interrupted)
     with stack.kept() as keeper, keeper.quiesced():

@@ -67,6 +67,39 @@ func Take(ctx context.Context, server postgres.Server, live string, report *even
 	return lock, nil
 }
 
+// Renew takes the lock again where its session was lost, as soon as the server is back. To be called when somebody
+// outside was waited for; what was done before the loss stands.
+func (l *Lock) Renew(ctx context.Context) error {
+	if !l.Session.IsClosed() && l.Session.Ping(ctx) == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, dropPatience)
+	defer cancel()
+	for told := false; ; told = true {
+		session, err := l.Server.Connect(ctx, postgres.Maintenance(l.Live))
+		if err == nil {
+			l.Session = session
+			var got bool
+			if err = session.QueryRow(ctx, "select pg_try_advisory_lock($1)", lockKey).Scan(&got); err == nil && got {
+				return nil
+			}
+			if err == nil {
+				defer l.Release()
+				return l.taken(ctx)
+			}
+			l.Release()
+		}
+		if !told {
+			l.Report.Lost()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the server did not come back: %w", err)
+		case <-time.After(lookPause):
+		}
+	}
+}
+
 // Release gives the lock back.
 func (l *Lock) Release() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
