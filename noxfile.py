@@ -1,4 +1,4 @@
-"""The checks: `nox` runs lint, tests and smoke; `nox --list` names them all.
+"""The checks: `nox` runs lint, tests, smoke and database; `nox --list` names them all.
 
 Everything runs inside the locked environment that scripts/setup made (.venv), so the tools' versions are
 those of requirements.lock and nowhere else. What needs a container says so in its first line.
@@ -14,7 +14,7 @@ import nox
 
 nox.needs_version = ">=2025.02.09"
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["lint", "tests", "smoke"]
+nox.options.sessions = ["lint", "tests", "smoke", "database"]
 nox.options.error_on_external_run = False
 
 ROOT = Path(__file__).resolve().parent
@@ -67,6 +67,18 @@ def go(session: nox.Session) -> None:
 def smoke(session: nox.Session) -> None:
     """A whole stack of its own on a real engine, end to end, always torn down; `-- --attach` uses yours."""
     session.run("pytest", "tests/engine", "--timeout", "1800", *session.posargs)
+
+
+@nox.session
+def database(session: nox.Session) -> None:
+    """Backups, restores and passwords on a real stack: refusals, and a tenth of the sweeps of deaths and damage."""
+    session.run("pytest", "tests/database", "--timeout", "1800", *session.posargs)
+
+
+@nox.session
+def sweep(session: nox.Session) -> None:
+    """The sweeps in full: kill -9 at 100 moments, 500 damaged dumps; about an hour on two cores."""
+    session.run("pytest", "tests/database", "-k", "sweep", "--sweep=full", "--timeout", "7200", *session.posargs)
 
 
 @nox.session

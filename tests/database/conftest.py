@@ -1,0 +1,78 @@
+"""A light stack for the database tests, one for all of them, and how much of each sweep is run (`--sweep`)."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.database.deaths import OPERATIONS, VICTIMS
+from tests.database.stack import LightStack
+from tests.engine.conftest import own_settings
+from tests.engine.stack import ROOT
+
+# How many of each there are in a full sweep.
+DEATHS = {"restore": 60, "rollback": 16, "rotate": 24}
+DAMAGES = 500
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--sweep=full` runs every death and every damage, `tenth` (default) a tenth, evenly chosen."""
+    parser.addoption(
+        "--sweep", choices=("full", "tenth"), default="tenth", help="how much of the sweeps to run"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each death is a test of its own: operation, victim and the part of the operation at which it comes."""
+    if "death" not in metafunc.fixturenames:
+        return
+    deaths = []
+    for operation in OPERATIONS:
+        count = math.ceil(DEATHS[operation] / sweep_divisor(metafunc.config))
+        for number in range(count):
+            # Victims change places from round to round, so that each meets every part of the operation.
+            victim = VICTIMS[(number + number // len(VICTIMS)) % len(VICTIMS)]
+            deaths.append(
+                pytest.param((operation, victim, number, count), id=f"{operation}-{number}-{victim}")
+            )
+    metafunc.parametrize("death", deaths)
+
+
+def sweep_divisor(config: pytest.Config) -> int:
+    """1 for a full sweep, 10 for a tenth."""
+    return 1 if config.getoption("--sweep") == "full" else 10
+
+
+@pytest.fixture(scope="session")
+def damages(request: pytest.FixtureRequest) -> int:
+    """How many damaged dumps are tried."""
+    return DAMAGES // sweep_divisor(request.config)
+
+
+@pytest.fixture(scope="session")
+def light() -> Iterator[LightStack]:
+    """Web application, stores and sidecar with a name, ports, volumes and `.env` of their own."""
+    folder = ROOT / ".docker-data" / f"database-{os.getpid()}"
+    folder.mkdir(parents=True)
+    made = LightStack(folder / ".env")
+    try:
+        own_settings(made, folder.name, COMPOSE_PROFILES="")
+        made.must("compose-up", f"--services={','.join(made.services)}", timeout=1500)
+        yield made
+    finally:
+        made.task("compose-down", "--volumes", f"--yes={folder.name}", "--timeout=2")
+        made.compose("down", "--rmi", "local", check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def stack(light: LightStack) -> Iterator[LightStack]:
+    """The light stack, settled; what restores kept is dropped afterwards."""
+    light.docker("start", *(light.container(name) for name in light.services))
+    light.wait_until_settled()
+    yield light
+    light.drop_kept()

@@ -1,0 +1,179 @@
+"""The part of a stack that database tests need, and questions to its database that go past the product's own code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.engine.stack import ROOT, Stack
+
+SERVICES = ("postgres", "redis", "weppcloud", "postgres-backup")
+# Rows and content of every table, and where each sequence stands, asked by psql alone.
+HASHES = r"""
+SELECT format('SELECT %L, count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM %I.%I t',
+              n.nspname || '.' || c.relname, n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
+ORDER BY 1 \gexec
+SELECT schemaname || '.' || sequencename, coalesce(last_value::text, 'unused') FROM pg_sequences ORDER BY 1;
+SELECT 'large objects', count(*), coalesce(sum(hashtextextended(encode(lo_get(oid), 'hex'), 0)), 0)
+FROM pg_largeobject_metadata;
+"""
+READY_SECONDS = 90.0
+
+
+@dataclass
+class LightStack(Stack):
+    """Web application, stores and backup sidecar, driven by `invoke`."""
+
+    services: tuple[str, ...] = SERVICES
+    environment: dict[str, str] = field(default_factory=dict)
+
+    # ---- tasks ----
+
+    @property
+    def task_environment(self) -> dict[str, str]:
+        """What a task of this stack is run with."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("COMPOSE_")}
+        return {**kept, "WEPP_ENV_FILE": str(self.env_file), **self.environment}
+
+    def task(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """Runs a task to its end, whatever its status."""
+        return subprocess.run(
+            ["invoke", *arguments], cwd=ROOT, env=self.task_environment, capture_output=True, text=True,
+            timeout=timeout, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def must(self, *arguments: str, timeout: float = 300) -> str:
+        """Runs a task that has to succeed; its standard output."""
+        done = self.task(*arguments, timeout=timeout)
+        assert done.returncode == 0, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    # ---- containers ----
+
+    def docker(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
+        """Runs `docker`; its standard output."""
+        done = subprocess.run(
+            ["docker", *arguments], input=stdin, capture_output=True, text=True, timeout=300, check=False
+        )
+        if check and done.returncode:
+            raise AssertionError(f"docker {arguments} ended with {done.returncode}: {done.stderr}")
+        return done.stdout
+
+    def inspect(self) -> list[dict[str, Any]]:
+        """All containers of the project."""
+        ids = self.docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={self.name}").split()
+        found: list[dict[str, Any]] = json.loads(self.docker("inspect", *ids, check=False)) if ids else []
+        return found
+
+    def container(self, service: str) -> str:
+        """Name of a service's container."""
+        return f"{self.name}-{service}" if service == "postgres" else f"{self.name}-{service}-1"
+
+    def in_sidecar(self, *command: str, stdin: str | None = None, check: bool = True) -> str:
+        """Runs a command in the backup sidecar."""
+        return self.docker(
+            "exec", "-i", self.container("postgres-backup"), *command, stdin=stdin, check=check
+        )
+
+    @property
+    def backups(self) -> Path:
+        """The folder of backups on the host."""
+        return self.env_file.parent / "postgres-backups"
+
+    @property
+    def journal(self) -> Path:
+        """The note of what is under way."""
+        return self.env_file.parent / f".{self.name}.journal"
+
+    def one_offs(self) -> list[str]:
+        """Containers that some task left behind."""
+        return [
+            each["Name"].lstrip("/")
+            for each in self.inspect()
+            if each["Config"]["Labels"].get("com.docker.compose.oneoff") == "True"
+        ]
+
+    def down(self) -> list[str]:
+        """What of the services does not run, or does not answer, right now."""
+        state = {
+            each["Config"]["Labels"]["com.docker.compose.service"]: each["State"]["Status"]
+            for each in self.inspect()
+            if each["Config"]["Labels"].get("com.docker.compose.oneoff") != "True"
+        }
+        idle = [name for name in self.services if state.get(name) != "running"]
+        return idle or ([] if self.serves() else ["weppcloud does not answer"])
+
+    def serves(self) -> bool:
+        """True when the web application answers, which it does when database and Redis answer it."""
+        probe = ["docker", "exec", self.container("weppcloud"), "/probe", "http://127.0.0.1:8000/health"]
+        return subprocess.run(probe, capture_output=True, timeout=60, check=False).returncode == 0
+
+    def wait_until_settled(self, seconds: float = READY_SECONDS) -> None:
+        """Returns when nothing is under way, no helper container is left and all services answer."""
+        deadline = time.monotonic() + seconds
+        while True:
+            missing = [
+                *(["a task is under way"] if self.journal.exists() else []),
+                *(f"{name} is left" for name in self.one_offs()),
+                *self.down(),
+            ]
+            if not missing:
+                return
+            assert time.monotonic() < deadline, f"after {seconds:g} s: {', '.join(missing)}"
+            time.sleep(0.2)
+
+    # ---- database ----
+
+    def psql(self, sql: str, database: str = "", *, check: bool = True) -> str:
+        """Asks the database over its own socket; rows as lines, columns separated by `|`."""
+        command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-U", "wepppy", "-d", database or "wepppy"]
+        return self.docker("exec", "-i", self.container("postgres"), *command, stdin=sql, check=check)
+
+    def content(self, database: str = "") -> str:
+        """Rows and hash of every table, state of every sequence, large objects: equal texts are equal databases."""
+        return self.psql(HASHES, database)
+
+    def databases(self) -> list[str]:
+        """Names of all databases of people."""
+        sql = "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' ORDER BY 1"
+        return self.psql(sql, "postgres").split()
+
+    def roles(self) -> list[str]:
+        """Names of all roles that are not the server's own."""
+        return self.psql(
+            "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1", "postgres"
+        ).split()
+
+    def drop_kept(self) -> None:
+        """Drops what restores kept; tests make dozens."""
+        for name in self.databases():
+            if "_before_" in name:
+                self.psql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
+
+    def left_behind(self) -> list[str]:
+        """Everything that a task should have taken away: databases, containers, temporary files, the note."""
+        return [
+            *(name for name in self.databases() if name != "wepppy" and "_before_" not in name),
+            *self.one_offs(),
+            *(
+                each.name
+                for each in self.backups.iterdir()
+                if each.name.startswith(".") and "lock" not in each.name
+            ),
+            *([self.journal.name] if self.journal.exists() else []),
+        ]
+
+    def dump(self, name: str, *options: str) -> Path:
+        """A dump made with Postgres' own program, its checksum beside it as sha256sum writes it."""
+        self.in_sidecar("pg_dump", *(options or ("-Fc", "-Z", "zstd:1")), "-f", f"/backups/{name}")
+        if (self.backups / name).is_file():
+            sums = self.in_sidecar("sh", "-c", 'cd /backups && sha256sum "$1"', "sh", name)
+            (self.backups / f"{name}.sha256").write_text(sums)
+        return self.backups / name
