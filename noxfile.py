@@ -78,7 +78,9 @@ def database(session: nox.Session) -> None:
 @nox.session
 def sweep(session: nox.Session) -> None:
     """The sweeps in full: kill -9 at 100 moments, 500 damaged dumps; about an hour on two cores."""
-    session.run("pytest", "tests/database", "-k", "sweep", "--sweep=full", "--timeout", "7200", *session.posargs)
+    session.run(
+        "pytest", "tests/database", "-k", "sweep", "--sweep=full", "--timeout", "7200", *session.posargs
+    )
 
 
 @nox.session
