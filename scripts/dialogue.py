@@ -92,6 +92,8 @@ class Dialogue:
                     self.console.say(event["text"])
                     revive_database(self.compose)
                 elif event["kind"] == "problem":
+                    # What it prepared it takes back now, and needs the server for that.
+                    revive_database(self.compose)
                     what, mend = self.translate(event["what"]), self.translate(event["mend"])
                     raise StackError(what, mend, _exit_code(event["exit"]))
                 elif event["kind"] == wanted:

@@ -87,6 +87,8 @@ def demand_database(compose: Compose, console: Console) -> None:
 
 def revive_database(compose: Compose) -> None:
     """Starts the database's container when it was killed; the engine starts none again that somebody stopped."""
+    if compose.setting("POSTGRES_HOST", DATABASE) != DATABASE:
+        return
     for each in compose.engine.containers(compose.project):
         if each.service == DATABASE and not each.oneoff and each.state != "running":
             compose.engine.start([each.name])

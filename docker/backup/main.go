@@ -31,6 +31,19 @@ type app struct {
 	report   *event.Reporter
 	asJSON   bool // a program asks
 	input    *bufio.Reader
+	left     []func() // see afterwards
+}
+
+// afterwards has something done once the answer or the problem is told; what was asked for last is done first.
+func (app *app) afterwards(act func()) { app.left = append(app.left, act) }
+
+func (app *app) tidy() {
+	for len(app.left) > 0 {
+		last := len(app.left) - 1
+		act := app.left[last]
+		app.left = app.left[:last]
+		act()
+	}
 }
 
 // command is one entry of the menu.
@@ -50,16 +63,20 @@ func run(args []string, input io.Reader, output io.Writer) int {
 	}
 	report := event.New(output, asJSON, time.Now)
 	read, err := settings.Read(os.Getenv)
+	chosen := &app{}
+	// After the answer: a server that hangs must not keep whoever asked from hearing of it.
+	defer func() { chosen.tidy() }()
 	if err == nil {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
-		err = choose(ctx, args, &app{
+		chosen = &app{
 			settings: read,
 			server:   postgres.Server{Host: read.Host, Port: read.Port, User: read.User, Passfile: os.Getenv("PGPASSFILE")},
 			report:   report,
 			asJSON:   asJSON,
 			input:    bufio.NewReader(input),
-		})
+		}
+		err = choose(ctx, args, chosen)
 	}
 	if err == nil {
 		return 0

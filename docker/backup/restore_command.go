@@ -83,7 +83,7 @@ func runRestore(ctx context.Context, app *app, args []string) error {
 	run := &restoring{app: app, jobs: *jobs, force: *force}
 	planned, err := run.examine(ctx, chosen)
 	if run.lock != nil {
-		defer run.lock.Release()
+		app.afterwards(run.lock.Release)
 	}
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ func (r *restoring) carryOut(ctx context.Context, asker *lease.Lease) error {
 		return err
 	}
 	// After the swap no database has this name any more, and nothing is dropped.
-	defer beside.Drop(r.app.report)
+	r.app.afterwards(func() { beside.Drop(r.app.report) })
 	if err := beside.Load(ctx, r.dump, r.jobs, r.manifest.DatabaseBytes, r.app.report); err != nil {
 		return err
 	}

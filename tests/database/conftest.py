@@ -15,7 +15,7 @@ from tests.engine.conftest import own_settings
 from tests.engine.stack import ROOT
 
 # How many of each there are in a full sweep.
-DEATHS = {"restore": 60, "rollback": 16, "rotate": 24}
+DEATHS = {"restore": 50, "rollback": 10, "rotate": 20, "backup": 20}
 DAMAGES = 500
 
 

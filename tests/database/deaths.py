@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from tests.database.stack import LightStack
 from tests.engine.stack import ROOT
 
-OPERATIONS = ("restore", "rollback", "rotate")
+OPERATIONS = ("restore", "rollback", "rotate", "backup")
 VICTIMS = ("task", "client", "server", "container")
 CLIENTS = ("pg_restore", "psql", "pg_dump")
 # In a container there is a shell, but neither pgrep nor pkill.
@@ -70,6 +70,11 @@ class Running:
             self._more.wait_for(
                 lambda: len(self.lines) >= count or self.process.poll() is not None, LINE_SECONDS
             )
+
+    def wait_for_line(self, wanted: str) -> None:
+        """Returns when that line is there, or there will be no more."""
+        with self._more:
+            self._more.wait_for(lambda: wanted in self.lines or self.process.poll() is not None, LINE_SECONDS)
 
     def wait(self) -> int:
         """Its exit status; fails when it does not end."""

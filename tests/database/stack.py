@@ -25,6 +25,8 @@ SELECT 'large objects', count(*), coalesce(sum(hashtextextended(encode(lo_get(oi
 FROM pg_largeobject_metadata;
 """
 READY_SECONDS = 90.0
+# What the sidecar keeps among the backups for itself.
+SIDECARS_OWN = (".lock", ".last-attempt.json")
 
 
 @dataclass
@@ -160,13 +162,9 @@ class LightStack(Stack):
     def left_behind(self) -> list[str]:
         """Everything that a task should have taken away: databases, containers, temporary files, the note."""
         return [
-            *(name for name in self.databases() if name != "wepppy" and "_before_" not in name),
+            *(name for name in self.databases() if "_incoming_" in name),
             *self.one_offs(),
-            *(
-                each.name
-                for each in self.backups.iterdir()
-                if each.name.startswith(".") and "lock" not in each.name
-            ),
+            *(each.name for each in self.backups.glob(".*") if each.name not in SIDECARS_OWN),
             *([self.journal.name] if self.journal.exists() else []),
         ]
 

@@ -25,6 +25,8 @@ IFS= read -r word
 printf '*:*:*:*:%s\\n' "$word" >/tmp/tried
 PGPASSFILE=/tmp/tried psql -XAtc "select 1"
 """
+# Operations that leave the database's content alone.
+FIXED = {"rotate": ["db-rotate-password", "--yes"], "backup": ["db-backup"]}
 Death = tuple[str, str, int, int]
 
 
@@ -53,8 +55,8 @@ class Sweep:
 
     def command(self, operation: str) -> list[str]:
         """The task, and what it needs to be there."""
-        if operation == "rotate":
-            return ["db-rotate-password", "--yes"]
+        if operation in FIXED:
+            return FIXED[operation]
         if operation == "restore":
             return ["db-restore", f"--dump={self.other}.dump", "--yes"]
         if not any("_before_" in name for name in self.stack.databases()):
@@ -66,7 +68,7 @@ class Sweep:
         """Times of an undisturbed run."""
         if operation not in self.times:
             self.times[operation] = measure(self.stack, self.command(operation))
-            if operation != "rotate":
+            if operation not in FIXED:
                 self.now = self.other
             self.stack.drop_kept()
         return self.times[operation]
@@ -101,19 +103,26 @@ def test_whatever_is_killed_the_database_is_whole_and_the_next_run_works(
     stack.wait_until_settled()
     sweep.now = sweep.found()
     assert "Traceback" not in run.output, run.output
-    if operation == "rotate":
+    if operation in FIXED:
         assert sweep.now == before
         demand_one_password(stack)
+        demand_whole_backups(stack)
     elif victim != "task":
         assert (sweep.now != before) == ended_well, run.output
     # The next run.
-    wanted = sweep.other if operation != "rotate" else sweep.now
+    wanted = sweep.now if operation in FIXED else sweep.other
     stack.must(*sweep.command(operation))
     sweep.now = sweep.found()
     assert operation == "rollback" or sweep.now == wanted
     assert stack.left_behind() == []
     assert stack.roles() == roles
     demand_one_password(stack)
+
+
+def demand_whole_backups(stack: LightStack) -> None:
+    """Every backup under its final name can be restored, whatever was killed while it was made."""
+    for backup in stack.backups.glob("wepppy-*.dump"):
+        stack.in_sidecar("wepp-backup", "verify", "--dump", backup.name)
 
 
 def demand_one_password(stack: LightStack) -> None:

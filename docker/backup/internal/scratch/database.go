@@ -15,8 +15,8 @@ import (
 
 const (
 	infix = "_incoming_"
-	// dropPatience outlasts a server that is just recovering from a crash.
-	dropPatience = 60 * time.Second
+	// dropPatience outlasts a server that is just recovering from a crash, and ends before the asker's own.
+	dropPatience = 45 * time.Second
 )
 
 // Database is one scratch database.
