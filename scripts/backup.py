@@ -9,7 +9,7 @@ from typing import Any
 from scripts.compose import Compose
 from scripts.console import Console
 from scripts.dialogue import answer
-from scripts.dump import BACKUPS, backups_folder
+from scripts.dump import BACKUPS, backups_are_here, backups_folder
 from scripts.meter import megabytes
 from scripts.sessions import demand_database
 
@@ -71,5 +71,6 @@ def _row(backup: Mapping[str, Any], now: datetime) -> list[str]:
 
 def _on_this_machine(compose: Compose, path: str) -> str:
     """The host's path of a file among the backups; the container's own where they are in a volume."""
-    folder = backups_folder(compose)
-    return path.replace(f"{BACKUPS}/", f"{folder}/", 1) if folder.is_dir() else path
+    if not backups_are_here(compose):
+        return path
+    return path.replace(f"{BACKUPS}/", f"{backups_folder(compose)}/", 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.compose import Compose
+from scripts.dialogue import SERVICE
 from scripts.errors import ExitCode, StackError
 
 LATEST = "latest"
@@ -34,8 +35,16 @@ class Dump:
 
 
 def backups_folder(compose: Compose) -> Path:
-    """Folder of the backups on this machine, where the stack keeps them on it."""
+    """Folder of the backups on this machine, where the stack keeps them on it (see `backups_are_here`)."""
     return compose.data_dir / "postgres-backups"
+
+
+def backups_are_here(compose: Compose) -> bool:
+    """False where the backups lie in a volume of the engine, as in production."""
+    sidecar = compose.model["services"].get(SERVICE) or {}
+    return not any(
+        mount["target"] == BACKUPS and mount["type"] == "volume" for mount in sidecar.get("volumes") or ()
+    )
 
 
 def locate(
@@ -56,7 +65,7 @@ def locate(
     if named == LATEST or ("/" not in named and not path.exists()):
         return Dump(named, (), named)
     path = Path(os.path.normpath(path))
-    if path.parent == folder:
+    if path.parent == folder and backups_are_here(compose):
         return Dump(path.name, (), str(path))
     return _elsewhere(path.resolve() if path.exists() else path, named, uid)
 

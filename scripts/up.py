@@ -17,6 +17,7 @@ from scripts.catalogue import DOOR, Catalogue, Service
 from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
 from scripts.console import Console, Progress
+from scripts.dump import backups_are_here, backups_folder
 from scripts.engine import Container
 from scripts.envfile import shown
 from scripts.errors import ExitCode, StackError
@@ -146,7 +147,9 @@ class Up:
 
     def _folders(self) -> None:
         """Folders that containers write to, in the containers' ownership (docker/compose#13612: else root's)."""
-        folder = self.compose.data_dir / "postgres-backups"
+        if not backups_are_here(self.compose):
+            return
+        folder = backups_folder(self.compose)
         uid, gid = (int(self.compose.setting(key, "1000")) for key in ("UID", "GID"))
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -129,27 +129,27 @@ def backup(arguments: Sequence[str]) -> None:
 
 
 def caddyfile(arguments: Sequence[str]) -> None:
-    """`caddy validate` and `caddy fmt --diff` in the image that the proxy is built from."""
+    """`caddy validate` for development and production, and `caddy fmt`, in the image that the proxy is built from."""
     image = base_images()["CADDY_IMAGE"]
-    file = ROOT / "docker" / "caddy" / "Caddyfile"
-    base = [
-        "docker",
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "--read-only",
-        "--volume",
-        f"{file}:/Caddyfile:ro",
-        image,
-    ]
-    run([*base, "caddy", "validate", "--config", "/Caddyfile", "--adapter", "caddyfile", *arguments])
-    # Caddy 2.6 ends with 0 whether or not the file is formatted, so its answer is compared here.
-    formatted = subprocess.run(
-        [*base, "caddy", "fmt", "/Caddyfile"], capture_output=True, text=True, check=True
-    )
-    if formatted.stdout != file.read_text():
-        sys.exit(f"{file} is not formatted; `caddy fmt` would write:\n{formatted.stdout}")
+    folder = ROOT / "docker" / "caddy"
+    base = ["docker", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/data",
+            "--env", "XDG_DATA_HOME=/data", "--volume", f"{folder / 'Caddyfile'}:/caddy/Caddyfile:ro"]  # fmt: skip
+    public = ["--volume", f"{folder / 'public.caddy'}:/caddy/sites/public.caddy:ro", "--env", "SITE_ADDRESS=localhost",
+              "--env", "SITE_TLS=internal", "--env", "AUTO_HTTPS=ignore_loaded_certs"]  # fmt: skip
+    for more in ([], public):
+        run(
+            [*base, *more, image, "caddy", "validate", "--config", "/caddy/Caddyfile", "--adapter", "caddyfile",
+             *arguments],
+        )  # fmt: skip
+    for name in ("Caddyfile", "sites/public.caddy"):
+        file = folder / Path(name).name
+        # Caddy 2.6 ends with 0 whether or not the file is formatted, so its answer is compared here.
+        formatted = subprocess.run(
+            [*base, *public, image, "caddy", "fmt", f"/caddy/{name}"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        if formatted.stdout != file.read_text():
+            sys.exit(f"{file} is not formatted; `caddy fmt` would write:\n{formatted.stdout}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scripts.backup import age, back_up, show
 from scripts.dump import backups_folder
-from tests.unit.fakes import Checkout, FakeConversation, Screen
+from tests.unit.fakes import Checkout, FakeConversation, Screen, service
 
 MADE = {"path": "/backups/wepppy-20261124-000000.dump", "bytes": 2_000_000, "rows": 7, "seconds": 1.25}
 LISTED = {
@@ -38,7 +38,6 @@ def scene(folder: Path, answer: object) -> Checkout:
 def test_a_backup_is_told_by_the_path_it_has_on_this_machine(tmp_path: Path) -> None:
     made, screen = scene(tmp_path, MADE), Screen()
     compose = made.compose()
-    backups_folder(compose).mkdir(parents=True)
     back_up(compose, screen.console)
     assert screen.out.getvalue() == (
         f"{backups_folder(compose)}/wepppy-20261124-000000.dump: 2.0 MB, 7 rows, 1.2 s\n"
@@ -47,6 +46,9 @@ def test_a_backup_is_told_by_the_path_it_has_on_this_machine(tmp_path: Path) -> 
 
 def test_a_backup_in_a_volume_is_told_by_its_path_in_the_container(tmp_path: Path) -> None:
     made, screen = scene(tmp_path, MADE), Screen(as_json=True)
+    mount = {"type": "volume", "source": "postgres-backups", "target": "/backups"}
+    volumes = {"postgres-backup": service("wepppy-backup:dev", volumes=[mount])}
+    made.runner.on("config", "json", stdout=json.dumps({"name": "wepppy", "services": volumes}))
     back_up(made.compose(), screen.console)
     assert json.loads(screen.out.getvalue())["path"] == MADE["path"]
 
