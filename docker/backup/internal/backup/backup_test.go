@@ -18,6 +18,7 @@ import (
 	"wepp.example/backup/internal/drill"
 	"wepp.example/backup/internal/event"
 	"wepp.example/backup/internal/postgres"
+	"wepp.example/backup/internal/scratch"
 	"wepp.example/backup/internal/servertest"
 	"wepp.example/backup/internal/vault"
 )
@@ -148,6 +149,49 @@ func TestATestRestoreFindsADumpThatHoldsOtherRowsAndLeavesNothingBehind(t *testi
 	if left, err := postgres.Strings(context.Background(), session, "SELECT datname::text FROM pg_database WHERE datname ~ 'incoming'"); err != nil || len(left) > 0 {
 		t.Fatal(left, err)
 	}
+}
+
+func TestATestRestoreGivesWayToARestoreAndIsNoVerdictOnTheDump(t *testing.T) {
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", contents, "INSERT INTO public.run SELECT g, string_agg(md5(random()::text), '') FROM generate_series(2000, 60000) g, generate_series(1, 40) GROUP BY g")
+	m := maker(t, server)
+	made, err := m.Make(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	watching := servertest.Session(t, server, "postgres")
+	const scratches = "SELECT datname::text FROM pg_database WHERE datname ~ 'incoming'"
+	ended := make(chan error, 1)
+	go func() {
+		_, err := drill.Run(context.Background(), server, "wepppy", made.Path, m.Report)
+		ended <- err
+	}()
+	for {
+		if found, err := postgres.Strings(context.Background(), watching, scratches); err != nil {
+			t.Fatal(err)
+		} else if len(found) > 0 {
+			break
+		}
+	}
+	if _, err := scratch.TakeForTrial(impatient(t), server, "wepppy", m.Report); err == nil {
+		t.Fatal("another test restore interrupted it")
+	}
+	lock, err := scratch.Take(context.Background(), server, "wepppy", m.Report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told(t, <-ended, event.ExitFailed, "gave way")
+	lock.Release()
+	if found, err := postgres.Strings(context.Background(), watching, scratches); err != nil || len(found) > 0 {
+		t.Fatal(found, err)
+	}
+}
+
+func impatient(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 func TestWritersDoNotDisturbTheCount(t *testing.T) {

@@ -41,7 +41,9 @@ func (s *snapshot) close() {
 }
 
 func (s *snapshot) prepare(ctx context.Context, database string) error {
-	if _, err := s.session.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"); err != nil {
+	// Counting goes on beside the dump and must not take the cores that it needs.
+	begin := "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL max_parallel_workers_per_gather = 0"
+	if _, err := s.session.Exec(ctx, begin); err != nil {
 		return fmt.Errorf("beginning: %w", err)
 	}
 	facts := &s.facts

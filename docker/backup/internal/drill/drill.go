@@ -25,7 +25,7 @@ func Run(ctx context.Context, server postgres.Server, database, path string, rep
 	defer vault.Hold(path)()
 	started := time.Now()
 	outcome := vault.Drill{}
-	lock, err := scratch.Take(ctx, server, database, report)
+	lock, err := scratch.TakeForTrial(ctx, server, database, report)
 	if err != nil {
 		return outcome, err
 	}
@@ -41,6 +41,10 @@ func Run(ctx context.Context, server postgres.Server, database, path string, rep
 	outcome.Drilled = time.Now().UTC().Truncate(time.Second)
 	outcome.Seconds = float64(time.Since(started).Milliseconds()) / 1000
 	if err != nil {
+		// Without its lock the trial's database may have been taken away: the dump is not to blame.
+		if lost := lock.Session.Ping(ctx); lost != nil {
+			return outcome, event.Fail("run it again when the other one has ended", "the test restore gave way to a restore, or the server went away")
+		}
 		problem := event.ProblemOf(err)
 		if problem.Exit != event.ExitRefused {
 			return outcome, err

@@ -29,8 +29,21 @@ type Lock struct {
 	Report  *event.Reporter
 }
 
-// Take waits a moment for the lock and removes what earlier runs left behind. Refuses when another run goes on.
+// trialName is the application name of a test restore's session, by which others know that it may be interrupted.
+const trialName = postgres.ApplicationName + " trial"
+
+// Take waits a moment for the lock and removes what earlier runs left behind. Refuses when another run goes on; a test
+// restore is ended instead, for nobody waits for that.
 func Take(ctx context.Context, server postgres.Server, live string, report *event.Reporter) (*Lock, error) {
+	return take(ctx, server, live, report, false)
+}
+
+// TakeForTrial is Take for a test restore: it ends nothing and gives way to everything else.
+func TakeForTrial(ctx context.Context, server postgres.Server, live string, report *event.Reporter) (*Lock, error) {
+	return take(ctx, server, live, report, true)
+}
+
+func take(ctx context.Context, server postgres.Server, live string, report *event.Reporter, trial bool) (*Lock, error) {
 	session, err := server.Connect(ctx, postgres.Maintenance(live))
 	if err != nil {
 		return nil, err
@@ -50,7 +63,9 @@ func Take(ctx context.Context, server postgres.Server, live string, report *even
 			defer lock.Release()
 			return nil, lock.taken(ctx)
 		}
-		if !told {
+		if !trial && lock.endTrial(ctx) {
+			report.Note("a test restore was under way; it gives way")
+		} else if !told {
 			report.Note("another restore, drill or move is under way on this server, or is just being taken back; waiting")
 		}
 		select {
@@ -64,7 +79,22 @@ func Take(ctx context.Context, server postgres.Server, live string, report *even
 		lock.Release()
 		return nil, err
 	}
+	if trial {
+		if _, err := session.Exec(ctx, "set application_name = "+postgres.Literal(trialName)); err != nil {
+			lock.Release()
+			return nil, fmt.Errorf("marking the session: %w", err)
+		}
+	}
 	return lock, nil
+}
+
+// endTrial ends the session of the test restore that holds the lock, if one does.
+func (l *Lock) endTrial(ctx context.Context) bool {
+	var ended bool
+	err := l.Session.QueryRow(ctx, `select coalesce(bool_or(pg_terminate_backend(a.pid)), false)
+		from pg_locks k join pg_stat_activity a using (pid)
+		where k.locktype = 'advisory' and k.objid = $1 and k.granted and a.application_name = $2`, int64(lockKey), trialName).Scan(&ended)
+	return err == nil && ended
 }
 
 // Renew takes the lock again where its session was lost, as soon as the server is back. To be called when somebody
