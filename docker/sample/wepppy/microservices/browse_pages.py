@@ -34,7 +34,7 @@ _templates = Environment(
 _style = Markup((_folder / "page.css").read_text(encoding="utf-8"))  # noqa: S704 - our own file
 _digest = base64.b64encode(hashlib.sha256(_style.encode()).digest()).decode()
 POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_digest}'; img-src 'self'; frame-src 'self'; "
+    f"default-src 'none'; style-src 'sha256-{_digest}'; img-src 'self' data:; frame-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
 

@@ -227,7 +227,7 @@ def _run_log(runid: str | None) -> Iterator[None]:
     if handler is None:
         yield
         return
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger("rq.worker"), logging.getLogger("wepppy")]
     loggers[1].setLevel(logging.INFO)
     for logger in loggers:

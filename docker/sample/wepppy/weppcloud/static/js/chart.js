@@ -2,7 +2,8 @@
 
 const MONTHS = ["J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D"];
 const NAMES = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
-const WIDTH = 560;
+const WIDEST = 560;
+const NARROWEST = 300;
 const HEIGHT = 260;
 const EDGE = { left: 56, right: 50, top: 14, bottom: 26 };
 
@@ -11,8 +12,10 @@ const EDGE = { left: 56, right: 50, top: 14, bottom: 26 };
  * `figure`, with a key above it and a table of the same numbers under it.
  */
 export function drawClimate(figure, where, { ppt, tmin, tmax }) {
-  const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": "Monthly climate" });
-  const inner = { width: WIDTH - EDGE.left - EDGE.right, height: HEIGHT - EDGE.top - EDGE.bottom };
+  // Drawn in the figure's own pixels, so that the text stays readable on a phone.
+  const width = Math.min(WIDEST, Math.max(NARROWEST, figure.clientWidth));
+  const svg = element("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": "Monthly climate" });
+  const inner = { width: width - EDGE.left - EDGE.right, height: HEIGHT - EDGE.top - EDGE.bottom };
   const step = inner.width / 12;
   const wettest = niceCeiling(Math.max(...ppt, 1));
   const coldest = Math.floor(Math.min(...tmin) / 5) * 5;
@@ -22,11 +25,11 @@ export function drawClimate(figure, where, { ppt, tmin, tmax }) {
 
   for (let part = 0; part <= 4; part += 1) {
     const y = EDGE.top + (inner.height * part) / 4;
-    svg.append(element("line", { class: "grid", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y, y2: y }));
+    svg.append(element("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y, y2: y }));
     const rain = wettest * (1 - part / 4);
     const warmth = coldest + (warmest - coldest) * (1 - part / 4);
     svg.append(text(EDGE.left - 6, y + 4, short(rain) + (part ? "" : " mm"), "end"));
-    svg.append(text(WIDTH - EDGE.right + 6, y + 4, short(warmth) + (part ? "" : " °C"), "start"));
+    svg.append(text(width - EDGE.right + 6, y + 4, short(warmth) + (part ? "" : " °C"), "start"));
   }
   ppt.forEach((value, month) => {
     const x = EDGE.left + step * month + step * 0.15;

@@ -5,24 +5,33 @@ import { keepConnected } from "./sockets.js";
 const LONGEST = 500; // lines kept on the page
 const LOG_FILE = "rq.log";
 const LOG_BYTES = 20000; // read from the end of the file
-const LOG_LINE = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d),\d+ \w+ (.*)$/;
+// What the run itself says; RQ's own remarks stand in the same file under RQ's name.
+const LOG_LINE = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d),\d+ \w+ wepppy[\w.]*: (.*)$/;
 
 /**
  * Follow `<runid>:wepp` into the list `element`; `status` shows whether the line is open.
  *
  * Messages are not kept for those who come late, so every (re)connection begins with the end of the log file of the
- * run whose address is `runUrl`.
+ * run whose address is `runUrl`. Returns `{catchUp(), silence()}`: to read the file again, because messages may also get
+ * lost between the worker and a service whose connection to us stays open; and for how long (ms) nothing was heard.
  */
 export function followLog(statusBase, runid, runUrl, element, status) {
   let waiting = null; // what is said while the file is being read
+  let heard = Date.now();
 
   async function catchUp() {
+    if (waiting) return;
+    heard = Date.now();
     waiting = [];
     const lines = await readLog(runUrl);
     const known = new Set(lines.slice(-50).map((line) => line.text));
-    element.replaceChildren();
-    for (const line of [...lines, ...waiting.filter((line) => !known.has(line.text))]) addLine(element, line);
+    const all = [...lines, ...waiting.filter((line) => !known.has(line.text))].slice(-LONGEST);
     waiting = null;
+    const shown = [...element.children].map((line) => line.dataset.text);
+    // Nobody's place in the list is lost for nothing, and what a vanished file service can't tell stays.
+    if (!all.length || (all.length === shown.length && all.every((line, at) => line.text === shown[at]))) return;
+    element.replaceChildren();
+    for (const line of all) addLine(element, line);
     element.scrollTop = element.scrollHeight;
   }
 
@@ -30,12 +39,14 @@ export function followLog(statusBase, runid, runUrl, element, status) {
     open: catchUp,
     frame: (frame) => {
       if (frame.type !== "status") return;
+      heard = Date.now();
       const line = { time: new Date(), text: String(frame.data) };
       if (waiting) waiting.push(line);
       else addLine(element, line);
     },
     state: (state) => (status.textContent = state),
   });
+  return { catchUp, silence: () => Date.now() - heard };
 }
 
 async function readLog(runUrl) {
@@ -72,6 +83,7 @@ function addLine(element, { time, text }) {
   const clock = document.createElement("time");
   clock.textContent = time.toLocaleTimeString([], { hour12: false });
   line.append(clock, " ", text);
+  line.dataset.text = text;
   element.append(line);
   while (element.children.length > LONGEST) element.firstElementChild.remove();
   if (atEnd) element.scrollTop = element.scrollHeight;

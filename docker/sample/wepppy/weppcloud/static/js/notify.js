@@ -11,7 +11,7 @@ export async function offerNotifications(button, runid, worker, problem) {
   const memory = `notify:${runid}`; // the endpoint that the service was told for this run
   const registration = await navigator.serviceWorker.register(worker).catch(() => null);
   if (registration === null) return;
-  const known = await registration.pushManager.getSubscription();
+  const known = await registration.pushManager.getSubscription().catch(() => null);
   show(known !== null && localStorage.getItem(memory) === known.endpoint);
   button.hidden = false;
   button.addEventListener("click", async () => {

@@ -32,7 +32,10 @@ function showState(status) {
     button.disabled = WAITING.has(status);
     button.textContent = ENDED.has(status) ? "Run again" : "Start";
   }
-  if (ended) refresh();
+  if (ended) {
+    refresh();
+    log.catchUp();
+  }
 }
 
 async function refresh() {
@@ -111,11 +114,15 @@ if (extent) {
   byId("longitude").value = ((left + right) / 2).toFixed(5);
   climateAt((bottom + top) / 2, (left + right) / 2);
 }
+const log = followLog(STATUS, runid, filesUrl, byId("log"), byId("log-state"));
 showState(shown);
-followLog(STATUS, runid, filesUrl, byId("log"), byId("log-state"));
 followJob(STATUS, runid, readState);
 followChecklist(PREFLIGHT, runid, byId("checklist"), byId("checklist-state"));
 offerNotifications(byId("notify"), runid, worker, problem);
-// The event that tells of the end may fall into a restart of Redis while the connection to us stays up.
-setInterval(() => WAITING.has(shown) && document.visibilityState === "visible" && readState(), RECHECK);
+// Messages, and the event that tells of the end, may fall into a restart of Redis while the connection to us stays up.
+setInterval(() => {
+  if (!WAITING.has(shown) || document.visibilityState !== "visible") return;
+  readState();
+  if (log.silence() > RECHECK) log.catchUp();
+}, RECHECK);
 refresh();
