@@ -96,6 +96,15 @@ def go_image(chosen: dict[str, str], service: str, target: str, *arguments: str)
     return image
 
 
+def chromium_image() -> str:
+    """The image with a headless Chromium for the browser tests, built if it is not there; returns its name."""
+    image = f"{PROJECT}-chromium:dev"
+    base = f"PYTHON_IMAGE={base_images()['PYTHON_IMAGE']}"
+    folder = ROOT / "tests" / "engine" / "chromium"
+    run(["docker", "build", "--quiet", "--tag", image, "--build-arg", base, str(folder)])
+    return image
+
+
 def go(arguments: Sequence[str]) -> None:
     """The Go services' tests: vet, the race detector, a real Redis, a few seconds of fuzzing."""
     chosen = base_images()
