@@ -31,7 +31,7 @@ NODE = Path(__file__).parent / "chromium" / "node"
 # The proxy as its own container sees it; a loopback address, so the browser trusts it as it trusts localhost.
 ADDRESS = "127.0.0.1:8080"
 # A page that waits for a worker gets minutes, as the other engine tests do; everything else answers at once.
-PATIENCE_MS = 300_000.0
+PATIENCE_MS = 120_000.0
 
 
 @contextmanager

@@ -37,9 +37,10 @@ TIMINGS = """() => {
            complete: Math.max(...fetched.map((each) => each[1])), slowest: fetched.slice(0, 3) };
 }"""
 # Resolves once the ticks went down and came back to all (a promise: the site's policy forbids eval in the page).
-TICKED_AGAIN = """(steps) => new Promise((resolve) => {
+TICKED_AGAIN = """([steps, patience]) => new Promise((resolve, reject) => {
   const look = () => seen.ticks.some((ticks) => ticks < steps) && seen.ticks.at(-1) === steps && resolve();
   setInterval(look, 50);
+  setTimeout(() => reject(new Error(`the ticks were ${seen.ticks}, the lines ${seen.lines}`)), patience);
 })"""
 
 
@@ -258,7 +259,7 @@ def test_an_open_page_recovers_by_itself(
     # And the page still follows: a second run of the same page unticks and ticks again.
     page.evaluate(WATCH)
     page.get_by_role("button", name="Run again").click()
-    page.evaluate(TICKED_AGAIN, STEPS)
+    page.evaluate(TICKED_AGAIN, [STEPS, PATIENCE_MS])
     expect(page.locator("#state")).to_have_text("finished", timeout=PATIENCE_MS)
     # A browser notes every connection that is refused; nothing else may go wrong.
     assert [each for each in other.problems if "WebSocket" not in each and "Failed to load" not in each] == []

@@ -17,10 +17,19 @@ const LOG_LINE = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d),\d+ \w+ wepppy[\w.]*: (.*)
  */
 export function followLog(statusBase, runid, runUrl, element, status) {
   let waiting = null; // what is said while the file is being read
+  let asked = false; // to read the file (again)
   let heard = Date.now();
 
   async function catchUp() {
-    if (waiting) return;
+    asked = true;
+    if (waiting) return; // whoever reads now, reads again: what was asked for may be newer than what is being read
+    while (asked) {
+      asked = false;
+      await readAgain();
+    }
+  }
+
+  async function readAgain() {
     heard = Date.now();
     waiting = [];
     const lines = await readLog(runUrl);
@@ -53,7 +62,9 @@ async function readLog(runUrl) {
   try {
     const response = await fetch(`${runUrl}files/?pattern=${LOG_FILE}`, { headers: { Accept: "application/json" } });
     if (!response.ok || !(await response.json()).entries.length) return [];
-    const log = await fetch(`${runUrl}download/${LOG_FILE}`, { headers: { Range: `bytes=-${LOG_BYTES}` } });
+    // Not from the browser's cache: for the end of a file that has grown it gives the end that it had before.
+    const options = { headers: { Range: `bytes=-${LOG_BYTES}` }, cache: "no-store" };
+    const log = await fetch(`${runUrl}download/${LOG_FILE}`, options);
     if (!log.ok) return [];
     const lines = (await log.text()).split("\n").map((line) => LOG_LINE.exec(line)).filter(Boolean);
     return lines.map(([, day, time, text]) => ({ time: new Date(`${day}T${time}Z`), text }));
