@@ -44,6 +44,8 @@ class Compose:
         self.engine = Engine(runner)
         self.environment = os.environ if environment is None else environment
         self.profiles = tuple(profiles)
+        # Settings of this process alone, over those of the caller and `.env`.
+        self.overrides: dict[str, str] = {}
 
     # ---- settings ----
 
@@ -63,6 +65,8 @@ class Compose:
 
     def setting(self, key: str, default: str = "") -> str:
         """A setting as Compose sees it: the caller's environment, then `.env`, then the default."""
+        if key in self.overrides:
+            return self.overrides[key]
         if key in self.environment:
             return self.environment[key] or default
         return self.env.get(key, default)
@@ -116,7 +120,7 @@ class Compose:
 
     def child_environment(self) -> dict[str, str]:
         """Variables that a `docker compose` of this stack needs beyond the caller's and `.env`."""
-        added: dict[str, str] = {}
+        added: dict[str, str] = dict(self.overrides)
         if self.env_path != self.root / ".env" and not self.setting("STACK_ENV_FILE"):
             added["STACK_ENV_FILE"] = str(self.env_path)
         if self._is_second:

@@ -127,3 +127,57 @@ def db_rotate_password(
     from scripts.rotate import Options, rotate
 
     rotate(compose_for(c), console_for(as_json=json), Options(password_file, yes, dry_run))
+
+
+@listed(
+    flags={
+        "host": "Where the old server listens; localhost is this machine's.",
+        "port": "Its port.",
+        "dbname": "The database to move.",
+        "user": "Who reads it: its owner, or a superuser of the old server.",
+        "password_file": "File, readable for you alone, with that user's password. Not needed for peer and trust.",
+        "socket_dir": "Folder of the old server's socket, for a server that listens on no network: /var/run/postgresql",
+        "service": "Its systemd unit: started for the move if it is down, and left as found.",
+        "jobs": "How much is dumped and loaded at a time. Default: one for each processor.",
+        "live": "Let the old server be written meanwhile (logical replication): writers stop for the cut-over only.",
+        "dry_run": DRY_HELP,
+        "stop_source": "Stop the old server's unit afterwards.",
+        "yes": YES_HELP,
+        "force": "Leave behind what is written meanwhile, convert encodings, end the sessions of strangers.",
+        "json": JSON_HELP,
+    }
+)
+def bare_metal_migrate(
+    c: Context,
+    host: str = "localhost",
+    port: int = 5432,
+    dbname: str = "wepppy",
+    user: str = "wepppy",
+    password_file: str = "",
+    socket_dir: str = "",
+    service: str = "postgresql.service",
+    jobs: int = 0,
+    live: bool = False,
+    dry_run: bool = False,
+    stop_source: bool = False,
+    yes: bool = False,
+    force: bool = False,
+    json: bool = False,
+) -> None:
+    """Move the database of a server outside the stack into it, proven equal; db-rollback undoes it."""
+    from scripts.bare_metal import origin
+    from scripts.migrate import Options, migrate
+
+    migrate(
+        compose_for(c),
+        console_for(as_json=json),
+        origin(
+            host=host,
+            port=port,
+            database=dbname,
+            user=user,
+            password_file=password_file,
+            socket_dir=socket_dir,
+        ),
+        Options(service, jobs, live, dry_run, stop_source, yes, force),
+    )

@@ -71,7 +71,7 @@ def restore(compose: Compose, console: Console, options: Options, *, keeping: Ke
             console.say(
                 f"beside and checked: {prepared['rows']} rows in {prepared['seconds']:.1f} s; swapping"
             )
-            swapped, downtime = swap(keeper, talk, upgrade=_needs_upgrade(prepared))
+            swapped, downtime = swap(keeper, talk, upgrade=needs_upgrade(prepared))
             talk.say("keep" if options.keep else "drop")
             swapped = talk.result()
     _tell(console, plan, prepared, swapped, downtime)
@@ -107,7 +107,7 @@ def swap(keeper: Keeper, talk: Dialogue, *, upgrade: bool = False) -> tuple[Mapp
         ) from error
 
 
-def _needs_upgrade(prepared: Mapping[str, Any]) -> bool:
+def needs_upgrade(prepared: Mapping[str, Any]) -> bool:
     """True when the dump's schema is another than the one the application ran with."""
     return bool(prepared["revision"]) and prepared["revision"] != prepared["live_revision"]
 

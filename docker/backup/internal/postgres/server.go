@@ -107,6 +107,11 @@ func Maintenance(database string) string {
 // Quote makes a name an identifier of SQL.
 func Quote(name string) string { return pgx.Identifier{name}.Sanitize() }
 
+// Conninfo names a database for client programs; a bare name with `=` or a scheme in it would be read as something else.
+func Conninfo(database string) string {
+	return "dbname='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(database) + "'"
+}
+
 // Literal makes a text a literal of SQL, for statements that take no parameters.
 func Literal(text string) string {
 	quoted := strings.ReplaceAll(text, "'", "''")

@@ -84,7 +84,10 @@ func (d *Database) Drop(report *event.Reporter) {
 	statement := "drop database if exists " + postgres.Quote(d.Name) + " with (force)"
 	told := false
 	for session := d.lock.Session; ; {
-		_, err := session.Exec(ctx, statement)
+		err := unsubscribe(ctx, d.lock.Server, session, d.Name)
+		if err == nil {
+			_, err = session.Exec(ctx, statement)
+		}
 		if err == nil {
 			return
 		}

@@ -42,12 +42,12 @@ func (d *Database) Load(ctx context.Context, dump archive.Archive, jobs int, exp
 
 // Analyse gathers the planner's statistics, which no dump of these majors carries.
 func (d *Database) Analyse(ctx context.Context, jobs int) error {
-	command := d.lock.Server.Command(ctx, "vacuumdb", "--analyze-only", "--quiet", "--jobs="+strconv.Itoa(jobs), "--dbname="+d.uri())
+	command := d.lock.Server.Command(ctx, "vacuumdb", "--analyze-only", "--quiet", "--jobs="+strconv.Itoa(jobs), "--dbname="+postgres.Conninfo(d.Name))
 	return d.run(ctx, command, "statistics")
 }
 
 func (d *Database) restore(ctx context.Context, dump archive.Archive, jobs int) error {
-	args := []string{"--dbname=" + d.uri(), "--exit-on-error", "--no-password"}
+	args := []string{"--dbname=" + postgres.Conninfo(d.Name), "--exit-on-error", "--no-password", "--no-tablespaces"}
 	if dump.Kind != archive.Tar { // pg_restore cannot seek in those
 		args = append(args, "--jobs="+strconv.Itoa(jobs))
 	}
@@ -61,21 +61,15 @@ func (d *Database) runSQL(ctx context.Context, dump archive.Archive, _ int) erro
 	}
 	defer text.Close() //nolint:errcheck // read only
 	command := d.lock.Server.Command(ctx, "psql", "--no-psqlrc", "--quiet", "--no-password",
-		"--set=ON_ERROR_STOP=1", "--output=/dev/null", "--dbname="+d.uri(), "--file=-")
+		"--set=ON_ERROR_STOP=1", "--output=/dev/null", "--dbname="+postgres.Conninfo(d.Name), "--file=-")
 	command.Stdin = text
 	return d.run(ctx, command, dump.Path)
-}
-
-// uri names the database for programs; a bare name with `=` or a scheme in it would be read as something else.
-func (d *Database) uri() string {
-	quoted := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(d.Name)
-	return "dbname='" + quoted + "'"
 }
 
 func (d *Database) run(ctx context.Context, command *exec.Cmd, dump string) error {
 	var told bytes.Buffer
 	command.Stderr = &told
-	command.Env = append(command.Env, "PGOPTIONS="+loadOptions)
+	command.Env = append(command.Env, "PGOPTIONS="+loadOptions+d.quietTriggers(ctx))
 	command.Cancel = func() error { return command.Process.Kill() }
 	command.WaitDelay = 10 * time.Second
 	err := command.Run()
@@ -86,6 +80,18 @@ func (d *Database) run(ctx context.Context, command *exec.Cmd, dump string) erro
 		return refusal(dump, told.String(), err)
 	}
 	return nil
+}
+
+// quietTriggers keeps the loaded event triggers from firing for what is loaded after them (pg_restore refreshes
+// materialised views last), which would write rows that no dump holds. Servers can do that from 17 on.
+func (d *Database) quietTriggers(ctx context.Context) string {
+	var able bool
+	err := d.lock.Session.QueryRow(ctx, `select rolsuper and current_setting('event_triggers', true) is not null
+		from pg_roles where rolname = current_user`).Scan(&able)
+	if err != nil || !able {
+		return ""
+	}
+	return " -c event_triggers=off"
 }
 
 var (

@@ -159,6 +159,9 @@ func (l *Lock) sweep(ctx context.Context, report *event.Reporter) error {
 	}
 	for _, name := range names {
 		report.Note("removing %s, which an interrupted run left", name)
+		if err := unsubscribe(ctx, l.Server, l.Session, name); err != nil {
+			return err
+		}
 		if _, err := l.Session.Exec(ctx, "drop database if exists "+postgres.Quote(name)+" with (force)"); err != nil {
 			return fmt.Errorf("dropping %s: %w", name, err)
 		}

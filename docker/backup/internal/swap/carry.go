@@ -54,7 +54,7 @@ func carriedOver(ctx context.Context, transaction pgx.Tx, from, to string) ([]st
 		if each.a != "" {
 			target = "alter role " + postgres.Quote(each.a) + " in database " + name
 		}
-		statements = append(statements, target+" set "+setting(each.b)+" to "+value(each.b, each.c))
+		statements = append(statements, target+Set(each.b, each.c))
 	}
 	if !hasGrants {
 		return statements, nil
@@ -77,6 +77,9 @@ func carriedOver(ctx context.Context, transaction pgx.Tx, from, to string) ([]st
 	}
 	return statements, nil
 }
+
+// Set is the end of a statement that gives a setting the value that pg_db_role_setting holds as text.
+func Set(name, text string) string { return " set " + setting(name) + " to " + value(name, text) }
 
 // setting quotes a setting's name, whose parts are separated by dots.
 func setting(name string) string {

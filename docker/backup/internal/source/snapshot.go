@@ -1,0 +1,91 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"wepp.example/backup/internal/event"
+)
+
+// Snapshot is one moment of the source, held still by an open transaction; other sessions read the same moment by its name.
+type Snapshot struct {
+	Name    string
+	Session *pgx.Conn // inside the transaction; for reading in that moment
+	Mark    Mark
+}
+
+// Mark is how far the source had been written.
+type Mark struct {
+	next    int64 // the transaction number that a writer would get next
+	writing bool  // somebody had such a number and was not done
+	changes int64 // rows inserted, updated and deleted as far as the server's statistics know
+}
+
+// Hold exports a snapshot of now.
+func (s *Source) Hold(ctx context.Context) (*Snapshot, error) { return s.hold(ctx, "") }
+
+// HoldAt opens a session in a snapshot that somebody else exported and still holds.
+func (s *Source) HoldAt(ctx context.Context, name string) (*Snapshot, error) {
+	return s.hold(ctx, name)
+}
+
+func (s *Source) hold(ctx context.Context, name string) (*Snapshot, error) {
+	session, err := s.Server.Connect(ctx, s.Database)
+	if err != nil {
+		return nil, err
+	}
+	held := &Snapshot{Name: name, Session: session}
+	statements := []string{"begin isolation level repeatable read read only"}
+	if name != "" {
+		statements = append(statements, "set transaction snapshot '"+strings.ReplaceAll(name, "'", "''")+"'")
+	}
+	for _, statement := range statements {
+		if _, err = session.Exec(ctx, statement); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		held.Mark, err = markOf(ctx, session)
+	}
+	if err == nil && name == "" {
+		err = session.QueryRow(ctx, "select pg_export_snapshot()").Scan(&held.Name)
+	}
+	if err != nil {
+		held.Release()
+		return nil, event.Fail("see the source's log, then run it again", "the source gives no snapshot: %s", err)
+	}
+	return held, nil
+}
+
+// Release lets go of the moment.
+func (h *Snapshot) Release() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	h.Session.Close(ctx) //nolint:errcheck // the server ends a lost session by itself
+}
+
+// Now is how far the source is written at this moment.
+func (s *Source) Now(ctx context.Context) (Mark, error) { return markOf(ctx, s.Session) }
+
+func markOf(ctx context.Context, session *pgx.Conn) (Mark, error) {
+	var mark Mark
+	// The txid functions are there from 8.3 to today; the newer pg_current_snapshot is not in 12.
+	err := session.QueryRow(ctx, `select txid_snapshot_xmax(s), txid_snapshot_xmin(s) <> txid_snapshot_xmax(s),
+			(select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint from pg_stat_user_tables)
+		from txid_current_snapshot() s`).Scan(&mark.next, &mark.writing, &mark.changes)
+	if err != nil {
+		return mark, fmt.Errorf("asking how far the source is written: %w", err)
+	}
+	return mark, nil
+}
+
+// Untouched is true when it is certain that nothing on the whole server was written between the two marks: every
+// transaction that writes takes a number.
+func (m Mark) Untouched(later Mark) bool { return !m.writing && m.next == later.next }
+
+// Changes is how many rows the server's statistics say were written between the two marks. They come up to ten seconds late.
+func (m Mark) Changes(later Mark) int64 { return later.changes - m.changes }

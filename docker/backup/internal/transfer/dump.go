@@ -1,0 +1,174 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"wepp.example/backup/internal/census"
+	"wepp.example/backup/internal/event"
+	"wepp.example/backup/internal/postgres"
+	"wepp.example/backup/internal/source"
+)
+
+// dump writes the held moment into a hidden folder beside the backups, while the same moment is hashed.
+func (r *run) dump(ctx context.Context, held *source.Snapshot) (string, census.Hashes, error) {
+	folder := filepath.Join(r.Folder, dumpPrefix+strconv.FormatInt(time.Now().UnixMilli(), 10))
+	r.later(func() { removeFolder(folder) })
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	hashed := make(chan census.Hashes, 1)
+	go func() {
+		there, err := census.Hash(ctx, held.Session)
+		if err != nil {
+			cancel(event.Fail("see the source's log, then run it again", "the source could not be read: %s", err))
+		}
+		hashed <- there
+	}()
+	err := r.pgDump(ctx, folder, held.Name)
+	if err != nil {
+		cancel(err)
+	}
+	there := <-hashed
+	if cause := context.Cause(ctx); cause != nil {
+		return folder, there, cause
+	}
+	return folder, there, nil
+}
+
+func (r *run) pgDump(ctx context.Context, folder, snapshot string) error {
+	args := []string{"--format=directory", "--jobs=" + strconv.Itoa(r.Jobs), "--compress=zstd:1",
+		"--snapshot=" + snapshot, "--no-subscriptions", "--no-password", "--lock-wait-timeout=60000", "--file=" + folder, "--dbname=" + postgres.Conninfo(r.Source.Database)}
+	if r.Live {
+		args = append(args, "--no-publications") // the channel is one, of a user that the target may not know
+	}
+	command := r.Source.Server.Command(ctx, "pg_dump", args...)
+	var told bytes.Buffer
+	command.Stderr = &told
+	// The leader of parallel dumps ends its workers when it is asked to stop.
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+	command.WaitDelay = 5 * time.Second
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		for watch.Err() == nil {
+			r.Report.Progress("dumping", folderBytes(folder), 0)
+			select {
+			case <-watch.Done():
+			case <-time.After(500 * time.Millisecond):
+			}
+		}
+	}()
+	err := command.Run()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		lines := strings.Split(strings.TrimSpace(told.String()), "\n")
+		why := strings.TrimPrefix(lines[0], "pg_dump: error: ")
+		if why == "" {
+			why = err.Error()
+		}
+		return event.Fail("mend what it says (make room, use a --user that may read everything) and run it again", "the source could not be dumped: %s", why)
+	}
+	return nil
+}
+
+func folderBytes(folder string) int64 {
+	var total int64
+	filepath.WalkDir(folder, func(_ string, entry fs.DirEntry, err error) error { //nolint:errcheck // for progress only
+		if err == nil && !entry.IsDir() {
+			if about, err := os.Lstat(filepath.Join(folder, entry.Name())); err == nil {
+				total += about.Size()
+			}
+		}
+		return nil
+	})
+	return total
+}
+
+// compare reads the loaded database as the source was read, and refuses any difference.
+func (r *run) compare(ctx context.Context, held *source.Snapshot, there census.Hashes) error {
+	session, err := r.incoming.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer session.Close(context.Background()) //nolint:errcheck // read only
+	r.Report.Note("comparing every row with the source")
+	var differences []string
+	if r.plan.Comparison == "rows" {
+		here, err := census.Count(ctx, session)
+		if err != nil {
+			return err
+		}
+		differences = there.Counts().Differences(here)
+		r.answer.Equal = "rows of every table"
+	} else {
+		here, err := census.Hash(ctx, session)
+		if err != nil {
+			return err
+		}
+		if r.Live || r.Force {
+			// They run on, in no snapshot; set at the cut-over, or a little ahead of what was left behind.
+			here.Sequences = there.Sequences
+		}
+		differences = there.Differences(here)
+		r.answer.Equal = "rows and hashes of every table, sequences, large objects"
+	}
+	if len(differences) > 0 {
+		if now, err := r.Source.Now(ctx); err == nil && !r.Live && !held.Mark.Untouched(now) {
+			return written(held.Mark.Changes(now), differences)
+		}
+		return event.Fail("run it again; if it stays so, the source's data files may be damaged (pg_amcheck)",
+			"the loaded database differs from the source: %s", some(differences))
+	}
+	r.answer.Tables, r.answer.Rows, r.answer.LargeObjects = there.Tables, there.Counts().Rows(), there.Count
+	return nil
+}
+
+// unwritten refuses when the source was written since the mark. exact: where the server's transaction numbers moved on,
+// which another database of it may have done, everything is read again; else the server's statistics decide.
+func (r *run) unwritten(ctx context.Context, mark source.Mark, there census.Hashes, exact bool) error {
+	now, err := r.Source.Now(ctx)
+	if err != nil {
+		return err
+	}
+	if mark.Untouched(now) || r.Force {
+		return nil
+	}
+	changes := mark.Changes(now)
+	var differences []string
+	if exact {
+		r.Report.Note("something was written on the source's server meanwhile; reading the database again to see whether it was this one")
+		held, err := r.Source.Hold(ctx)
+		if err != nil {
+			return err
+		}
+		defer held.Release()
+		again, err := census.Hash(ctx, held.Session)
+		if err != nil {
+			return fmt.Errorf("reading the source again: %w", err)
+		}
+		if differences = there.Differences(again); len(differences) == 0 {
+			return nil
+		}
+	} else if changes == 0 {
+		return nil
+	}
+	return written(changes, differences)
+}
+
+func written(changes int64, differences []string) error {
+	what := fmt.Sprintf("the source was written during the move: %d rows", max(changes, int64(len(differences))))
+	if len(differences) > 0 {
+		what += " (" + some(differences) + ")"
+	}
+	return event.Refuse("stop what writes there and run it again; or --live, which takes changes along; or --force to leave them behind", "%s", what)
+}

@@ -1,0 +1,289 @@
+// Package transfer owns the move of a whole database from one server to another: dumped and hashed in one moment of the
+// source, loaded beside the live database of the target, compared, and made the live one when the word comes.
+//
+// Two ways. At rest: the source must not be written meanwhile, and nothing is written to it. Live: changes made meanwhile
+// follow through logical replication, and the source stops for the cut-over only.
+package transfer
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"wepp.example/backup/internal/archive"
+	"wepp.example/backup/internal/census"
+	"wepp.example/backup/internal/event"
+	"wepp.example/backup/internal/postgres"
+	"wepp.example/backup/internal/scratch"
+	"wepp.example/backup/internal/source"
+	"wepp.example/backup/internal/swap"
+)
+
+// Move is what was asked for.
+type Move struct {
+	Source   *source.Source
+	Target   postgres.Server
+	Database string // of the target, that becomes the moved one
+	Folder   string // for the dump
+	FromHere string // host by which the target's server reaches the source, for the live way
+	Jobs     int
+	Live     bool
+	Force    bool
+	Report   *event.Reporter
+	// Revision asks a database for the schema revision of the application; empty where there is none.
+	Revision func(context.Context, *pgx.Conn) (string, error)
+}
+
+// Answer says what was moved.
+type Answer struct {
+	Database     string                      `json:"database"`
+	Kept         string                      `json:"kept"` // name of the database that was live before
+	Source       source.Inventory            `json:"source"`
+	Tables       map[string]census.TableHash `json:"tables"`
+	Rows         int64                       `json:"rows"`
+	LargeObjects int64                       `json:"large_objects"`
+	DumpBytes    int64                       `json:"dump_bytes"`
+	Equal        string                      `json:"equal"` // what was compared and is equal
+	RolesMade    []string                    `json:"roles_made"`
+	Seconds      map[string]float64          `json:"seconds"`
+	Notes        []string                    `json:"notes"`
+}
+
+// Prepared is what is told when all is ready for the swap.
+type Prepared struct {
+	Incoming string             `json:"incoming"`
+	Rows     int64              `json:"rows"`
+	Tables   int                `json:"tables"`
+	Seconds  map[string]float64 `json:"seconds"`
+	Lag      int64              `json:"lag_bytes"`
+	// Schema revisions of the moved database and of the one that is live until then.
+	Revision     string `json:"revision"`
+	LiveRevision string `json:"live_revision"`
+}
+
+// Swapped is what is told when the moved database is live, and it is asked whether it may stay.
+type Swapped struct {
+	Database string `json:"database"`
+	Kept     string `json:"kept"`
+}
+
+// Words tells what is ready (Prepared, then Swapped) and returns the word that comes back: `swap`; `keep` or `back`.
+// Silence before the swap calls the move off, silence after it keeps it.
+type Words func(ready any) (string, error)
+
+// run is one move under way.
+type run struct {
+	*Move
+	plan     *Plan
+	lock     *scratch.Lock
+	incoming *scratch.Database
+	answer   Answer
+	undo     []func()
+	clock    time.Time
+}
+
+// Run moves. Whatever goes wrong before the swap leaves source and target as they were.
+func (m *Move) Run(ctx context.Context, plan *Plan, lock *scratch.Lock, words Words) (answer Answer, err error) {
+	r := &run{Move: m, plan: plan, lock: lock, clock: time.Now(), answer: Answer{
+		Database: m.Database, Source: plan.Source, RolesMade: []string{}, Notes: plan.Notes, Seconds: map[string]float64{},
+	}}
+	defer func() {
+		if err != nil {
+			r.takeBack()
+		}
+	}()
+	r.sweep(ctx)
+	if m.Live {
+		err = r.live(ctx, words)
+	} else {
+		err = r.atRest(ctx, words)
+	}
+	return r.answer, err
+}
+
+// later adds what is to be done when the move does not come to its end; the last one added is done first.
+func (r *run) later(what func()) { r.undo = append(r.undo, what) }
+
+func (r *run) takeBack() {
+	for i := len(r.undo) - 1; i >= 0; i-- {
+		r.undo[i]()
+	}
+	r.undo = nil
+}
+
+// lap notes how long the phase that ends now took.
+func (r *run) lap(phase string) {
+	now := time.Now()
+	r.answer.Seconds[phase] = now.Sub(r.clock).Round(time.Millisecond).Seconds()
+	r.clock = now
+}
+
+// sweep removes what a run left that died with its machine. Whoever holds the lock is alone.
+func (r *run) sweep(ctx context.Context) {
+	left, _ := filepath.Glob(filepath.Join(r.Folder, dumpPrefix+"*"))
+	for _, each := range left {
+		r.Report.Note("removing %s, which an interrupted move left", each)
+		removeFolder(each)
+	}
+	r.sweepRoles(ctx)
+}
+
+func (r *run) atRest(ctx context.Context, words Words) error {
+	held, err := r.Source.Hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer held.Release()
+	there, err := r.copyAcross(ctx, held)
+	if err != nil {
+		return err
+	}
+	if err := r.unwritten(ctx, held.Mark, there, true); err != nil {
+		return err
+	}
+	// From here on an exact check would take as long as reading all again; the mark is taken anew for a quick one.
+	mark, err := r.Source.Now(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.await(ctx, words, there, 0); err != nil {
+		return err
+	}
+	r.clock = time.Now()
+	if err := r.unwritten(ctx, mark, there, false); err != nil {
+		return err
+	}
+	if err := r.swap(ctx); err != nil {
+		return err
+	}
+	r.lap("downtime")
+	if after, err := r.Source.Now(ctx); err == nil && !mark.Untouched(after) && mark.Changes(after) > 0 {
+		r.answer.Notes = append(r.answer.Notes, fmt.Sprintf("the source was written while the databases were swapped (%d rows): what wrote there must now write to the stack", mark.Changes(after)))
+	}
+	return r.conclude(ctx, words)
+}
+
+// copyAcross dumps and hashes the held moment, loads it beside the live database and compares. It returns what the
+// source held.
+func (r *run) copyAcross(ctx context.Context, held *source.Snapshot) (census.Hashes, error) {
+	folder, there, err := r.dump(ctx, held)
+	if err != nil {
+		return there, err
+	}
+	defer removeFolder(folder)
+	r.lap("dump")
+	if err := r.makeRoles(ctx); err != nil {
+		return there, err
+	}
+	if r.incoming, err = scratch.Create(ctx, r.lock, r.plan.Locale); err != nil {
+		return there, err
+	}
+	r.later(func() { r.incoming.Drop(r.Report) })
+	dump, err := archive.Open(folder)
+	if err != nil {
+		return there, err
+	}
+	r.answer.DumpBytes = dump.Bytes
+	if err := r.incoming.Load(ctx, dump, r.Jobs, r.plan.Source.Bytes, r.Report); err != nil {
+		return there, err
+	}
+	removeFolder(folder)
+	r.lap("load")
+	if err := r.carrySettings(ctx); err != nil {
+		return there, err
+	}
+	if err := r.compare(ctx, held, there); err != nil {
+		return there, err
+	}
+	r.lap("compare")
+	return there, nil
+}
+
+func (r *run) prepared(ctx context.Context, there census.Hashes, lag int64) (Prepared, error) {
+	ready := Prepared{Incoming: r.incoming.Name, Rows: there.Counts().Rows(), Tables: len(there.Tables), Seconds: r.answer.Seconds, Lag: lag}
+	for database, into := range map[string]*string{r.incoming.Name: &ready.Revision, r.Database: &ready.LiveRevision} {
+		session, err := r.Target.Connect(ctx, database)
+		if err != nil {
+			return ready, err
+		}
+		*into, err = r.Revision(ctx, session)
+		session.Close(ctx) //nolint:errcheck,gosec // told all it had to
+		if err != nil {
+			return ready, err
+		}
+	}
+	return ready, nil
+}
+
+// await says that all is prepared and waits for the word to swap.
+func (r *run) await(ctx context.Context, words Words, there census.Hashes, lag int64) error {
+	ready, err := r.prepared(ctx, there, lag)
+	if err != nil {
+		return err
+	}
+	word, err := words(ready)
+	if err == nil && word != "swap" {
+		err = event.Refuse("run it again", "it was called off; nothing was changed")
+	}
+	return err
+}
+
+func (r *run) swap(ctx context.Context) error {
+	if err := swap.RefuseStrangers(ctx, r.lock, r.Force); err != nil {
+		return err
+	}
+	kept, err := swap.Swap(ctx, r.lock, r.incoming.Name, true, "replaced by a move from PostgreSQL "+r.plan.Source.ServerText)
+	r.answer.Kept = kept
+	return err
+}
+
+// conclude asks whether the moved database may stay live. If not, the one before is live again and the move undone.
+func (r *run) conclude(ctx context.Context, words Words) error {
+	word, _ := words(Swapped{Database: r.Database, Kept: r.answer.Kept})
+	// The asker may be gone; what is begun here is ended.
+	ctx = context.WithoutCancel(ctx)
+	if word != "back" || r.answer.Kept == "" {
+		r.undo = nil
+		r.keepRoles(ctx)
+		return nil
+	}
+	if err := swap.RefuseStrangers(ctx, r.lock, true); err != nil {
+		return err
+	}
+	tried, err := swap.Swap(ctx, r.lock, r.answer.Kept, false, "swapped back: the services did not come up with it")
+	if err != nil {
+		return err
+	}
+	if err := swap.Drop(ctx, r.lock, tried); err != nil {
+		r.Report.Note("%s stays behind: %s", tried, err)
+	}
+	return event.Fail("see why they did not come up, then run it again", "the services did not come up with the moved database; the one before is live again")
+}
+
+// inside opens a session in the new database whose work fires none of its event triggers, where the server can do that
+// (17 on): they have fired on the source for what is repeated here.
+func (r *run) inside(ctx context.Context) (*pgx.Conn, error) {
+	session, err := r.incoming.Connect(ctx)
+	if err != nil || r.plan.Target.Version < 170000 {
+		return session, err
+	}
+	_, err = session.Exec(ctx, "set event_triggers = off")
+	return session, err
+}
+
+const dumpPrefix = ".moving-"
+
+// removeFolder also while a process that was just ended lets go of it.
+func removeFolder(folder string) {
+	const tries = 50
+	for range tries {
+		if os.RemoveAll(folder) == nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}

@@ -1,0 +1,128 @@
+"""Servers as they stand on machines without containers: on the host's own network, PostgreSQL 15, 16 and 18."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scripts.envinit import free_port_numbers
+from tests.containers import base_images, ca_bundle
+
+FOLDER = Path(__file__).parent
+IMAGE = "wepp-checks-bare:dev"
+# What no test may ever find in an argument, a log or a report.
+PASSWORD = "it's a \\ secret: of 42"
+START_SECONDS = 60.0
+
+
+def docker(*arguments: str, stdin: str | None = None, check: bool = True) -> str:
+    """Runs `docker`; its standard output."""
+    done = subprocess.run(
+        ["docker", *arguments], input=stdin, capture_output=True, text=True, timeout=600, check=False
+    )
+    if check and done.returncode:
+        raise AssertionError(f"docker {arguments} ended with {done.returncode}: {done.stderr}")
+    return done.stdout
+
+
+def quoted(name: str) -> str:
+    """A name as an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def build_image() -> None:
+    """The image with all three servers."""
+    docker(
+        "build", "--quiet", "--tag", IMAGE, "--secret", f"id=ca_bundle,src={ca_bundle()}",
+        "--build-arg", f"PYTHON_IMAGE={base_images()['PYTHON_IMAGE']}", str(FOLDER),
+    )  # fmt: skip
+
+
+@dataclass
+class BareServer:
+    """One server. settings: of its postgresql.conf. network: False for one that has only a socket."""
+
+    major: int
+    settings: dict[str, str] = field(default_factory=dict)
+    network: bool = True
+    port: int = field(default_factory=lambda: int(free_port_numbers(1)[0]))
+
+    def __post_init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="wepp-bare-"))
+        self.sockets = self.folder / "sockets"
+        self.sockets.mkdir()
+        self.sockets.chmod(0o777)
+        self.folder.chmod(0o755)
+        self.password_file = self.folder / "password"
+        self.password_file.write_text(f"{PASSWORD}\n")
+        self.password_file.chmod(0o600)
+        # The server reads it as another user.
+        shown = self.folder / "password-of-server"
+        shown.write_text(PASSWORD)
+        shown.chmod(0o644)
+        settings = {**({} if self.network else {"listen_addresses": ""}), **self.settings}
+        self.name = f"wepp-bare-{os.getpid()}-{self.port}"
+        docker(
+            "run", "--detach", "--name", self.name, "--network", "host", "--tmpfs", "/data:uid=65534,mode=0700",
+            "--volume", f"{self.sockets}:/sockets", "--volume", f"{shown}:/run/password:ro",
+            IMAGE, str(self.major), str(self.port), "/sockets", *(f"{key}={value}" for key, value in settings.items()),
+        )  # fmt: skip
+        deadline = time.monotonic() + START_SECONDS
+        while self.psql("SELECT 1", check=False) != "1\n":
+            assert time.monotonic() < deadline, docker("logs", self.name)
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """Removes it with all it holds."""
+        docker("rm", "--force", "--volumes", self.name, check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def psql(self, sql: str, database: str = "postgres", *, check: bool = True) -> str:
+        """Asks the server as its superuser; rows as lines, columns separated by `|`."""
+        command = [
+            "exec",
+            "--interactive",
+            self.name,
+            "/usr/lib/postgresql/15/bin/psql",
+            "-XqAt",
+            "-v",
+            "ON_ERROR_STOP=1",
+        ]
+        return docker(
+            *command,
+            "-h",
+            "/sockets",
+            "-p",
+            str(self.port),
+            "-U",
+            "nobody",
+            "-d",
+            database,
+            stdin=sql,
+            check=check,
+        )
+
+    def create(self, database: str, *files: str, options: str = "") -> None:
+        """A database with what the SQL files of this folder make."""
+        self.psql(f"CREATE DATABASE {quoted(database)} TEMPLATE template0 OWNER open {options}")
+        for file in files:
+            self.psql((FOLDER / file).read_text(), database)
+
+    def drop(self, database: str) -> None:
+        """Removes it and the roles that the holdings made."""
+        self.psql(f"DROP DATABASE {quoted(database)} WITH (FORCE)")
+        for role in ('"Odd ""Owner"""', "archivist", "reader"):
+            self.psql(f"DROP ROLE IF EXISTS {role}", check=False)
+
+    def leftovers(self) -> str:
+        """Slots and publications that a move should have taken away."""
+        moving = "SELECT pubname FROM pg_publication"
+        databases = self.psql("SELECT datname FROM pg_database WHERE datallowconn").split("\n")
+        found = [self.psql("SELECT slot_name FROM pg_replication_slots")]
+        found += [self.psql(moving, name) for name in databases if name]
+        return "".join(found)

@@ -1,0 +1,58 @@
+"""Bare servers and one light stack for all tests of moves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.database.migrate.bare import BareServer, build_image
+from tests.database.migrate.target import Target
+from tests.engine.stack import ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_target() -> Iterator[Target]:
+    """A stack of database and backup service, torn down whatever happens."""
+    folder = ROOT / ".docker-data" / f"move-{os.getpid()}"
+    folder.mkdir(parents=True)
+    made = Target(folder / ".env", project=folder.name)
+    try:
+        made.invoke("env-init", "--free-ports")
+        made.invoke("compose-up", "--services=postgres,postgres-backup", timeout=1500)
+        yield made
+    finally:
+        made.invoke("compose-down", "--volumes", f"--yes={folder.name}", check=False)
+        made.compose("down", "--rmi", "local", check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def target(shared_target: Target) -> Target:
+    """The stack, its database as good as empty."""
+    shared_target.reset()
+    return shared_target
+
+
+@pytest.fixture(scope="session")
+def image() -> None:
+    """The image that bare servers run from."""
+    build_image()
+
+
+@pytest.fixture(scope="session")
+def socket_only(image: None) -> Iterator[BareServer]:
+    """PostgreSQL 15 of the distribution that listens on a socket alone; its log is not made for replication."""
+    server = BareServer(15, network=False)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def localhost_only(image: None) -> Iterator[BareServer]:
+    """PostgreSQL 16 that listens on localhost and can publish its changes."""
+    server = BareServer(16, settings={"wal_level": "logical"})
+    yield server
+    server.stop()

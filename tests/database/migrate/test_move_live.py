@@ -1,0 +1,141 @@
+"""Live moves: nothing that was acknowledged is lost, preconditions are told at once, and slots never stay behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.database.migrate.bare import BareServer, docker
+from tests.database.migrate.target import CONTENT, Moving, Target, flags
+
+pytestmark = pytest.mark.timeout(300)
+READ_ONLY = "SELECT count(*) FROM pg_db_role_setting, unnest(setconfig) c WHERE c = 'default_transaction_read_only=on'"
+
+
+@pytest.fixture
+def moving(localhost_only: BareServer) -> Iterator[str]:
+    """A database to move, with everything that logical replication can carry."""
+    localhost_only.create("moving", "holdings.sql")
+    yield "moving"
+    localhost_only.drop("moving")
+
+
+class Writer:
+    """A client of the source that writes without pause until it is shut out, and knows what was acknowledged."""
+
+    SQL = """
+        INSERT INTO run (name, slope, made) VALUES ('written ' || clock_timestamp(), 1, now()) RETURNING id;
+        UPDATE run SET slope = slope + 1 WHERE id = 1 + (random() * 4000)::int;
+        DELETE FROM flow WHERE (day, site) IN (SELECT day, site FROM flow LIMIT 1);
+        INSERT INTO flow SELECT date '2030-01-01' + (random() * 9999)::int, 7 ON CONFLICT DO NOTHING;
+        SELECT nextval('"Counter"') IS NULL;
+    """
+
+    def __init__(self, server: BareServer, database: str) -> None:
+        self.server, self.database = server, database
+        self.acknowledged: set[str] = set()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        # Many statements in one session, each a transaction of its own; a session that is ended ends the loop.
+        for _ in range(10_000):
+            told = docker(
+                "exec", "-i", self.server.name, "/usr/lib/postgresql/15/bin/psql", "-XqAt", "-h", "/sockets",
+                "-p", str(self.server.port), "-U", "nobody", "-d", self.database, stdin=self.SQL * 200, check=False,
+            )  # fmt: skip
+            lines = {line for line in told.split() if line.isdigit()}
+            if not lines:
+                return
+            self.acknowledged |= lines
+
+    def wait(self) -> None:
+        """Returns when it was shut out."""
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+
+def test_under_a_writing_load_nothing_that_was_acknowledged_is_lost(
+    target: Target, localhost_only: BareServer, moving: str
+) -> None:
+    writer = Writer(localhost_only, moving)
+    task = Moving(target, *flags(localhost_only, moving, "password"), "--yes", "--live")
+    assert task.end() == 0, task.output
+    writer.wait()
+    assert len(writer.acknowledged) > 100
+    there = set(target.psql("SELECT id FROM run").split())
+    assert writer.acknowledged <= there
+    # The source is shut, so the two can be compared at leisure; only its stale materialised views differ.
+    same = "flow_by_day", "wettest"
+    for sql in (f"REFRESH MATERIALIZED VIEW {name}" for name in same):
+        localhost_only.psql(f"SET default_transaction_read_only = off; {sql}", moving)
+        target.psql(f"SET event_triggers = off; {sql}")
+    expected = [line for line in localhost_only.psql(CONTENT, moving).splitlines() if "ddl_log" not in line]
+    assert [line for line in target.content().splitlines() if "ddl_log" not in line] == expected
+    assert localhost_only.psql(READ_ONLY) == "1\n"
+    assert "RESET default_transaction_read_only" in task.output
+    assert (localhost_only.leftovers(), target.leftovers()) == ("", [])
+    assert target.psql("SELECT count(*) FROM pg_subscription") == "0\n"
+
+
+def test_everything_that_stands_in_the_way_is_told_at_once_with_its_mend(
+    target: Target, socket_only: BareServer
+) -> None:
+    socket_only.create("moving", "holdings.sql", "large_objects.sql")
+    socket_only.psql(
+        "CREATE TABLE nokey (a int); CREATE UNLOGGED TABLE fleeting (a int PRIMARY KEY)", "moving"
+    )
+    try:
+        named = flags(socket_only, "moving", "peer")
+        done = target.invoke("bare-metal-migrate", *named, "--live", "--dry-run", check=False)
+    finally:
+        socket_only.drop("moving")
+    assert done.returncode == 4
+    for words in ("wal_level is replica", "public.nokey", "large objects", "public.fleeting", "SET wal_level = logical",
+                  "REPLICA IDENTITY FULL"):  # fmt: skip
+        assert words in done.stderr, (words, done.stderr)
+
+
+def test_a_schema_change_meanwhile_is_refused_and_the_source_is_as_before(
+    target: Target, localhost_only: BareServer, moving: str
+) -> None:
+    task = Moving(target, *flags(localhost_only, moving, "peer"), "--yes", "--live")
+    task.wait_for("dumping")
+    localhost_only.psql("CREATE TABLE later (id int PRIMARY KEY)", moving)
+    assert task.end() == 5, task.output
+    assert "schema was changed" in task.output
+    localhost_only.psql("INSERT INTO later VALUES (1)", moving)
+    assert (localhost_only.leftovers(), target.leftovers()) == ("", [])
+    assert target.names() == (["wepppy"], ["wepppy"])
+
+
+@pytest.mark.parametrize(
+    ("live", "moment"),
+    [
+        ("", "dumping"), ("", "loading"), ("", "comparing"),
+        ("--live", "dumping"), ("--live", "loading"), ("--live", "following"), ("--live", "swapping"),
+    ],
+)  # fmt: skip
+def test_a_killed_task_leaves_nothing_on_either_side(
+    target: Target, localhost_only: BareServer, moving: str, live: str, moment: str
+) -> None:
+    task = Moving(target, *flags(localhost_only, moving, "peer"), "--yes", *filter(None, [live]))
+    task.wait_for(moment)
+    task.process.kill()
+    task.process.wait()
+    target.wait_until_clean(localhost_only)
+    swapped = target.psql("SELECT count(*) FROM pg_tables WHERE tablename = 'run'") == "1\n"
+    if swapped:
+        assert moment == "swapping"
+        assert target.psql("SELECT count(*) FROM run") == "5000\n"
+    else:
+        assert target.names() == (["wepppy"], ["wepppy"])
+        assert target.psql("SELECT id FROM before") == "1\n"
+        localhost_only.psql("INSERT INTO ddl_log (tag) VALUES ('the source can be written')", moving)
+    # And the next one works.
+    target.invoke(
+        "bare-metal-migrate", *flags(localhost_only, moving, "peer"), "--yes", *filter(None, [live])
+    )
+    assert target.psql("SELECT count(*) FROM run") == "5000\n"
