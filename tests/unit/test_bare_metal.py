@@ -1,0 +1,92 @@
+"""What the flags of bare-metal-migrate say: checked before anything is begun, and the password shown nowhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.bare_metal import Origin, origin
+from scripts.errors import ExitCode, StackError
+
+
+def made(**changes: Any) -> Origin:
+    named: dict[str, Any] = {
+        "host": "localhost", "port": 5432, "database": "old", "user": "roger", "password_file": "", "socket_dir": "",
+        "account": lambda _: None, **changes,
+    }  # fmt: skip
+    return origin(**named)
+
+
+def password_file(folder: Path, text: str, mode: int = 0o600) -> str:
+    path = folder / "password"
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_the_password_is_the_files_first_line_and_is_in_no_representation(tmp_path: Path) -> None:
+    found = made(password_file=password_file(tmp_path, "se cret\nsecond\n"))
+    assert found.password == "se cret"
+    assert "se cret" not in f"{found!r} {found} {found.shown}"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "words"),
+    [
+        ("secret\n", 0o640, "others may read"),
+        ("secret\n", 0o604, "others may read"),
+        ("\nsecret\n", 0o600, "empty line"),
+    ],
+)
+def test_a_password_file_that_others_read_or_that_says_nothing_is_refused(
+    tmp_path: Path, text: str, mode: int, words: str
+) -> None:
+    with pytest.raises(StackError, match=words) as caught:
+        made(password_file=password_file(tmp_path, text, mode))
+    assert caught.value.exit_code == ExitCode.REFUSED
+
+
+def test_over_a_socket_the_account_of_the_database_users_name_comes(tmp_path: Path) -> None:
+    (tmp_path / ".s.PGSQL.5433").touch()
+    found = made(
+        socket_dir=str(tmp_path), port=5433, account=lambda name: (115, 120) if name == "roger" else None
+    )
+    assert (found.uid, found.gid, found.local, found.socket_dir) == (115, 120, True, tmp_path)
+
+
+def test_without_such_an_account_or_over_the_network_the_caller_comes(tmp_path: Path) -> None:
+    (tmp_path / ".s.PGSQL.5432").touch()
+    assert made(socket_dir=str(tmp_path)).uid == os.getuid()
+    assert made(account=lambda _: (115, 120)).uid == os.getuid()
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"port": 0}, ExitCode.USAGE),
+        ({"port": 65536}, ExitCode.USAGE),
+        ({"user": ""}, ExitCode.USAGE),
+        ({"database": ""}, ExitCode.USAGE),
+        ({"socket_dir": "/tmp", "host": "db.example"}, ExitCode.USAGE),
+        ({"socket_dir": "/no/such/folder"}, ExitCode.REFUSED),
+    ],
+)
+def test_flags_that_make_no_sense_are_told(changes: dict[str, Any], status: ExitCode) -> None:
+    with pytest.raises(StackError) as caught:
+        made(**changes)
+    assert caught.value.exit_code == status
+
+
+def test_a_folder_without_the_ports_socket_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="no server has its socket for port 5432"):
+        made(socket_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("host", "local"), [("localhost", True), ("127.0.0.1", True), ("::1", True), ("db.example", False)]
+)
+def test_only_this_machines_server_is_local(host: str, local: bool) -> None:
+    assert made(host=host).local is local
