@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"wepp.example/backup/internal/event"
+	"wepp.example/backup/internal/postgres"
 )
 
 // Snapshot is one moment of the source, held still by an open transaction; other sessions read the same moment by its name.
@@ -23,6 +24,9 @@ type Mark struct {
 	next    int64 // the transaction number that a writer would get next
 	writing bool  // somebody had such a number and was not done
 	changes int64 // rows inserted, updated and deleted as far as the server's statistics know
+	// Fingerprint of the files that tables are in and of where sequences stand: TRUNCATE and nextval change no rows.
+	beside string
+	shape  string // see Shape
 }
 
 // Hold exports a snapshot of now.
@@ -75,12 +79,16 @@ func markOf(ctx context.Context, session *pgx.Conn) (Mark, error) {
 	var mark Mark
 	// The txid functions are there from 8.3 to today; the newer pg_current_snapshot is not in 12.
 	err := session.QueryRow(ctx, `select txid_snapshot_xmax(s), txid_snapshot_xmin(s) <> txid_snapshot_xmax(s),
-			(select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint from pg_stat_user_tables)
-		from txid_current_snapshot() s`).Scan(&mark.next, &mark.writing, &mark.changes)
+			(select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint from pg_stat_all_tables
+				where `+strings.ReplaceAll(userSchema, "n.nspname", "schemaname")+` or schemaname = 'pg_catalog' and relname like 'pg_largeobject%'),
+			(select md5(coalesce(string_agg(oid || ' ' || relfilenode, ',' order by oid), '')) from pg_class where oid >= 16384 and relkind in ('r', 'm'))
+				|| (select md5(coalesce(string_agg(concat_ws(' ', schemaname, sequencename, last_value), ',' order by schemaname, sequencename), '')) from pg_sequences)
+		from txid_current_snapshot() s`).Scan(&mark.next, &mark.writing, &mark.changes, &mark.beside)
 	if err != nil {
 		return mark, fmt.Errorf("asking how far the source is written: %w", err)
 	}
-	return mark, nil
+	mark.shape, err = shape(ctx, session)
+	return mark, err
 }
 
 // Untouched is true when it is certain that nothing on the whole server was written between the two marks: every
@@ -89,3 +97,26 @@ func (m Mark) Untouched(later Mark) bool { return !m.writing && m.next == later.
 
 // Changes is how many rows the server's statistics say were written between the two marks. They come up to ten seconds late.
 func (m Mark) Changes(later Mark) int64 { return later.changes - m.changes }
+
+// statisticsSince is the major from which on a session's statistics are never lost and are there when it has ended.
+const statisticsSince = 15
+
+// Quiet is true when the statistics prove that this database was not written since the mark: nothing was counted, no
+// file or definition changed, and nobody is connected whose changes might not be counted yet.
+func (s *Source) Quiet(ctx context.Context, mark Mark, major int) (bool, error) {
+	if major < statisticsSince {
+		return false, nil
+	}
+	var others bool
+	err := s.Session.QueryRow(ctx, `select exists (select from pg_stat_activity where datname = current_database()
+		and backend_type = 'client backend' and application_name <> $1)`, postgres.ApplicationName).Scan(&others)
+	if err != nil {
+		return false, fmt.Errorf("asking for the source's sessions: %w", err)
+	}
+	if others {
+		return false, nil
+	}
+	// Only now: whoever was there a moment ago has been counted.
+	now, err := s.Now(ctx)
+	return err == nil && mark.changes == now.changes && mark.beside == now.beside && mark.shape == now.shape, err
+}

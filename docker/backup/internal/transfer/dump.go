@@ -134,7 +134,8 @@ func (r *run) compare(ctx context.Context, held *source.Snapshot, there census.H
 }
 
 // unwritten refuses when the source was written since the mark. exact: where the server's transaction numbers moved on,
-// which another database of it may have done, everything is read again; else the server's statistics decide.
+// which another database or the autovacuum may have done, and the statistics prove nothing, everything is read again;
+// else the statistics alone decide.
 func (r *run) unwritten(ctx context.Context, mark source.Mark, there census.Hashes, exact bool) error {
 	now, err := r.Source.Now(ctx)
 	if err != nil {
@@ -146,6 +147,9 @@ func (r *run) unwritten(ctx context.Context, mark source.Mark, there census.Hash
 	changes := mark.Changes(now)
 	var differences []string
 	if exact {
+		if quiet, err := r.Source.Quiet(ctx, mark, r.plan.Source.Major()); err != nil || quiet {
+			return err
+		}
 		r.Report.Note("something was written on the source's server meanwhile; reading the database again to see whether it was this one")
 		held, err := r.Source.Hold(ctx)
 		if err != nil {
