@@ -18,29 +18,37 @@ import (
 	"wepp.example/backup/internal/source"
 )
 
-// dump writes the held moment into a hidden folder beside the backups, while the same moment is hashed.
-func (r *run) dump(ctx context.Context, held *source.Snapshot) (string, census.Hashes, error) {
-	folder := filepath.Join(r.Folder, dumpPrefix+strconv.FormatInt(time.Now().UnixMilli(), 10))
-	r.later(func() { removeFolder(folder) })
+// reading hashes the held moment of the source, while it is dumped and loaded: neither keeps all processors busy.
+type reading struct {
+	there census.Hashes
+	done  chan struct{}
+}
+
+// read begins to hash. The context it returns ends with the reason when that fails.
+func (r *run) read(ctx context.Context, held *source.Snapshot) (context.Context, *reading) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	hashed := make(chan census.Hashes, 1)
+	under := &reading{done: make(chan struct{})}
 	go func() {
-		there, err := census.Hash(ctx, held.Session)
-		if err != nil {
+		defer close(under.done)
+		var err error
+		if under.there, err = census.Hash(ctx, held.Session); err != nil {
 			cancel(event.Fail("see the source's log, then run it again", "the source could not be read: %s", err))
 		}
-		hashed <- there
 	}()
-	err := r.pgDump(ctx, folder, held.Name)
-	if err != nil {
-		cancel(err)
-	}
-	there := <-hashed
-	if cause := context.Cause(ctx); cause != nil {
-		return folder, there, cause
-	}
-	return folder, there, nil
+	return ctx, under
+}
+
+// result waits for the hashes.
+func (u *reading) result(ctx context.Context) (census.Hashes, error) {
+	<-u.done
+	return u.there, context.Cause(ctx)
+}
+
+// dump writes the held moment into a hidden folder beside the backups.
+func (r *run) dump(ctx context.Context, held *source.Snapshot) (string, error) {
+	folder := filepath.Join(r.Folder, dumpPrefix+strconv.FormatInt(time.Now().UnixMilli(), 10))
+	r.later(func() { removeFolder(folder) })
+	return folder, r.pgDump(ctx, folder, held.Name)
 }
 
 func (r *run) pgDump(ctx context.Context, folder, snapshot string) error {

