@@ -35,14 +35,9 @@ func runLogin(ctx context.Context, app *app, args []string) error {
 		return err
 	}
 	ctx, asker := lease.Begin(ctx, app.input)
-	app.report.Ready(app.server.User)
-	word, err := asker.Word(ctx)
-	if err != nil {
-		return err
-	}
 	var asked attempts
-	if err := json.Unmarshal([]byte(word), &asked); err != nil {
-		return errNoWord
+	if err := hear(ctx, app, asker, &asked); err != nil {
+		return err
 	}
 	answer := logins{Given: []bool{}}
 	session, err := app.server.Connect(ctx, postgres.Maintenance(app.settings.Database))
@@ -67,6 +62,19 @@ func runLogin(ctx context.Context, app *app, args []string) error {
 
 // The word may hold a password: what is wrong with it is not told.
 var errNoWord = event.Usage("this is a command for the tasks, see `invoke --list`", "the word on standard input is not what this command waits for")
+
+// hear says ready, with our role's name, and reads one line of JSON into asked.
+func hear(ctx context.Context, app *app, asker *lease.Lease, asked any) error {
+	app.report.Ready(app.server.User)
+	word, err := asker.Word(ctx)
+	if err != nil {
+		return err
+	}
+	if json.Unmarshal([]byte(word), asked) != nil {
+		return errNoWord
+	}
+	return nil
+}
 
 // loginWith opens a session with this password instead of the container's own.
 func loginWith(ctx context.Context, app *app, password string) (*pgx.Conn, error) {

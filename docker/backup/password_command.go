@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/jackc/pgx/v5"
 
@@ -28,13 +27,11 @@ func runPassword(ctx context.Context, app *app, args []string) error {
 		return err
 	}
 	ctx, asker := lease.Begin(ctx, app.input)
-	app.report.Ready(app.server.User)
-	word, err := asker.Word(ctx)
-	if err != nil {
+	var asked change
+	if err := hear(ctx, app, asker, &asked); err != nil {
 		return err
 	}
-	var asked change
-	if err := json.Unmarshal([]byte(word), &asked); err != nil || asked.Verifier == "" {
+	if asked.Verifier == "" {
 		return errNoWord
 	}
 	session, err := loginWithOneOf(ctx, app, asked.Passwords)

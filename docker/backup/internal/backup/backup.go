@@ -111,7 +111,7 @@ func (m Maker) write(ctx context.Context, taken *snapshot, partial string) (glob
 		defer close(written)
 		return run(m.Server.Command(ctx, "pg_dump", "--format=custom", "--compress=zstd:1", "--no-password",
 			"--snapshot="+taken.name, fmt.Sprintf("--lock-wait-timeout=%d", lockPatience.Milliseconds()),
-			"--file="+partial, "--dbname="+connection(m.Vault.Database)))
+			"--file="+partial, "--dbname="+postgres.Conninfo(m.Vault.Database)))
 	})
 	work.Go(func() (err error) {
 		last := m.expected(taken.facts.DatabaseBytes)
@@ -182,7 +182,7 @@ func (m Maker) seal(ctx context.Context, partial string, manifest *vault.Manifes
 
 // globals are the roles of the server with their passwords' hashes, or without these where only a superuser may read them.
 func (m Maker) globals(ctx context.Context) ([]byte, error) {
-	args := []string{"--globals-only", "--no-password", "--dbname=" + connection(m.Vault.Database)}
+	args := []string{"--globals-only", "--no-password", "--dbname=" + postgres.Conninfo(m.Vault.Database)}
 	text, err := output(m.Server.Command(ctx, "pg_dumpall", args...))
 	if err != nil && ctx.Err() == nil {
 		text, err = output(m.Server.Command(ctx, "pg_dumpall", append(args, "--no-role-passwords")...))
@@ -200,9 +200,4 @@ func (m Maker) freeName(at time.Time) (string, error) {
 			return "", fmt.Errorf("looking into %s: %w", filepath.Clean(m.Vault.Folder), err)
 		}
 	}
-}
-
-// connection names the database for programs; a bare name with `=` or a scheme in it would be read as something else.
-func connection(database string) string {
-	return "dbname='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(database) + "'"
 }

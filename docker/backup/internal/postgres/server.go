@@ -108,8 +108,11 @@ func Maintenance(database string) string {
 func Quote(name string) string { return pgx.Identifier{name}.Sanitize() }
 
 // Conninfo names a database for client programs; a bare name with `=` or a scheme in it would be read as something else.
-func Conninfo(database string) string {
-	return "dbname='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(database) + "'"
+func Conninfo(database string) string { return Parameter("dbname", database) }
+
+// Parameter is one `name='value'` of libpq's connection strings.
+func Parameter(name, value string) string {
+	return name + "='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
 }
 
 // Literal makes a text a literal of SQL, for statements that take no parameters.

@@ -48,7 +48,7 @@ func (r *run) subscribe(ctx context.Context, channel *source.Channel) (*subscrip
 	}
 	parts := []string{}
 	for _, each := range [][2]string{{"host", r.FromHere}, {"port", "5432"}, {"user", r.Source.Server.User}, {"dbname", r.Source.Database}} {
-		parts = append(parts, each[0]+"='"+strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(each[1])+"'")
+		parts = append(parts, postgres.Parameter(each[0], each[1]))
 	}
 	statement := fmt.Sprintf("create subscription %s connection %s publication %s with (%s)",
 		channel.Name, postgres.Literal(strings.Join(parts, " ")), channel.Name, options)
