@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import PASSWORD, SAMPLE_TREE, PostgresServer, RedisServer, free_port, wait_until
-from flask import Flask
+from flask import Flask, Response
 
 
 def test_health_is_ok_while_everything_answers(site: Flask) -> None:
@@ -60,6 +60,27 @@ def test_health_names_postgres_while_it_is_gone_and_recovers(
         postgres_server.start()
     assert client.get("/health").status_code == 200
     assert client.get("/api/runs").status_code == 200
+
+
+def test_an_answer_that_is_complete_is_sent_though_postgres_goes_away_behind_it(
+    site: Flask, postgres_server: PostgresServer
+) -> None:
+    stopped = []
+
+    @site.after_request
+    def stop_once(response: Response) -> Response:
+        if not stopped:
+            stopped.append(True)
+            postgres_server.stop()
+        return response
+
+    try:
+        answer = site.test_client().get("/api/runs")
+        assert (answer.status_code, answer.get_json()["Content"]["runs"]) == (200, [])
+        assert site.test_client().get("/api/runs").status_code == 503
+    finally:
+        postgres_server.start()
+    assert site.test_client().get("/api/runs").status_code == 200
 
 
 def test_health_tells_that_the_tables_are_missing(site: Flask, postgres_server: PostgresServer) -> None:

@@ -7,9 +7,10 @@ import re
 import uuid
 from pathlib import Path
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from flask_migrate import Migrate
 from flask_wtf import CSRFProtect
+from sqlalchemy.exc import DBAPIError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from wepppy.config.redis_settings import RedisDB, redis_client
@@ -35,6 +36,8 @@ def create_app() -> Flask:
     app.config.update(settings())
     app.logger.setLevel(logging.INFO)
     db.init_app(app)
+    # Registered later than Flask-SQLAlchemy's own end of a request, so it runs before that one.
+    app.teardown_appcontext(_end_database_session)
     Migrate(app, db, directory=str(MIGRATIONS))
     sessions = redis_client(RedisDB.SESSION, decode_responses=False)
     app.extensions["session_redis"] = sessions
@@ -57,6 +60,21 @@ def create_app() -> Flask:
         app.wsgi_app, x_for=1, x_proto=1, x_host=1, x_port=1, x_prefix=1
     )
     return app
+
+
+def _end_database_session(_: BaseException | None) -> None:
+    """Give the connection back; a server that went away after the last query must not spoil a finished answer.
+
+    What a view writes is committed by then. All that is left to tell the server is a rollback, and an error of
+    that would be raised past every error handler, as a 500 without a body.
+    """
+    try:
+        db.session.remove()
+    except DBAPIError as error:
+        reason = str(error).strip().partition("\n")[0]
+        current_app.logger.warning("postgres went away at the end of a request: %s", reason)
+        # Of a session whose end failed nothing is used again.
+        db.session.registry.clear()
 
 
 def _name_request() -> None:
