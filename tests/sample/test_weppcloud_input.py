@@ -98,6 +98,7 @@ def test_no_form_breaks_a_page(
         header,
     )
 )  # fmt: skip
+@example(headers={"Host": "two..dots"})
 def test_no_header_breaks_an_answer(site: Flask, data_env: Path, headers: dict[str, str]) -> None:
     for path, statuses in (
         ("/", {200, 400}),

@@ -9,7 +9,7 @@ from flask import Flask, Response, current_app, jsonify, render_template, reques
 from flask_wtf.csrf import CSRFError
 from redis import RedisError
 from sqlalchemy.exc import InterfaceError, OperationalError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadHost, HTTPException
 
 CODES = {
     400: "bad_request",
@@ -45,11 +45,12 @@ def wants_json() -> bool:
 
 
 def failure(status: int, message: str, code: str, **extra: Any) -> tuple[Response | str, int]:
-    """Return the answer for a failure, as JSON for programs and as a page for people.
+    """Return the answer for a failure, as JSON for programs and as a page for people (where one can be made).
 
     `details` goes inside `error`, everything else (`error_id`) beside it.
     """
-    if not wants_json():
+    # Without a usable Host no address can be made, and a page is full of them.
+    if not wants_json() and not isinstance(request.routing_exception, BadHost):
         return render_template("error.html", message=message, status=status, **extra), status
     error: dict[str, Any] = {"message": message, "code": code}
     if "details" in extra:
