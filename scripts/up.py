@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -16,33 +15,16 @@ from scripts import doctor, doctor_engine, envinit, lock, overlays, probe, recov
 from scripts.catalogue import DOOR, Catalogue, Service
 from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
-from scripts.console import Console, Progress
+from scripts.console import Console
 from scripts.dump import backups_are_here, backups_folder
 from scripts.engine import Container
 from scripts.envfile import shown
 from scripts.errors import ExitCode, StackError
 from scripts.failure import explain
+from scripts.follower import Follower
 from scripts.host import Host, is_root
 
 PROBE_SECONDS = 30.0
-# What Compose says of a container when it does not draw: " Container wepppy-redis-1  Healthy".
-COMPOSE_LINE = re.compile(r"\s*Container (?P<name>\S+)\s+(?P<state>[A-Z][a-z]+)\s*$")
-STATE_WORDS = {
-    "Creating": "waiting",
-    "Created": "waiting",
-    "Recreate": "waiting",
-    "Recreated": "waiting",
-    "Waiting": "starting",
-    "Starting": "starting",
-    "Started": "starting",
-    "Running": "running",
-    "Healthy": "healthy",
-    "Exited": "done",
-    "Error": "failed",
-}
-
-
-UNDER_WAY, ARRIVED = ("waiting", "starting"), ("running", "healthy", "done")
 
 
 @dataclass(frozen=True)
@@ -287,25 +269,6 @@ def build(
             "mend it and run the same command again: finished steps are kept, running services were left alone",
             ExitCode.FAILED,
         )
-
-
-class Follower:
-    """Turns Compose's lines into progress. names: container -> service."""
-
-    def __init__(self, names: dict[str, str], progress: Progress) -> None:
-        self.names = names
-        self.progress = progress
-        self._reached: dict[str, str] = {}
-
-    def line(self, line: str) -> None:
-        """Moves the progress on by one line of Compose's own."""
-        match = COMPOSE_LINE.match(line)
-        service = self.names.get(match["name"]) if match else None
-        state = STATE_WORDS.get(match["state"]) if match else None
-        # Each dependent waits for a service anew; that is no step back for the service.
-        if service and state and not (state in UNDER_WAY and self._reached.get(service) in ARRIVED):
-            self._reached[service] = state
-            self.progress.update(service, state)
 
 
 def _row(

@@ -13,9 +13,10 @@ from scripts import stamp
 from scripts.compose import Compose
 from scripts.console import Console
 from scripts.errors import StackError
+from scripts.follower import Follower
 from scripts.probe import Answer
 from scripts.runner import Result
-from scripts.up import Follower, Options, Up
+from scripts.up import Options, Up
 from tests.unit.fakes import Checkout, FakeClock, FakeHost, Screen, container
 
 ANSWERS = {"/status/health": "OK", "/met/health": '"OK"'}
