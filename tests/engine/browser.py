@@ -16,10 +16,12 @@ import playwright
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    BrowserType,
     ConsoleMessage,
     Locator,
     Page,
     Request,
+    expect,
     sync_playwright,
 )
 
@@ -30,13 +32,15 @@ ARTEFACTS = ROOT / ".docker-data" / "screenshots"
 NODE = Path(__file__).parent / "chromium" / "node"
 # The proxy as its own container sees it; a loopback address, so the browser trusts it as it trusts localhost.
 ADDRESS = "127.0.0.1:8080"
+# The container is the sandbox; Chromium's own needs privileges that it does not have there.
+HERE: dict[str, Any] = {"executable_path": "/usr/bin/chromium", "chromium_sandbox": False}
 # A page that waits for a worker gets minutes, as the other engine tests do; everything else answers at once.
 PATIENCE_MS = 120_000.0
 
 
 @contextmanager
-def chromium(stack: Stack) -> Iterator[Browser]:
-    """A browser for as long as the block lasts, beside the stack's proxy; downloads and pictures go to `ARTEFACTS`."""
+def _chromium(stack: Stack) -> Iterator[BrowserType]:
+    """What launches a browser beside the stack's proxy; downloads and pictures go to `ARTEFACTS`."""
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     os.environ.update(
         CHROMIUM_IMAGE=chromium_image(),
@@ -46,10 +50,26 @@ def chromium(stack: Stack) -> Iterator[Browser]:
         PLAYWRIGHT_NODEJS_PATH=str(NODE),
     )
     with sync_playwright() as started:
-        # The container is the sandbox; Chromium's own needs privileges that it does not have there.
-        browser = started.chromium.launch(executable_path="/usr/bin/chromium", chromium_sandbox=False)
+        yield started.chromium
+
+
+@contextmanager
+def chromium(stack: Stack) -> Iterator[Browser]:
+    """A browser for as long as the block lasts. Its contexts are private windows, each forgets what it saw."""
+    with _chromium(stack) as kind:
+        browser = kind.launch(**HERE)
         yield browser
         browser.close()
+
+
+@contextmanager
+def profile(stack: Stack) -> Iterator[BrowserContext]:
+    """A browser's ordinary window for as long as the block lasts: private ones refuse the Push API."""
+    with _chromium(stack) as kind:
+        # In a folder that the driver makes in its own container.
+        context = kind.launch_persistent_context("", **HERE)
+        yield context
+        context.close()
 
 
 @dataclass
@@ -79,6 +99,24 @@ class Visitor:
         """Open a path of the site."""
         self.page.goto(f"http://{ADDRESS}{path}")
         return self.page
+
+    def log_in(self, email: str, password: str) -> None:
+        """Log in on the page of that name."""
+        page = self.go("/")
+        page.get_by_role("link", name="Log in").first.click()
+        self.picture("login")
+        page.get_by_label("E-mail address").fill(email)
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_text(email)).to_be_visible()
+
+    def create_run(self, name: str) -> Page:
+        """Create a run; its page."""
+        page = self.go("/weppcloud/")
+        page.get_by_label("Name of a new run").fill(name)
+        page.get_by_role("button", name="Create a run").click()
+        page.wait_for_url("**/runs/*/*/")
+        return page
 
     def picture(self, name: str) -> None:
         """Keep how the whole page looks now."""

@@ -54,20 +54,14 @@ def browser(stack: Stack) -> Iterator[Browser]:
 def visitor(stack: Stack, browser: Browser) -> Visitor:
     """Somebody who is logged in."""
     made = Visitor(browser.new_context(viewport={"width": 1280, "height": 900}))
-    page = made.go("/")
-    page.get_by_role("link", name="Log in").first.click()
-    made.picture("login")
-    page.get_by_label("E-mail address").fill("admin@example.org")
-    page.get_by_label("Password").fill(stack.settings["ADMIN_PASSWORD"])
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_text("admin@example.org")).to_be_visible()
+    made.log_in("admin@example.org", stack.settings["ADMIN_PASSWORD"])
     return made
 
 
 @pytest.fixture(scope="module")
 def run_page(visitor: Visitor) -> Page:
     """The page of a run that was created, started and watched to its end."""
-    page = create_run(visitor, "In a browser")
+    page = visitor.create_run("In a browser")
     expect(page.locator("#log-state")).to_have_text("live")
     expect(page.locator("#checklist-state")).to_have_text("live")
     visitor.picture("run-new")
@@ -82,14 +76,6 @@ def _nothing_went_wrong(visitor: Visitor) -> Iterator[None]:
     found, visitor.problems[:] = list(visitor.problems), []
     if found:
         pytest.fail("\n".join(found), pytrace=False)
-
-
-def create_run(visitor: Visitor, name: str) -> Page:
-    page = visitor.go("/weppcloud/")
-    page.get_by_label("Name of a new run").fill(name)
-    page.get_by_role("button", name="Create a run").click()
-    page.wait_for_url("**/runs/*/*/")
-    return page
 
 
 def start_and_wait(page: Page) -> None:
@@ -184,12 +170,6 @@ def test_the_list_of_runs_leads_back_to_the_run(visitor: Visitor, run_page: Page
     expect(page.locator("#log li").last).to_contain_text("run_project COMPLETED")
 
 
-def test_somebody_can_be_told_when_a_run_ends(run_page: Page) -> None:
-    expect(run_page.get_by_role("button", name="Notify me")).to_be_visible()
-    scope = run_page.evaluate("navigator.serviceWorker.ready.then((registration) => registration.scope)")
-    assert scope.endswith("/weppcloud/")
-
-
 def test_the_first_tab_leads_past_the_header(run_page: Page) -> None:
     run_page.reload()
     run_page.keyboard.press("Tab")
@@ -246,7 +226,7 @@ def test_an_open_page_recovers_by_itself(
         pytest.skip("the services of somebody's own stack are not restarted")
     visitor.page.goto("about:blank")  # its own page would note the restart too
     other = Visitor(browser.new_context(storage_state=visitor.context.storage_state()))
-    page = create_run(other, f"Through a restart of {' and '.join(services)}")
+    page = other.create_run(f"Through a restart of {' and '.join(services)}")
     expect(page.locator("#log-state")).to_have_text("live")
     page.get_by_role("button", name="Start").click()
     expect(page.locator("#log li").first).to_be_attached(timeout=PATIENCE_MS)

@@ -4,6 +4,11 @@ const WEBPUSH = "/weppcloud-microservices/webpush";
 const OFF = "Notify me when it ends";
 const ON = "Don't notify me";
 const PATIENCE = 15000; // ms; a browser that can't reach its push service tries for ever and says nothing
+// Browsers' own words ("Registration failed") tell nobody what to do.
+const REASONS = {
+  AbortError: "this browser has no push service, or cannot reach it",
+  NotAllowedError: "this browser does not allow them here; a private window never does",
+};
 
 /** Show `button` if this browser can receive notifications; `worker` is the service worker's address. */
 export async function offerNotifications(button, runid, worker, problem) {
@@ -56,7 +61,7 @@ async function subscribe(registration, key) {
   } catch (error) {
     // A subscription made with an earlier key of the site stands in the way.
     const old = await registration.pushManager.getSubscription();
-    if (error.name !== "InvalidStateError" || old === null) throw error;
+    if (error.name !== "InvalidStateError" || old === null) throw new Error(REASONS[error.name] ?? error.message);
     await old.unsubscribe();
     return patiently(registration.pushManager.subscribe(options));
   }
