@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wepp.example/backup/internal/backup"
+	"wepp.example/backup/internal/census"
 	"wepp.example/backup/internal/drill"
 	"wepp.example/backup/internal/event"
 	"wepp.example/backup/internal/health"
@@ -95,7 +96,16 @@ func (app *app) tellNow(message hook.Message) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()
-	hook.New(app.settings.HookURL, app.report).Tell(ctx, message)
+	app.watcher().Tell(ctx, message)
+}
+
+// watcher is whoever watches over the backups.
+func (app *app) watcher() hook.Hook {
+	address, err := app.settings.Hook()
+	if err != nil {
+		app.report.Note("nobody is told, BACKUP_HOOK_URL_FILE cannot be read: %s", err)
+	}
+	return hook.New(address, app.report)
 }
 
 func runDump(ctx context.Context, app *app, args []string) error {
@@ -136,7 +146,7 @@ func runList(_ context.Context, app *app, args []string) error {
 			manifest.Tables, manifest.Views = nil, nil // thousands of lines that nobody asked for
 		}
 	}
-	answer.Health, answer.OK = health.Look(folder, app.settings.Interval, now)
+	answer.Health, answer.OK = health.Look(folder, app.settings.Interval, app.settings.DrillInterval, now)
 	app.report.Result(answer, "%d dumps; %s", len(entries), answer.Health)
 	return nil
 }
@@ -167,7 +177,7 @@ func runKeep(ctx context.Context, app *app, args []string) error {
 	if err := parse(newFlags("keep"), args); err != nil {
 		return err
 	}
-	watcher := hook.New(app.settings.HookURL, app.report)
+	watcher := app.watcher()
 	// Nothing waits for a hook that does not answer.
 	told := func(message hook.Message) { go watcher.Tell(ctx, message) }
 	keeper := schedule.Keeper{
@@ -180,6 +190,7 @@ func runKeep(ctx context.Context, app *app, args []string) error {
 			}
 			return made, err
 		},
+		Filled: app.filled,
 		Drill: func(ctx context.Context, dump vault.Entry) error {
 			outcome, err := app.drillOne(ctx, dump.Path, told)
 			if err == nil {
@@ -193,6 +204,19 @@ func runKeep(ctx context.Context, app *app, args []string) error {
 	return nil
 }
 
+// filled is whether the database holds a table; where it cannot be asked, the next backup will tell why.
+func (app *app) filled(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, goodbye)
+	defer cancel()
+	session, err := app.server.Connect(ctx, app.settings.Database)
+	if err != nil {
+		return false
+	}
+	defer session.Close(context.Background()) //nolint:errcheck // read only
+	filled, err := census.Filled(ctx, session)
+	return err == nil && filled
+}
+
 func verdict(outcome vault.Drill) string {
 	if outcome.OK {
 		return "equal to its manifest"
@@ -204,7 +228,7 @@ func runHealth(_ context.Context, app *app, args []string) error {
 	if err := parse(newFlags("health"), args); err != nil {
 		return err
 	}
-	text, ok := health.Look(app.vault(), app.settings.Interval, time.Now())
+	text, ok := health.Look(app.vault(), app.settings.Interval, app.settings.DrillInterval, time.Now())
 	if !ok {
 		return &event.Problem{What: text, Mend: "`invoke compose-logs --services=postgres-backup` says more", Exit: 1}
 	}

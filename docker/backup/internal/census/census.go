@@ -136,6 +136,15 @@ func relations(ctx context.Context, session *pgx.Conn) ([]relation, error) {
 	})
 }
 
+// Filled is whether there is anything with rows to count.
+func Filled(ctx context.Context, session *pgx.Conn) (bool, error) {
+	var filled bool
+	if err := session.QueryRow(ctx, "SELECT EXISTS ("+relationsQuery+")").Scan(&filled); err != nil {
+		return false, fmt.Errorf("looking for a table: %w", err)
+	}
+	return filled, nil
+}
+
 // Lock holds every table against being dropped or rewritten until the transaction ends, as pg_dump does, so that what
 // is dumped under the transaction's snapshot can be counted under it. patience in milliseconds.
 func Lock(ctx context.Context, session *pgx.Conn, patience int) error {

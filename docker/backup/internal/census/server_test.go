@@ -52,6 +52,17 @@ func TestEveryTableIsCountedOnceAndHashed(t *testing.T) {
 	}
 }
 
+func TestADatabaseIsFilledFromItsFirstTableOn(t *testing.T) {
+	server := servertest.Start(t)
+	session := servertest.Session(t, server, "wepppy")
+	for sql, want := range map[string]bool{"CREATE VIEW view AS SELECT 1": false, "CREATE TABLE one ()": true} {
+		servertest.Do(t, server, "wepppy", "SET search_path = public; DROP TABLE IF EXISTS one; "+sql)
+		if filled, err := Filled(context.Background(), session); err != nil || filled != want {
+			t.Fatalf("%s: %t, %v", sql, filled, err)
+		}
+	}
+}
+
 func TestTheSmallestChangeChangesTheHash(t *testing.T) {
 	server := servertest.Start(t)
 	servertest.Do(t, server, "wepppy", zoo)

@@ -11,7 +11,10 @@ import (
 
 var noon = time.Date(2026, 3, 29, 12, 0, 0, 0, time.UTC)
 
-const interval = 24 * time.Hour
+const (
+	interval      = 24 * time.Hour
+	drillInterval = 4 * interval
+)
 
 func folder(t *testing.T, ages ...time.Duration) vault.Vault {
 	t.Helper()
@@ -33,7 +36,7 @@ func folder(t *testing.T, ages ...time.Duration) vault.Vault {
 
 func look(t *testing.T, v vault.Vault, want bool, words ...string) {
 	t.Helper()
-	text, ok := Look(v, interval, noon)
+	text, ok := Look(v, interval, drillInterval, noon)
 	if ok != want {
 		t.Errorf("ok is %v: %s", ok, text)
 	}
@@ -103,4 +106,30 @@ func TestAFailedTestRestoreIsNotWellUntilOneSucceeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	look(t, v, true)
+}
+
+func TestATestRestoreThatIsTriedIsNotWellAfterTheExactQuarter(t *testing.T) {
+	tried := func(since time.Duration, held time.Duration) vault.Vault {
+		v := folder(t, time.Hour)
+		if err := v.WriteDrillTry(vault.DrillTry{Since: noon.Add(-since), Problem: "the server's disk is too small"}); err != nil {
+			t.Fatal(err)
+		}
+		if held > 0 {
+			last := vault.LastDrill{Drill: vault.Drill{Drilled: noon.Add(-held), OK: true}}
+			if err := v.WriteLastDrill(last); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return v
+	}
+	look(t, tried(drillInterval/4, 0), true)
+	look(t, tried(drillInterval/4+time.Second, 0), false, "no test restore could be held for 1 d 0 h (one is due every 4 d 0 h): the server's disk is too small", "1 h 0 min old")
+	look(t, tried(2*drillInterval, drillInterval), true)
+	look(t, tried(drillInterval, 2*drillInterval), false)
+	if text, ok := Look(tried(drillInterval, 0), interval, 0, noon); !ok {
+		t.Errorf("none is wanted: %s", text)
+	}
+	if text, ok := Look(tried(firstPatience, 0), interval, time.Second, noon); !ok {
+		t.Errorf("a short interval leaves a minute: %s", text)
+	}
 }

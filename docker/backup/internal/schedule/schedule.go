@@ -25,6 +25,8 @@ const (
 	// firstRetry after a failure, doubled with each further one up to longestRetry.
 	firstRetry   = 15 * time.Second
 	longestRetry = 15 * time.Minute
+	// emptyPause between two looks whether a database that held nothing when it was backed up holds something now.
+	emptyPause = 10 * time.Second
 	// jump of the clock against what really went by, from which on nothing is pruned in that round: a clock that ran
 	// ahead by a month would otherwise take all backups but one.
 	jump = time.Hour
@@ -39,6 +41,7 @@ type Keeper struct {
 	Clock         Clock
 	Report        *event.Reporter
 	Backup        func(ctx context.Context) (backup.Made, error)
+	Filled        func(ctx context.Context) bool                    // whether the database holds a table
 	Drill         func(ctx context.Context, dump vault.Entry) error // an error: try again later
 
 	failures, drillFailures int
@@ -52,6 +55,9 @@ type Keeper struct {
 // Run keeps at it until ctx is over.
 func (k *Keeper) Run(ctx context.Context) {
 	k.wall, k.elapsed = k.Clock.Now(), k.Clock.Elapsed()
+	if k.DrillInterval == 0 {
+		k.remember(vault.DrillTry{}) // switched on again later, test restores are not late at once
+	}
 	for ctx.Err() == nil {
 		pause := k.Round(ctx)
 		k.Clock.Sleep(ctx, min(pause, longestSleep))
@@ -81,7 +87,7 @@ func (k *Keeper) backUp(ctx context.Context) time.Duration {
 	if pause := k.notBefore - k.Clock.Elapsed(); pause > 0 {
 		return pause
 	}
-	if pause := k.untilDue(); pause > 0 {
+	if pause := k.untilDue(ctx); pause > 0 {
 		return pause
 	}
 	if _, err := k.Backup(ctx); err != nil {
@@ -97,11 +103,13 @@ func (k *Keeper) backUp(ctx context.Context) time.Duration {
 	}
 	k.failures, k.notBefore = 0, 0
 	k.prune()
-	return k.untilDue()
+	return k.untilDue(ctx)
 }
 
-// untilDue is how long the newest backup is still young enough. One from the future says nothing: a new one is due.
-func (k *Keeper) untilDue() time.Duration {
+// untilDue is how long the newest backup is still young enough. One from the future says nothing: a new one is due. So it
+// is when the newest one holds nothing and the database by now does: a new stack's first backup is often made before its
+// first migration, and would be the only one for a whole interval.
+func (k *Keeper) untilDue(ctx context.Context) time.Duration {
 	entries, err := k.Vault.List()
 	if err != nil {
 		return 0 // the try will tell why
@@ -111,7 +119,14 @@ func (k *Keeper) untilDue() time.Duration {
 	if !found || newest.FromTheFuture(now) {
 		return 0
 	}
-	return min(newest.Created.Add(k.Interval).Sub(now), k.Interval)
+	pause := min(newest.Created.Add(k.Interval).Sub(now), k.Interval)
+	if !newest.Empty() {
+		return pause
+	}
+	if k.Filled(ctx) {
+		return 0
+	}
+	return min(pause, emptyPause)
 }
 
 // retry grows with the failures, and is never so long that a short interval would be missed often.
@@ -142,18 +157,29 @@ func (k *Keeper) drill(ctx context.Context) time.Duration {
 	if pause := k.drillNotBefore - k.Clock.Elapsed(); pause > 0 {
 		return pause
 	}
-	now := k.Clock.Now()
-	if last := k.Vault.ReadLastDrill(); !last.Drilled.IsZero() && !last.Drilled.After(now.Add(time.Minute)) {
+	now, last := k.Clock.Now(), k.Vault.ReadLastDrill()
+	if !last.Drilled.IsZero() && !last.Drilled.After(now.Add(time.Minute)) {
 		if pause := last.Drilled.Add(k.DrillInterval).Sub(now); pause > 0 {
 			return pause
 		}
 	}
 	entries, err := k.Vault.List()
 	newest, found := vault.Newest(entries, now)
-	if err != nil || !found {
+	if err != nil || !found || newest.Empty() {
 		return longestSleep
 	}
+	try := k.Vault.ReadDrillTry()
+	if !try.Waits(last) || try.Since.After(now) {
+		try = vault.DrillTry{Since: now.UTC().Truncate(time.Second)}
+	}
+	// Before the try: one that hangs, or dies with the container, shall be noticed, too.
+	k.remember(try)
 	if err := k.Drill(ctx, newest); err != nil {
+		if ctx.Err() != nil {
+			return 0
+		}
+		try.Problem = event.ProblemOf(err).What
+		k.remember(try)
 		k.drillFailures++
 		pause := k.retry(k.drillFailures)
 		k.drillNotBefore = k.Clock.Elapsed() + pause
@@ -162,6 +188,12 @@ func (k *Keeper) drill(ctx context.Context) time.Duration {
 	}
 	k.drillFailures, k.drillNotBefore = 0, 0
 	return k.DrillInterval
+}
+
+func (k *Keeper) remember(try vault.DrillTry) {
+	if err := k.Vault.WriteDrillTry(try); err != nil {
+		k.Report.Note("the test restore's try is not remembered: %s", err)
+	}
 }
 
 // System is the machine's clock.

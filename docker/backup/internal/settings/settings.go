@@ -17,7 +17,7 @@ type Settings struct {
 	Interval                   time.Duration // between two backups
 	Keep                       time.Duration // age at which a backup may be pruned
 	DrillInterval              time.Duration // between two test restores; 0: none
-	HookURL                    string        // told of each success and failure; empty: nobody
+	hookURL, hookFile          string        // see Hook
 }
 
 // Read takes the settings from the environment (lookup is os.Getenv outside tests).
@@ -35,9 +35,20 @@ func Read(lookup func(string) string) (Settings, error) {
 		Interval:      time.Duration(read.number("BACKUP_INTERVAL_SECONDS", 86400, 1)) * time.Second,
 		Keep:          time.Duration(read.number("BACKUP_KEEP_DAYS", 7, 0)) * 24 * time.Hour,
 		DrillInterval: time.Duration(read.number("BACKUP_DRILL_INTERVAL_SECONDS", 0, 0)) * time.Second,
-		HookURL:       read.text("BACKUP_HOOK_URL", ""),
+		hookURL:       read.text("BACKUP_HOOK_URL", ""),
+		hookFile:      read.text("BACKUP_HOOK_URL_FILE", ""),
 	}
 	return settings, read.err
+}
+
+// Hook is the address that is told of each success and failure, "" for nobody: from the file of BACKUP_HOOK_URL_FILE,
+// for it often holds a token, and a container's variables are no secret. Backups do not depend on it.
+func (s Settings) Hook() (string, error) {
+	if s.hookFile == "" {
+		return s.hookURL, nil
+	}
+	text, err := os.ReadFile(s.hookFile)
+	return strings.TrimSpace(string(text)), err
 }
 
 type reader struct {

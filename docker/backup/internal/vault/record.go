@@ -1,6 +1,8 @@
 package vault
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -21,9 +23,21 @@ type LastDrill struct {
 	Drill
 }
 
+// DrillTry is a test restore that is due: since when it has been tried, and why it could not be held so far.
+type DrillTry struct {
+	Since   time.Time `json:"since,omitzero"`
+	Problem string    `json:"problem,omitempty"`
+}
+
+// Waits is true while no test restore was held since the try began; its moment is cut to the second, as theirs are.
+func (t DrillTry) Waits(last LastDrill) bool {
+	return !t.Since.IsZero() && last.Drilled.Before(t.Since)
+}
+
 const (
 	attemptName = ".last-attempt.json"
 	drillName   = ".last-drill.json"
+	tryName     = ".drill-try.json"
 )
 
 // WriteAttempt remembers the last try. Where the folder takes nothing any more (the disk is full), it is remembered in
@@ -54,4 +68,23 @@ func (v Vault) ReadLastDrill() LastDrill {
 	var last LastDrill
 	readJSON(v.Path(drillName), &last) //nolint:errcheck // none yet
 	return last
+}
+
+// WriteDrillTry remembers since when a test restore is tried; the zero one: none is.
+func (v Vault) WriteDrillTry(try DrillTry) error {
+	if try == (DrillTry{}) {
+		err := os.Remove(v.Path(tryName))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return writeJSON(v.Path(tryName), try)
+}
+
+// ReadDrillTry is the test restore that is tried, the zero one when none is.
+func (v Vault) ReadDrillTry() DrillTry {
+	var try DrillTry
+	readJSON(v.Path(tryName), &try) //nolint:errcheck // none is
+	return try
 }

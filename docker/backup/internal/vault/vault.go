@@ -105,6 +105,11 @@ func Newest(entries []Entry, now time.Time) (Entry, bool) {
 	return Entry{}, false
 }
 
+// Empty is true for a verified backup of a database that held nothing: no table, no view, no large object.
+func (e Entry) Empty() bool {
+	return e.Manifest != nil && len(e.Manifest.Tables) == 0 && len(e.Manifest.Views) == 0 && e.Manifest.LargeObjects == 0
+}
+
 // FromTheFuture is true for a backup whose moment lies after now.
 func (e Entry) FromTheFuture(now time.Time) bool { return e.Created.After(now.Add(ahead)) }
 
