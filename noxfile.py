@@ -23,7 +23,7 @@ COMPOSE_SETS = (
     ["docker-compose.dev.yml"],
     ["docker-compose.dev.yml", "docker-compose.fast-start.yml"],
     ["docker-compose.dev.yml", "docker-compose.external-postgres.yml", "docker-compose.external-redis.yml"],
-    ["docker-compose.prod.yml", "docker-compose.fast-start.yml"],
+    ["docker-compose.prod.yml", "docker-compose.fast-start.yml", "docker-compose.backup-hook.yml"],
     ["docker-compose.prod.yml", "docker-compose.external-postgres.yml", "docker-compose.external-redis.yml"],
 )
 

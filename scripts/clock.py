@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import Protocol
 
 
@@ -33,3 +34,12 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Waits."""
         time.sleep(seconds)
+
+
+def moment(text: str) -> float | None:
+    """Seconds since the epoch of an RFC 3339 moment as the engine writes it; None for another text."""
+    head, _, tail = text.rstrip("Z").partition(".")
+    try:
+        return datetime.fromisoformat(f"{head}.{tail[:6] or '0'}+00:00").timestamp()
+    except ValueError:
+        return None

@@ -14,6 +14,8 @@ EXTERNAL_STORES = {
     "docker/docker-compose.external-postgres.yml": ("POSTGRES_HOST", "postgres"),
     "docker/docker-compose.external-redis.yml": ("REDIS_HOST", "redis"),
 }
+# The sidecar's way to whoever watches over the backups; its address is a secret and not shown.
+HOOK_FILE, HOOK = "docker/docker-compose.backup-hook.yml", "BACKUP_HOOK_URL"
 
 
 def wanted(settings: Mapping[str, str], api: tuple[int, int]) -> dict[str, tuple[bool, str]]:
@@ -22,6 +24,8 @@ def wanted(settings: Mapping[str, str], api: tuple[int, int]) -> dict[str, tuple
     for name, (key, own) in EXTERNAL_STORES.items():
         where = settings.get(key) or own
         choice[name] = (where != own, f"{key} is {where}")
+    hook = bool(settings.get(HOOK))
+    choice[HOOK_FILE] = (hook, f"{HOOK} is {'set' if hook else 'empty'}")
     if api != (0, 0):
         choice[FAST_START_FILE] = (
             api >= FAST_START_API,
@@ -44,6 +48,8 @@ def choose(compose: Compose, console: Console) -> None:
     if "COMPOSE_FILE" in compose.environment:
         return
     settings = {key: compose.setting(key) for key, _ in EXTERNAL_STORES.values()}
+    # As with every secret, `.env` alone counts.
+    settings[HOOK] = compose.env.get(HOOK)
     choice = wanted(settings, compose.engine.api_version())
     present = [name for name in choice if (compose.root / name).is_file()]
     before = compose.files

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import datetime
 
 from scripts.catalogue import Catalogue
-from scripts.clock import Clock
+from scripts.clock import Clock, moment
 from scripts.compose import Compose
 from scripts.console import Console
 from scripts.engine import Container
@@ -63,14 +62,10 @@ def _row(
     return Row(name, container.condition, ports, uptime, memory.get(container.id, ""), about, active)
 
 
-def seconds_since(moment: str, now: float) -> int | None:
-    """Whole seconds from an RFC 3339 moment (with nanoseconds, as the engine writes it) to `now`."""
-    head, _, tail = moment.rstrip("Z").partition(".")
-    try:
-        started = datetime.fromisoformat(f"{head}.{tail[:6] or '0'}+00:00")
-    except ValueError:
-        return None
-    return max(0, int(now - started.timestamp()))
+def seconds_since(text: str, now: float) -> int | None:
+    """Whole seconds from a moment as the engine writes it to `now`."""
+    started = moment(text)
+    return None if started is None else max(0, int(now - started))
 
 
 def uptime_text(seconds: int | None) -> str:

@@ -23,6 +23,7 @@ from scripts.errors import ExitCode, StackError
 from scripts.failure import explain
 from scripts.follower import Follower
 from scripts.host import Host, is_root
+from scripts.outdated import outdated
 
 PROBE_SECONDS = 30.0
 
@@ -173,6 +174,7 @@ class Up:
 
     def _start(self, services: Sequence[Service]) -> None:
         involved = self._involved(services)
+        self._renew(involved)
         if not self.dry and stamp.matches(self.compose, involved):
             self._start_one_shots(involved)
             return
@@ -182,6 +184,16 @@ class Up:
         with self.console.progress(f"starting {self.compose.project}", list(names.values())) as progress:
             follower = Follower(names, progress)
             result = self.compose.stream(*arguments, *self.options.services, on_line=follower.line)
+        if not result.ok:
+            self._fail(services, result.complaint)
+
+    def _renew(self, services: Sequence[Service]) -> None:
+        """Has what changed among the secrets take effect: Compose does not look into their files."""
+        old = [] if self.dry else outdated(self.compose, services)
+        if not old:
+            return
+        self.console.say(f"secrets changed in {shown(self.compose.env_path)}: restarting {', '.join(old)}")
+        result = self.compose.stream("restart", *old)
         if not result.ok:
             self._fail(services, result.complaint)
 

@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +77,14 @@ def stack(light: LightStack) -> Iterator[LightStack]:
     light.wait_until_settled()
     yield light
     light.drop_kept()
+
+
+@pytest.fixture
+def folder(stack: LightStack, tmp_path: Path) -> Path:
+    """An empty folder for backups that the sidecar's user may write to."""
+    made = tmp_path / "backups"
+    made.mkdir()
+    if os.getuid() == 0:
+        tmp_path.chmod(0o755)
+        os.chown(made, int(stack.settings["UID"]), int(stack.settings["GID"]))
+    return made

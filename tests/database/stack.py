@@ -26,7 +26,7 @@ FROM pg_largeobject_metadata;
 """
 READY_SECONDS = 90.0
 # What the sidecar keeps among the backups for itself.
-SIDECARS_OWN = (".lock", ".last-attempt.json", ".last-drill.json")
+SIDECARS_OWN = (".lock", ".last-attempt.json", ".last-drill.json", ".drill-try.json")
 
 
 @dataclass

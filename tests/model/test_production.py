@@ -75,9 +75,22 @@ def test_the_stores_are_out_of_reach_in_production_too(production: Model) -> Non
     assert production["networks"]["data"]["internal"] is True
     for name in ("postgres", "redis"):
         assert set(production["services"][name]["networks"]) == {"data"}
-    assert {name for name, s in production["services"].items() if "outward" in s.get("networks", {})} == {
-        "postgres-backup"
-    }
+    assert set(production["services"]["postgres-backup"]["networks"]) == {"data"}
+
+
+def test_only_a_watched_sidecar_has_a_way_out_and_the_address_as_a_file(
+    render_with: Callable[..., Model],
+) -> None:
+    for base in (FILE, "docker-compose.dev.yml"):
+        model = render_with([base, "docker-compose.backup-hook.yml"], BACKUP_HOOK_URL="https://w.example/tok")
+        assert "w.example" not in str(model)
+        sidecar = model["services"]["postgres-backup"]
+        assert {name for name, s in model["services"].items() if "outward" in s.get("networks", {})} == {
+            "postgres-backup"
+        }
+        assert set(sidecar["networks"]) == {"data", "outward"}
+        assert {each["source"] for each in sidecar["secrets"]} == {"postgres_password", "backup_hook_url"}
+        assert "outward" not in render_with([base])["networks"]
 
 
 def test_certificates_outlive_the_container(production: Model) -> None:

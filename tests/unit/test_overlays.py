@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from scripts.doctor_engine import FAST_START_API, FAST_START_FILE
-from scripts.overlays import EXTERNAL_STORES, chosen, wanted
+from scripts.overlays import EXTERNAL_STORES, HOOK_FILE, chosen, wanted
 
 DEV = "docker/docker-compose.dev.yml"
 POSTGRES, REDIS = EXTERNAL_STORES
-ALL = [POSTGRES, REDIS, FAST_START_FILE]
+ALL = [POSTGRES, REDIS, HOOK_FILE, FAST_START_FILE]
 NEW, OLD, UNKNOWN = FAST_START_API, (1, 41), (0, 0)
 
 
@@ -43,3 +43,11 @@ def test_an_empty_setting_means_the_stacks_own_store() -> None:
 
 def test_files_of_the_users_own_keep_their_place() -> None:
     assert chosen([DEV, "docker/mine.yml"], wanted({}, NEW), ALL) == [DEV, "docker/mine.yml", FAST_START_FILE]
+
+
+def test_a_watcher_of_the_backups_brings_its_overlay_and_its_address_is_not_told() -> None:
+    choice = wanted({"BACKUP_HOOK_URL": "https://watcher.example/token"}, NEW)
+    watched = chosen([DEV, FAST_START_FILE], choice, ALL)
+    assert watched == [DEV, FAST_START_FILE, HOOK_FILE]
+    assert choice[HOOK_FILE][1] == "BACKUP_HOOK_URL is set"
+    assert chosen(watched, wanted({"BACKUP_HOOK_URL": ""}, NEW), ALL) == [DEV, FAST_START_FILE]
