@@ -5,6 +5,8 @@ package archive
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -33,11 +35,16 @@ type Archive struct {
 	Kind        Kind
 	Compression string // of a plain dump: "", gzip, zstd or bzip2
 	Bytes       int64  // on disk
-	Checksummed bool   // a checksum file lies beside it
+	Checksummed bool   // its checksum lies beside it, in a file of that name or in its manifest
+
+	manifestSum string // of a dump whose checksum file was left behind where it was copied from
 }
 
 // ChecksumSuffix is added to a dump's name for the file of its checksums, as `sha256sum` writes and reads it.
 const ChecksumSuffix = ".sha256"
+
+// manifestSuffix is added for the manifest that our own backups have (package vault), which names the checksum as well.
+const manifestSuffix = ".json"
 
 // tarMagicAt is where POSIX tar headers carry `ustar` (POSIX.1-1988); pg_dump's have it.
 const tarMagicAt = 257
@@ -49,9 +56,11 @@ func Open(path string) (Archive, error) {
 	if err != nil {
 		return found, unreadable(path, err)
 	}
-	if _, err := os.Stat(path + ChecksumSuffix); err == nil {
-		found.Checksummed = true
+	_, missing := os.Stat(path + ChecksumSuffix)
+	if missing != nil && !status.IsDir() {
+		found.manifestSum = sumInManifest(path)
 	}
+	found.Checksummed = missing == nil || found.manifestSum != ""
 	if status.IsDir() {
 		return openDirectory(found)
 	}
@@ -73,6 +82,18 @@ func Open(path string) (Archive, error) {
 		return found, unreadable(path, err)
 	}
 	return classify(found, head[:count])
+}
+
+// sumInManifest is the checksum of a dump that its manifest names; "" where there is no such manifest.
+func sumInManifest(path string) string {
+	var manifest struct {
+		SHA256 string `json:"sha256"`
+	}
+	text, err := os.ReadFile(path + manifestSuffix)
+	if err != nil || json.Unmarshal(text, &manifest) != nil || len(manifest.SHA256) != 2*sha256.Size {
+		return ""
+	}
+	return manifest.SHA256
 }
 
 func classify(found Archive, head []byte) (Archive, error) {

@@ -152,6 +152,33 @@ func TestADumpIsRefusedWhenOneByteIsNotWhatItsChecksumSays(t *testing.T) {
 	refused(t, err, "checksum")
 }
 
+func TestADumpWhoseChecksumFileWasLeftBehindIsComparedWithItsManifest(t *testing.T) {
+	path := write(t, "a.sql", plain)
+	for _, manifest := range []string{`{"sha256": "ab"}`, "no JSON", `{"other": 1}`} {
+		if err := os.WriteFile(path+manifestSuffix, []byte(manifest), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if dump, err := Open(path); err != nil || dump.Checksummed {
+			t.Fatalf("%s: %+v, %v", manifest, dump, err)
+		}
+	}
+	sum, err := Sum(context.Background(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+manifestSuffix, []byte(`{"sha256": "`+sum+`"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if dump, err := verify(t, path); err != nil {
+		t.Fatalf("%+v %v", dump, err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(plain, "1\t", "2\t", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = verify(t, path)
+	refused(t, err, "checksum")
+}
+
 func TestADirectoryIsCheckedFileByFileAndAMissingOneIsTold(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "d.dump")
 	if err := os.Mkdir(folder, 0o700); err != nil {

@@ -31,6 +31,11 @@ func Verify(ctx context.Context, dump Archive, report *event.Reporter) (Needs, e
 	if dump.Kind == Plain {
 		return verifyPlain(ctx, dump, report)
 	}
+	if dump.Kind == Tar {
+		if err := readTar(ctx, dump, report); err != nil {
+			return Needs{}, err
+		}
+	}
 	needs, err := describe(ctx, dump)
 	if err != nil {
 		return needs, err
@@ -108,8 +113,15 @@ func output(ctx context.Context, dump Archive, args ...string) ([]byte, error) {
 	return answer, nil
 }
 
-// checkSums compares every file of the dump with the checksum file beside it.
+// checkSums compares every file of the dump with the checksum file beside it, or the one file with its manifest's.
 func checkSums(ctx context.Context, dump Archive, report *event.Reporter) error {
+	if dump.manifestSum != "" {
+		sum, err := Sum(ctx, dump.Path, func(done int64) { report.Progress("checksum", done, dump.Bytes) })
+		if err == nil && sum != dump.manifestSum {
+			err = damaged(dump.Path, notItsSum)
+		}
+		return err
+	}
 	path := dump.Path + ChecksumSuffix
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -145,7 +157,7 @@ func checkSums(ctx context.Context, dump Archive, report *event.Reporter) error 
 			done += status.Size()
 		}
 		if wanted[inside] != sum {
-			return damaged(dump.Path, "its checksum is not the one it was written with")
+			return damaged(dump.Path, notItsSum)
 		}
 		delete(wanted, inside)
 		return nil
@@ -155,6 +167,8 @@ func checkSums(ctx context.Context, dump Archive, report *event.Reporter) error 
 	}
 	return err
 }
+
+const notItsSum = "its checksum is not the one it was written with"
 
 // firstPart is the name of the dump as it was when it was summed: a dump may have been renamed since with its companions.
 func firstPart(name string) string {
