@@ -15,6 +15,8 @@ KINDS = {
     "plain": ("-Fp",),
     "plain-gzip": ("-Fp", "-Z", "gzip:6"),
     "directory": ("-Fd", "-Z", "gzip:6"),
+    "custom-unpacked": ("-Fc", "-Z", "none"),
+    "tar": ("-Ft",),
 }
 
 
@@ -37,8 +39,7 @@ def make(number: int, good: dict[str, Path], folder: Path) -> Damage:
     kinds = list(KINDS)
     kind = kinds[number % len(kinds)]
     way = WAYS[number // len(kinds) % len(WAYS)]
-    # The backups' own form never goes without its checksum.
-    summed = kind == "custom-zstd" or number // (len(kinds) * len(WAYS)) % 2 == 0
+    summed = number // (len(kinds) * len(WAYS)) % 2 == 0
     source = good[kind]
     path = folder / f"damaged-{number}"
     if source.is_dir():
