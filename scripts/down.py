@@ -49,11 +49,14 @@ def _remove(compose: Compose, arguments: list[str], doomed: list[str]) -> None:
 
 def _consent(compose: Compose, console: Console, doomed: list[str], yes: str) -> None:
     project = compose.project
+    mend = f"to delete them: invoke compose-down --volumes --yes={project}"
     if not doomed:
+        if yes:
+            # Another project is meant: the containers of this one shall stay as well.
+            consent.demand(console, project, yes, question="", mend=mend)
         console.say(f"project {project} has no volumes")
         return
     console.say(f"these volumes of project {project} would be deleted, with all that is in them:")
     for name in doomed:
         console.say(f"  {name}")
-    mend = f"to delete them: invoke compose-down --volumes --yes={project}"
     consent.demand(console, project, yes, question="delete them for good", mend=mend)

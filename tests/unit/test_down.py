@@ -48,6 +48,15 @@ def test_without_the_name_nothing_at_all_is_done(checkout: Checkout, yes: str) -
     assert checkout.runner.commands() == []
 
 
+def test_the_name_of_another_project_is_refused_where_this_one_has_no_volumes_too(checkout: Checkout) -> None:
+    checkout.runner.on("docker", "volume", "ls", stdout="")
+    with pytest.raises(StackError, match="not the name of this project") as caught:
+        down(checkout.compose(), Screen().console, volumes=True, yes="other")
+    assert caught.value.exit_code == 4
+    assert checkout.runner.commands() == []
+    down(checkout.compose(), Screen().console, volumes=True, yes="wepppy")
+
+
 @pytest.mark.parametrize(("typed", "goes"), [("wepppy", True), ("y", False), ("", False)])
 def test_somebody_at_a_terminal_is_asked(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch, typed: str, goes: bool
