@@ -43,6 +43,9 @@ def _remove(compose: Compose, arguments: list[str], doomed: list[str]) -> None:
             "run `invoke compose-down` again; `docker ps -a` shows what is left",
             ExitCode.FAILED,
         )
+    # Compose knows those of the files alone that are listed now, not of an overlay that was.
+    if not compose.runner.dry and (left := compose.engine.networks(compose.project)):
+        compose.engine.remove_networks(left)
     if doomed:
         compose.engine.remove_volumes(doomed)
 

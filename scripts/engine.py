@@ -159,17 +159,19 @@ class Engine:
 
     def volumes(self, project: str) -> list[str]:
         """Names of the project's volumes."""
-        return self._lines(
-            [
-                "docker",
-                "volume",
-                "ls",
-                "--filter",
-                f"label={PROJECT_LABEL}={project}",
-                "--format",
-                "{{.Name}}",
-            ]
-        )
+        return self._names("volume", project)
+
+    def networks(self, project: str) -> list[str]:
+        """Names of the project's networks."""
+        return self._names("network", project)
+
+    def _names(self, kind: str, project: str) -> list[str]:
+        wanted = ["--filter", f"label={PROJECT_LABEL}={project}", "--format", "{{.Name}}"]
+        return self._lines(["docker", kind, "ls", *wanted])
+
+    def remove_networks(self, names: Sequence[str]) -> None:
+        """Removes networks; one that somebody's container is still in stays."""
+        self.runner.stream(["docker", "network", "rm", *names])
 
     def remove_volumes(self, names: Sequence[str]) -> None:
         """Deletes volumes for good. Raises StackError when one is in use."""

@@ -273,6 +273,7 @@ class Checkout:
         runner.on("docker", "ps", '{{.Names}}\t{{.Label "com.docker.compose.project"}}\t{{.Ports}}')
         runner.on("config", "json", stdout=json.dumps(model(root)))
         runner.on("docker", "volume", "ls", stdout="wepppy_pgdata\nwepppy_wc1\n")
+        runner.on("docker", "network", "ls")
         runner.on("docker", "volume", "rm")
         runner.on("docker", "logs", stdout="last words\n")
         runner.on("docker", "start", stdout="wepppy-upgrade-1\n")

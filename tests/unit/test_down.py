@@ -31,6 +31,13 @@ def test_down_removes_containers_of_all_profiles_and_keeps_the_volumes(checkout:
     assert "data is kept in 2 volumes" in screen.err.getvalue()
 
 
+def test_a_network_of_an_overlay_that_is_listed_no_more_goes_too(checkout: Checkout) -> None:
+    checkout.runner.on("docker", "network", "ls", stdout="wepppy_outward\n")
+    checkout.runner.on("docker", "network", "rm")
+    down(checkout.compose(), Screen().console)
+    assert checkout.runner.commands()[-1] == ["docker", "network", "rm", "wepppy_outward"]
+
+
 def test_volumes_go_when_the_project_is_named(checkout: Checkout) -> None:
     down(checkout.compose(), Screen().console, volumes=True, yes="wepppy")
     assert removed_volumes(checkout) == [["docker", "volume", "rm", "wepppy_pgdata", "wepppy_wc1"]]
