@@ -8,17 +8,17 @@ from typing import Any
 
 from scripts.compose import Compose
 from scripts.console import Console
+from scripts.credentials import demand_login
 from scripts.dialogue import answer
 from scripts.dump import BACKUPS, backups_are_here, backups_folder
 from scripts.meter import megabytes
-from scripts.sessions import demand_database
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def back_up(compose: Compose, console: Console) -> None:
     """Makes one backup and tells its path, size, rows and seconds. Raises StackError; earlier ones are as they were."""
-    demand_database(compose, console)
+    demand_login(compose, console)
     made = answer(compose, console, ["dump"])
     path = _on_this_machine(compose, made["path"])
     if console.as_json:

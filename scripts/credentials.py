@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts import envfile, scram, secretfiles
 from scripts.catalogue import Catalogue
-from scripts.clock import Clock
+from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
 from scripts.console import Console
 from scripts.dialogue import Dialogue
@@ -25,6 +25,21 @@ SECRET = "postgres_password"  # noqa: S105 - the secret's name
 # psql's exit status where it found no server; one that is starting or recovering is worth waiting for.
 NO_CONNECTION = 2
 PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 0.5
+
+
+def demand_login(compose: Compose, console: Console) -> None:
+    """Starts the stack's own database when it does not run. Raises StackError when it does not come up, and when the
+    password in `.env` is not the one that the services have: with `.env` as it is, the stack would not start again.
+    """
+    credentials = Credentials(compose, console, SystemClock())
+    if credentials.in_use() != compose.env.get(KEY):
+        raise StackError(
+            f"{KEY} in {envfile.shown(compose.env_path)} is not the password that the services log in with",
+            f"put that one back, it stands in {envfile.shown(credentials.secret_file)}; "
+            "to have another: `invoke db-rotate-password`",
+            ExitCode.REFUSED,
+        )
+    demand_database(compose, console)
 
 
 class Credentials:
@@ -49,6 +64,14 @@ class Credentials:
     def secret_file(self) -> Path:
         """The file that containers get."""
         return Path(self.compose.model["secrets"][SECRET]["file"])
+
+    def in_use(self) -> str:
+        """The password that containers get now: that of the file; of `.env` where none was written yet."""
+        file = (self.compose.model.get("secrets") or {}).get(SECRET) or {}
+        try:
+            return Path(file.get("file") or "").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return self.compose.env.get(KEY)
 
     def readers(self) -> list[str]:
         """Services that log in with it. The server itself is none: it looks at the file when it makes a cluster."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from scripts import full_disk
+from scripts.clock import Clock, SystemClock
 from scripts.compose import ALL_PROFILES, Compose
 from scripts.console import Console
 from scripts.conversation import Conversation
@@ -43,6 +45,7 @@ class Dialogue:
         *,
         options: Sequence[str] = (),
         translate: Callable[[str], str] = str,
+        clock: Clock | None = None,
     ) -> None:
         self.compose = compose
         self.console = console
@@ -50,6 +53,8 @@ class Dialogue:
             "run", "--rm", "--no-deps", "-T", *options, SERVICE, *PROGRAM, *command, profiles=ALL_PROFILES
         )
         self.translate = translate
+        self.clock = clock or SystemClock()
+        self._began = self.clock.monotonic()
         self._conversation: Conversation | None = None
 
     def __enter__(self) -> Dialogue:
@@ -76,6 +81,17 @@ class Dialogue:
         if self._conversation:
             self._conversation.say(word)
 
+    def _problem(self, event: Mapping[str, Any]) -> StackError:
+        """The problem that the program tells, with a reason that it cannot know: the server's own log is out here."""
+        what, mend = self.translate(event["what"]), self.translate(event["mend"])
+        code = _exit_code(event["exit"])
+        elapsed = int(self.clock.monotonic() - self._began) + 1
+        if code == ExitCode.FAILED and (reason := full_disk.complaint(self.compose, elapsed)):
+            what, mend = f"the database server's disk is full: {reason}", full_disk.MEND
+            # At once: what was prepared is taken back when the server is there again, and that is waited for.
+            self.console.warn(f"{what}; {mend}")
+        return StackError(what, mend, code)
+
     def _hear(self, wanted: str) -> Mapping[str, Any]:
         assert self._conversation is not None  # noqa: S101 - a dialogue is entered before it is used
         # Bars are drawn only while we listen: between two answers the terminal belongs to questions.
@@ -94,8 +110,7 @@ class Dialogue:
                 elif event["kind"] == "problem":
                     # What it prepared it takes back now, and needs the server for that.
                     revive_database(self.compose)
-                    what, mend = self.translate(event["what"]), self.translate(event["mend"])
-                    raise StackError(what, mend, _exit_code(event["exit"]))
+                    raise self._problem(event)
                 elif event["kind"] == wanted:
                     return event
         status, complaints = self._conversation.end()

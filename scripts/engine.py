@@ -190,6 +190,13 @@ class Engine:
         )
         return (result.stdout + result.stderr).rstrip()
 
+    def log_since(self, container_id: str, seconds: int) -> str:
+        """What a container wrote within the last `seconds`."""
+        result = self.runner.capture(
+            ["docker", "logs", "--since", f"{seconds}s", container_id], timeout=ANSWER_SECONDS
+        )
+        return (result.stdout + result.stderr).rstrip()
+
     def memory(self, ids: Sequence[str]) -> dict[str, str]:
         """Memory in use by running containers: id -> `123MiB`. Takes about two seconds: the engine samples twice."""
         if not ids:

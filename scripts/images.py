@@ -8,6 +8,7 @@ the recipe changes. Recipes are in docker/base; this module knows only their nam
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,17 +29,26 @@ RECIPE_LABEL = "wepp.base.recipe"
 REGISTRY_PATIENCE_SECONDS = 8.0
 # Interpreters that a Debian release carries; other versions need a registry.
 PYTHON_RELEASES = {"3.11": "bookworm", "3.13": "trixie"}
+# Database servers likewise, by major.
+POSTGRES_RELEASES = {"17": "trixie", "18": "forky"}
+POSTGRES_MAJOR = "17"
+# Their index is valid for a week only, and a mirror may lag behind by more; it is signed all the same.
+UNRELEASED = ("forky",)
 VARIABLES = ("POSTGRES_IMAGE", "REDIS_IMAGE", "CADDY_IMAGE", "PYTHON_IMAGE", "GO_IMAGE")
 
 
 @dataclass(frozen=True)
 class BaseImage:
-    """One stand-in: the variable of `.env` it serves, its recipe's name, its release and its tag."""
+    """One stand-in: the variable of `.env` it serves, its recipe's name, its release and its tag.
+
+    arguments: what its recipe is told besides the release, as NAME=value.
+    """
 
     variable: str
     name: str
     release: str
     tag: str
+    arguments: tuple[str, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -46,23 +56,35 @@ class BaseImage:
         return f"{NAMESPACE}/{self.name}:{self.tag}"
 
 
-def stand_ins(python_version: str) -> dict[str, BaseImage]:
-    """The stand-in for each image variable; StackError when no release carries that Python."""
-    release = PYTHON_RELEASES.get(python_version)
-    if release is None:
-        raise StackError(
-            f"no distribution release carries Python {python_version}, and no registry can be reached for it",
-            f"set PYTHON_VERSION in .env to one of {', '.join(PYTHON_RELEASES)}, or reach a registry",
-            ExitCode.NOT_READY,
-        )
+def stand_ins(python_version: str, postgres_major: str = POSTGRES_MAJOR) -> dict[str, BaseImage]:
+    """The stand-in for each image variable; StackError when no release carries that Python or that PostgreSQL."""
+    release = _release("Python", python_version, PYTHON_RELEASES, "PYTHON_VERSION")
+    server = _release("PostgreSQL", postgres_major, POSTGRES_RELEASES, "POSTGRES_IMAGE")
+    arguments = () if postgres_major == POSTGRES_MAJOR else (f"POSTGRES_MAJOR={postgres_major}",)
     images = (
-        BaseImage("POSTGRES_IMAGE", "postgres", "trixie", "17-trixie"),
+        BaseImage("POSTGRES_IMAGE", "postgres", server, f"{postgres_major}-{server}", arguments),
         BaseImage("REDIS_IMAGE", "redis", "trixie", "8-trixie"),
         BaseImage("CADDY_IMAGE", "caddy", "trixie", "2-trixie"),
         BaseImage("PYTHON_IMAGE", "python", release, f"{python_version}-{release}"),
         BaseImage("GO_IMAGE", "go", "trixie", "1.24-trixie"),
     )
     return {image.variable: image for image in images}
+
+
+def _release(what: str, version: str, releases: Mapping[str, str], variable: str) -> str:
+    if version not in releases:
+        raise StackError(
+            f"no distribution release carries {what} {version}, and no registry can be reached for it",
+            f"set {variable} in .env to one of {', '.join(releases)}, or reach a registry",
+            ExitCode.NOT_READY,
+        )
+    return releases[version]
+
+
+def major_of(image: str) -> str:
+    """The major that a server image's tag begins with (`postgres:18-trixie`); this kit's own where it names none."""
+    found = re.search(r":(\d+)[^/]*$", image)
+    return found[1] if found else POSTGRES_MAJOR
 
 
 def chosen_images(model: Mapping[str, Any]) -> dict[str, str]:
@@ -132,7 +154,9 @@ class BaseImages:
 
         Remembers each choice in `.env`; returns the references. StackError(3) when it cannot.
         """
-        known = stand_ins(self.settings.get("PYTHON_VERSION") or "3.11")
+        known = stand_ins(
+            self.settings.get("PYTHON_VERSION") or "3.11", major_of(self.chosen.get("POSTGRES_IMAGE", ""))
+        )
         wanted = [known[name] for name in VARIABLES if variables is None or name in variables]
         stale = [image for image in wanted if force or not self.is_up_to_date(image)]
         releases = sorted({image.release for image in stale})
@@ -143,6 +167,7 @@ class BaseImages:
             self.must(
                 ["docker", "build", "--quiet", "--file", str(self.recipe(image)),
                  "--build-arg", f"DEBIAN_IMAGE={NAMESPACE}/debian:{image.release}",
+                 *(part for argument in image.arguments for part in ("--build-arg", argument)),
                  "--label", f"{RECIPE_LABEL}={self.recipe_hash(image)}",
                  "--tag", image.reference, str(self.root / "docker" / "base")],
                 f"the base image {image.reference} could not be built",
@@ -172,9 +197,10 @@ class BaseImages:
         folder = self.root / ".docker-data" / "base"
         folder.mkdir(parents=True, exist_ok=True)
         archive = folder / f"{release}.tar"
+        lagging = ["--aptopt=Acquire::Check-Valid-Until false"] if release in UNRELEASED else []
         try:
             self.must(
-                ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates",
+                ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates", *lagging,
                  release, str(archive), self.mirror()],
                 f"Debian {release} could not be bootstrapped",
                 "read the lines above; another mirror can be named in .env: DEBIAN_MIRROR=...",
@@ -216,14 +242,14 @@ class BaseImages:
 
     def recipe_hash(self, image: BaseImage) -> str:
         """SHA-256 (hex) of the recipe and of the files in the folder of the same name beside it."""
-        if image.name not in self._recipes:
+        if image.reference not in self._recipes:
             folder = self.recipe(image).with_suffix("")
             files = [self.recipe(image), *sorted(path for path in folder.rglob("*") if path.is_file())]
-            digest = hashlib.sha256(image.release.encode())
+            digest = hashlib.sha256("".join((image.release, *image.arguments)).encode())
             for path in files:
                 digest.update(path.name.encode() + b"\0" + path.read_bytes())
-            self._recipes[image.name] = digest.hexdigest()
-        return self._recipes[image.name]
+            self._recipes[image.reference] = digest.hexdigest()
+        return self._recipes[image.reference]
 
 
 def _of(compose: Compose, console: Console) -> BaseImages:

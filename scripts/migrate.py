@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts import envfile, images, lock, recovery, relay, secretfiles, systemd
+from scripts import cluster, envfile, images, lock, recovery, relay, secretfiles, systemd
 from scripts.bare_metal import Origin
 from scripts.catalogue import Catalogue
 from scripts.clock import Clock, SystemClock
@@ -151,6 +151,7 @@ def demand_database(compose: Compose, console: Console, host: Host) -> None:
             compose.overrides["PORT_POSTGRES"] = free
     console.say("the database does not run: starting it")
     if not compose.stream("up", "--detach", "--wait", "--no-build", "--no-deps", DATABASE).ok:
+        cluster.demand_same_major(compose)
         raise StackError(
             "the database does not start",
             f"see `invoke compose-logs --services {DATABASE}` and `invoke doctor`",

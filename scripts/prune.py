@@ -11,9 +11,9 @@ from scripts.clock import Clock
 from scripts.compose import Compose
 from scripts.consent import demand_yes
 from scripts.console import Console
+from scripts.credentials import demand_login
 from scripts.dialogue import answer
 from scripts.meter import megabytes
-from scripts.sessions import demand_database
 
 DAY = 86400.0
 
@@ -30,7 +30,7 @@ def prune(
     """Drops what is kept for longer than `keep_days` days, after a question. Raises StackError."""
     with lock.sole(compose):
         recovery.recover(compose, console)
-        demand_database(compose, console)
+        demand_login(compose, console)
         kept: Sequence[Mapping[str, Any]] = answer(compose, console, ["kept"])
         old = [each for each in kept if age(each, clock) >= keep_days * DAY]
         dropped: Sequence[str] = []

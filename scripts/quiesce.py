@@ -76,6 +76,7 @@ class Keeper:
         services = Catalogue.of(self.compose.model).services
         chosen = self.running(names)
         web = [each for each in chosen if services[each.service].url]
+        self._note_ill(chosen)
         pause = Pause(tuple(each.service for each in chosen))
         stopped_at: float | None = None
 
@@ -95,6 +96,18 @@ class Keeper:
     def running(self, names: Collection[str]) -> list[Container]:
         """The containers of these services that run now."""
         return [each for each in _running(self.compose) if each.service in names]
+
+    def _note_ill(self, containers: Sequence[Container]) -> None:
+        """Remembers who is not well now: the engine finds out up to a minute and a half later, and whoever was ill
+        before (a sidecar whose last backup failed) is not waited for afterwards."""
+        if self.compose.runner.dry:
+            return
+        ill = {
+            each.id for each in containers if each.health_test and not self.compose.engine.run_health(each).ok
+        }
+        running = tuple(replace(each, ill=each.ill or each.id in ill) for each in self.entry.running)
+        if running != self.entry.running:
+            self.note(replace(self.entry, running=running))
 
     def _stop(self, containers: Sequence[Container], seconds: int) -> None:
         if not containers:

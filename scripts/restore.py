@@ -14,11 +14,11 @@ from scripts import dump, lock, recovery
 from scripts.compose import Compose
 from scripts.consent import demand_yes
 from scripts.console import Console
+from scripts.credentials import demand_login
 from scripts.dialogue import Dialogue
 from scripts.errors import ExitCode, StackError
 from scripts.meter import megabytes
 from scripts.quiesce import Keeper, kept_running
-from scripts.sessions import demand_database
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def restore(compose: Compose, console: Console, options: Options, *, keeping: Ke
     command += ["--force"] if options.force else []
     with lock.sole(compose):
         recovery.recover(compose, console)
-        demand_database(compose, console)
+        demand_login(compose, console)
         with (
             keeping(compose, console, "db-restore") as keeper,
             Dialogue(compose, console, command, options=found.options, translate=found.translate) as talk,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from scripts import full_disk
 from scripts.catalogue import DOOR, Catalogue
 from scripts.clock import Clock
 from scripts.compose import Compose
@@ -64,8 +65,8 @@ def start(
     ids = {each.id for each in wanted}
     later = {each.id for each in idle}
 
-    def start_fallen() -> None:
-        """What ran a moment ago and was killed since: nobody becomes well without it."""
+    def start_fallen() -> str:
+        """Starts what ran a moment ago and was killed since: nobody becomes well without it. See Health.wait."""
         fallen = [
             each.name
             for each in compose.engine.containers(compose.project)
@@ -73,6 +74,8 @@ def start(
         ]
         if fallen:
             compose.engine.start(fallen)
+        reason = full_disk.holds_up(compose)
+        return f"cannot be well while a disk is full: {reason}" if reason else ""
 
     for group in (first, web, rest):
         if group:
@@ -104,11 +107,11 @@ class Health:
         clock: Clock,
         patience: float,
         *,
-        meanwhile: Callable[[], object] = lambda: None,
+        meanwhile: Callable[[], str] = lambda: "",
     ) -> list[str]:
         """Waits until all are well; returns what is not after `patience` seconds, in words.
 
-        meanwhile: called about every second.
+        meanwhile: called about every second; returns why no waiting helps, empty while it may.
         """
         deadline = clock.monotonic() + patience
         called = clock.monotonic()
@@ -119,7 +122,8 @@ class Health:
             if not waiting or clock.monotonic() >= deadline:
                 return [f"{each.service} {problems[each.id]}" for each in waiting]
             if clock.monotonic() - called >= MEANWHILE_SECONDS:
-                meanwhile()
+                if reason := meanwhile():
+                    return [f"{each.service} {reason}" for each in waiting]
                 called = clock.monotonic()
             clock.sleep(PAUSE_SECONDS)
 

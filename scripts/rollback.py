@@ -6,11 +6,11 @@ from scripts import lock, recovery
 from scripts.compose import Compose
 from scripts.consent import demand_yes
 from scripts.console import Console
+from scripts.credentials import demand_login
 from scripts.dialogue import Dialogue
 from scripts.meter import megabytes
 from scripts.quiesce import kept_running
 from scripts.restore import Keeping, swap
-from scripts.sessions import demand_database
 
 
 def rollback(
@@ -30,7 +30,7 @@ def rollback(
     command = ["rollback", *(["--to", to] if to else []), *(["--force"] if force else [])]
     with lock.sole(compose):
         recovery.recover(compose, console)
-        demand_database(compose, console)
+        demand_login(compose, console)
         with (
             keeping(compose, console, "db-rollback") as keeper,
             Dialogue(compose, console, command) as talk,

@@ -57,7 +57,8 @@ def rotate(
     credentials = Credentials(compose, console, clock)
     with lock.sole(compose):
         recovery.recover(compose, console)
-        old = compose.env.get(KEY)
+        # Where somebody has edited .env, the one that works is the way back, and this task is the mend.
+        old = credentials.in_use()
         if not old:
             raise StackError(f"{KEY} is empty in {shown(compose.env_path)}", "run `invoke env-init`")
         if new == old:

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 
+from scripts import cluster
 from scripts.catalogue import Catalogue, Service
 from scripts.compose import ALL_PROFILES, Compose
 from scripts.console import Console
@@ -78,6 +79,7 @@ def demand_database(compose: Compose, console: Console) -> None:
         return
     console.say("the database does not run: starting it")
     if not compose.stream("up", "--detach", "--wait", "--no-deps", DATABASE).ok:
+        cluster.demand_same_major(compose)
         raise StackError(
             "the database does not start",
             f"see `invoke compose-logs --services {DATABASE}` and `invoke doctor`",

@@ -11,7 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from scripts import doctor, doctor_engine, envinit, lock, overlays, probe, recovery, secretfiles, stamp
+from scripts import (
+    cluster,
+    doctor,
+    doctor_engine,
+    envinit,
+    lock,
+    overlays,
+    probe,
+    recovery,
+    secretfiles,
+    stamp,
+)
 from scripts.catalogue import DOOR, Catalogue, Service
 from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
@@ -178,6 +189,8 @@ class Up:
         if not self.dry and stamp.matches(self.compose, involved):
             self._start_one_shots(involved)
             return
+        if not self.dry:
+            cluster.demand_not_replaced(self.compose)
         self.changed = True
         names = {service.container: service.name for service in services}
         arguments = ["up", "--detach", "--no-build", "--wait", "--wait-timeout", str(self.options.timeout)]
@@ -210,6 +223,8 @@ class Up:
 
     def _fail(self, services: Sequence[Service], complaint: str) -> NoReturn:
         failed, details = explain(self.compose, sorted(self._with_dependencies(services)))
+        if cluster.SERVICE in failed:
+            cluster.demand_same_major(self.compose)
         if failed:
             what = f"not healthy: {', '.join(failed)} (Compose says: {complaint})"
         else:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from scripts import dump
 from scripts.compose import Compose
 from scripts.console import Console
+from scripts.credentials import demand_login
 from scripts.dialogue import answer
 from scripts.meter import megabytes
-from scripts.sessions import demand_database
 
 
 def verify(compose: Compose, console: Console, named: str, *, drill: bool = False) -> None:
@@ -22,7 +22,7 @@ def verify(compose: Compose, console: Console, named: str, *, drill: bool = Fals
     )
     told["dump"] = found.translate(told["dump"])
     if drill:
-        demand_database(compose, console)
+        demand_login(compose, console)
         told["drill"] = answer(
             compose,
             console,

@@ -81,6 +81,9 @@ func run(args []string, input io.Reader, output io.Writer) int {
 	if err == nil {
 		return 0
 	}
+	if full := postgres.Full(err); full != nil {
+		err = full
+	}
 	problem := event.ProblemOf(err)
 	report.Problem(problem)
 	return problem.Exit

@@ -76,6 +76,17 @@ class Running:
         with self._more:
             self._more.wait_for(lambda: wanted in self.lines or self.process.poll() is not None, LINE_SECONDS)
 
+    def wait_for_words(self, words: str) -> str:
+        """The first line that holds the words; fails when the task ends without one."""
+        with self._more:
+            self._more.wait_for(
+                lambda: any(words in line for line in self.lines) or self.process.poll() is not None,
+                LINE_SECONDS,
+            )
+            found = [line for line in self.lines if words in line]
+        assert found, self.output
+        return found[0]
+
     def wait(self) -> int:
         """Its exit status; fails when it does not end."""
         status = self.process.wait(END_SECONDS)

@@ -276,6 +276,7 @@ class Checkout:
         runner.on("docker", "network", "ls")
         runner.on("docker", "volume", "rm")
         runner.on("docker", "logs", stdout="last words\n")
+        runner.on("docker", "inspect", "{{.Image}}")
         runner.on("docker", "start", stdout="wepppy-upgrade-1\n")
         runner.on("docker", "wait", stdout="0\n")
         runner.on("build")

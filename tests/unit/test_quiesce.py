@@ -186,3 +186,13 @@ def test_a_service_that_stays_ill_does_not_bar_the_next_task(stack: MemoryStack)
     assert recovery.recover(stack.compose, stack.screen.console, clock=stack.clock, asking=stack.ask)
     assert "worker is not healthy" in stack.screen.err.getvalue()
     assert not recovery.recover(stack.compose, stack.screen.console, clock=stack.clock, asking=stack.ask)
+
+
+def test_who_was_ill_just_before_its_stop_is_not_waited_for_though_the_engine_did_not_know(
+    stack: MemoryStack,
+) -> None:
+    stack.sick.add("worker")
+    with stack.kept() as keeper, keeper.quiesced():
+        pass
+    assert stack.all_back()
+    assert stack.clock.monotonic() < 60

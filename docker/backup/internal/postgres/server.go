@@ -133,6 +133,21 @@ func Strings(ctx context.Context, session *pgx.Conn, query string, args ...any) 
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
+// Full is the problem behind an error of a server whose disk is full; nil for every other error.
+func Full(err error) error {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && answer.Code == "53100" {
+		return FullDisk(answer.Message)
+	}
+	return nil
+}
+
+// FullDisk says that the server's disk is full; why is what the server said.
+func FullDisk(why string) error {
+	return event.Fail("make room there (`invoke db-prune` drops databases kept by earlier restores; docker system df), then run it again",
+		"the server's disk is full: %s", why)
+}
+
 func (s Server) refused(database string, err error) error {
 	where := fmt.Sprintf("%s:%s as %s", s.Host, s.Port, s.User)
 	var answer *pgconn.PgError

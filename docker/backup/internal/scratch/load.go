@@ -108,8 +108,7 @@ func refusal(dump, told string, err error) error {
 	}
 	switch {
 	case full.MatchString(told):
-		return event.Fail("make room on the server's disk (docker system df), then run it again",
-			"the server's disk is full: %s", why)
+		return postgres.FullDisk(why)
 	case gone.MatchString(told):
 		return event.Fail("see the server's log, then run it again", "the server went away during the load: %s", why)
 	}

@@ -1,0 +1,144 @@
+"""The server's disk becomes full while a restore loads, or its log's does and it dies of that: the live database is
+unchanged, the reason is told, and once there is room the next run works.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.database.deaths import Running
+from tests.database.stack import LightStack
+from tests.engine.conftest import own_settings
+from tests.engine.stack import ROOT
+
+MEGABYTE = 1_000_000
+# Twenty megabytes that pack to less than one.
+ROWS = "CREATE TABLE rows AS SELECT n, repeat(md5(n::text), 8) AS word FROM generate_series(1, 60000) n"
+# A load's rows go into new tables and need no log (wal_level = minimal); its large objects need all of it.
+OBJECTS = """
+SELECT count(lo_from_bytea(0, (SELECT string_agg(uuid_send(gen_random_uuid()), '')
+                               FROM generate_series(1, 64000 + n % 2)))) FROM generate_series(1, 30) n;
+CHECKPOINT
+"""
+NO_OBJECTS = "SELECT count(lo_unlink(oid)) FROM pg_largeobject_metadata; VACUUM FULL pg_largeobject"
+
+
+class Cramped(LightStack):
+    """A stack whose server has a small disk for its data and another one for its log."""
+
+    def free(self, disk: str) -> int:
+        """Free bytes of the disk `data` or `log`."""
+        return int(self._hold("df", "--block-size=1", "--output=avail", f"/disks/{disk}").split()[-1])
+
+    @contextmanager
+    def nearly_full(self, disk: str, megabytes: float) -> Iterator[None]:
+        """So much is left of the disk for a while."""
+        size = self.free(disk) - int(megabytes * MEGABYTE)
+        self._hold("fallocate", "--length", str(size), f"/disks/{disk}/ballast")
+        try:
+            yield
+        finally:
+            self.make_room(disk)
+
+    def make_room(self, disk: str) -> None:
+        """What fills the disk is removed."""
+        self._hold("rm", "--force", f"/disks/{disk}/ballast")
+
+    def _hold(self, *command: str) -> str:
+        return self.docker("exec", self.container("holder"), *command)
+
+
+@pytest.fixture(scope="module")
+def cramped() -> Iterator[Cramped]:
+    folder = ROOT / ".docker-data" / f"cramped-{os.getpid()}"
+    folder.mkdir(parents=True)
+    made = Cramped(folder / ".env")
+    files = "docker/docker-compose.dev.yml:tests/database/cramped.yml"
+    try:
+        own_settings(made, folder.name, COMPOSE_PROFILES="", COMPOSE_FILE=files)
+        made.must("compose-up", f"--services={','.join(made.services)},holder", timeout=1500)
+        yield made
+    finally:
+        made.task("compose-down", "--volumes", f"--yes={folder.name}", "--timeout=2")
+        made.compose("down", "--rmi", "local", check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def stack(cramped: Cramped) -> Iterator[Cramped]:
+    """The cramped stack, settled and with nothing in it but the application's own."""
+    cramped.wait_until_settled()
+    yield cramped
+    cramped.drop_kept()
+    cramped.psql(f"DROP TABLE IF EXISTS rows; {NO_OBJECTS}; CHECKPOINT")
+
+
+@contextmanager
+def unharmed(stack: Cramped) -> Iterator[None]:
+    """The live database, the list of databases and the services are the same afterwards."""
+    before, databases = stack.content(), stack.databases()
+    yield
+    stack.wait_until_settled()
+    assert stack.content() == before
+    assert stack.databases() == databases
+    assert stack.left_behind() == []
+
+
+@pytest.mark.parametrize("megabytes", [15, 1], ids=["while rows are loaded", "while the database is made"])
+def test_a_disk_that_becomes_full_during_a_restore_is_told_and_harms_nothing(
+    stack: Cramped, megabytes: int
+) -> None:
+    stack.psql(ROWS)
+    stack.dump("rows.dump")
+    with unharmed(stack):
+        with stack.nearly_full("data", megabytes):
+            # Without a manifest nobody knows how much a dump unpacks to; of the last megabyte it is known.
+            done = stack.task("db-restore", "--dump=rows.dump", "--yes", "--force")
+        assert done.returncode == 5, done.stderr
+        assert "error: the server's disk is full" in done.stderr
+        assert "No space left on device" in done.stderr
+        assert "make room there" in done.stderr
+    stack.must("db-restore", "--dump=rows.dump", "--yes")
+    assert stack.psql("SELECT count(*) FROM rows") == "60000\n"
+
+
+def test_a_dump_that_does_not_fit_is_refused_before_the_load_and_a_manifest_that_lies_fails_in_it(
+    stack: Cramped,
+) -> None:
+    stack.psql(ROWS)
+    name = json.loads(stack.must("db-backup", "--json"))["name"]
+    path = stack.backups / f"{name}.json"
+    manifest = json.loads(path.read_text())
+    with unharmed(stack), stack.nearly_full("data", 15):
+        refused = stack.task("db-restore", f"--dump={name}", "--yes")
+        assert refused.returncode == 4, refused.stderr
+        assert "MB free and the load takes about" in refused.stderr
+        path.write_text(json.dumps({**manifest, "database_bytes": 8 * MEGABYTE}))
+        failed = stack.task("db-restore", f"--dump={name}", "--yes")
+        assert failed.returncode == 5, failed.stderr
+        assert "error: the server's disk is full" in failed.stderr
+
+
+def test_a_server_that_dies_because_its_log_has_no_room_is_waited_for_and_the_reason_is_told(
+    stack: Cramped,
+) -> None:
+    stack.psql(OBJECTS)
+    stack.dump("objects.dump")
+    with unharmed(stack), stack.nearly_full("log", 4):
+        run = Running(stack, ["db-restore", "--dump=objects.dump", "--yes"])
+        # It says so at once; whoever reads it makes room, and the server finds its way back by itself.
+        told = run.wait_for_words("the database server's disk is full")
+        assert "pg_wal/xlogtemp" in told
+        assert "No space left on device" in told
+        stack.make_room("log")
+        assert run.wait() == 5, run.output
+    assert "error: the database server's disk is full" in run.output
+    assert "nothing is lost" in run.output
+    stack.must("db-restore", "--dump=objects.dump", "--yes")
+    assert stack.psql("SELECT count(*) FROM pg_largeobject_metadata") == "30\n"

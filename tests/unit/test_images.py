@@ -1,0 +1,71 @@
+"""Which base images are built where no registry answers."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scripts.errors import StackError
+from scripts.images import BaseImages, major_of, stand_ins
+from tests.unit.fakes import FakeRunner
+
+RECIPES = Path(__file__).parents[2] / "docker" / "base"
+
+
+def builder(folder: Path, postgres: str) -> tuple[BaseImages, FakeRunner, dict[str, str]]:
+    """What builds the stand-in of one server image, on a machine that has none yet."""
+    shutil.copytree(RECIPES, folder / "docker" / "base")
+    runner = FakeRunner()
+    remembered: dict[str, str] = {}
+    runner.on("docker", "image", "inspect", returncode=1)
+    runner.on("docker", "buildx", "imagetools", "inspect", returncode=1, stderr="no such host")
+    runner.on("apt-get", "indextargets", stdout="Debian http://mirror/debian\n")
+    for command in ("build", "import"):
+        runner.on("docker", command)
+    runner.on("mmdebstrap")
+    made = BaseImages(
+        folder,
+        runner,
+        {"POSTGRES_IMAGE": postgres},
+        {},
+        remembered.__setitem__,
+        lambda line: None,
+        which=lambda name: name,
+    )
+    return made, runner, remembered
+
+
+@pytest.mark.parametrize(
+    ("wanted", "release", "built"),
+    [
+        ("postgres:17-trixie", "trixie", "wepp-base/postgres:17-trixie"),
+        ("registry.example:5000/library/postgres:18.1", "forky", "wepp-base/postgres:18-forky"),
+        ("wepp-base/postgres:18-forky", "forky", "wepp-base/postgres:18-forky"),
+        ("postgres", "trixie", "wepp-base/postgres:17-trixie"),
+    ],
+)
+def test_the_stand_in_of_a_server_has_the_major_that_was_chosen(
+    tmp_path: Path, wanted: str, release: str, built: str
+) -> None:
+    made, runner, remembered = builder(tmp_path, wanted)
+    made.ensure()
+    assert remembered.get("POSTGRES_IMAGE", wanted) == built
+    (command,) = [argv for argv in runner.commands() if argv[:2] == ["docker", "build"]]
+    assert f"DEBIAN_IMAGE=wepp-base/debian:{release}" in command
+    assert (f"POSTGRES_MAJOR={major_of(wanted)}" in command) == (release != "trixie")
+
+
+def test_a_major_that_no_release_carries_is_refused_and_not_replaced_by_another(tmp_path: Path) -> None:
+    made, _, remembered = builder(tmp_path, "postgres:16-bookworm")
+    with pytest.raises(StackError, match="carries PostgreSQL 16") as caught:
+        made.ensure()
+    assert "17, 18" in caught.value.mend
+    assert remembered == {}
+
+
+def test_two_majors_are_two_recipes(tmp_path: Path) -> None:
+    made, _, _ = builder(tmp_path, "postgres:18")
+    hashes = {made.recipe_hash(stand_ins("3.11", major)["POSTGRES_IMAGE"]) for major in ("17", "18")}
+    assert len(hashes) == 2
