@@ -107,7 +107,13 @@ func (app *app) choose(named string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	newest, found := vault.Newest(entries, time.Now())
+	now := time.Now()
+	for _, each := range entries {
+		if each.Verified && each.Ours && each.FromTheFuture(now) {
+			app.report.Note("%s is from the future: a clock ran ahead when it was made; `latest` means another while there is one", each.Name)
+		}
+	}
+	newest, found := vault.Newest(entries, now)
 	if !found {
 		return "", event.Refuse("name the dump you mean: `invoke db-backups` lists them, verified or not",
 			"there is no verified backup of %s in %s", app.settings.Database, app.settings.Folder)

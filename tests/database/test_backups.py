@@ -23,8 +23,8 @@ FROM generate_series(1, 100000) n
 """
 
 
-def age(folder: Path, name: str, days: float) -> None:
-    """Makes a finished backup so many days older, in its manifest and in its files' times."""
+def age(folder: Path, name: str, days: float) -> str:
+    """Makes a finished backup so many days older, in its manifest and in its files' times; its name then."""
     then = time.time() - days * DAY
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(then))
     manifest = json.loads((folder / f"{name}.json").read_text())
@@ -34,6 +34,7 @@ def age(folder: Path, name: str, days: float) -> None:
     for each in folder.glob(f"{name}*"):
         os.utime(each, (then, then))
         each.rename(folder / each.name.replace(name, aged))
+    return aged
 
 
 # ---- the operators' page, word for word ----

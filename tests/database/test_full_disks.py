@@ -39,6 +39,8 @@ class Cramped(LightStack):
     @contextmanager
     def nearly_full(self, disk: str, megabytes: float) -> Iterator[None]:
         """So much is left of the disk for a while."""
+        # The log's spare files are gone after that, and no more come until something is written.
+        self.psql("CHECKPOINT")
         size = self.free(disk) - int(megabytes * MEGABYTE)
         self._hold("fallocate", "--length", str(size), f"/disks/{disk}/ballast")
         try:
