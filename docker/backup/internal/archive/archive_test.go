@@ -31,7 +31,7 @@ CREATE FUNCTION public.f() RETURNS text LANGUAGE sql AS $_$
 \d is no command here
 COPY x FROM stdin;
 $_$;
-ALTER TABLE public.t OWNER TO "odd ""owner";
+ALTER TABLE public.t OWNER TO "odd ""owner""";
 GRANT SELECT ON TABLE public.t TO reader;
 GRANT SELECT ON TABLE public.t TO PUBLIC;
 COPY public.t (id, name) FROM stdin;
@@ -79,7 +79,7 @@ func TestAPlainDumpTellsWhatItNeeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	if needs.ServerVersion != "16.4 (Debian 16.4-1)" || needs.ClientVersion != "17.2" ||
-		!slices.Equal(needs.Extensions, []string{"uuid-ossp"}) || !slices.Equal(needs.Roles, []string{`odd "owner`, "reader"}) {
+		!slices.Equal(needs.Extensions, []string{"uuid-ossp"}) || !slices.Equal(needs.Roles, []string{`odd "owner"`, "reader"}) {
 		t.Fatalf("%+v", needs)
 	}
 }

@@ -160,7 +160,8 @@ func openQuote(line string) string {
 func add(names []string, quoted string) []string {
 	name := quoted
 	if strings.HasPrefix(quoted, `"`) {
-		name = strings.ReplaceAll(strings.Trim(quoted, `"`), `""`, `"`)
+		// One quote at either end: further ones belong to the name.
+		name = strings.ReplaceAll(strings.TrimSuffix(quoted[1:], `"`), `""`, `"`)
 	}
 	if slices.Contains(names, name) {
 		return names

@@ -1,0 +1,101 @@
+"""Majors: what 15, 16 and 17 hold comes into 18, by a move or by a dump; nothing goes the other way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.database.migrate.bare import FOLDER, BareServer, docker
+from tests.database.migrate.target import CONTENT, Target, flags
+from tests.engine.conftest import own_settings
+from tests.engine.stack import ROOT
+
+SERVICES = "--services=postgres,postgres-backup"
+
+
+@pytest.fixture(scope="module")
+def shared_eighteen() -> Iterator[Target]:
+    """A stack whose server, sidecar and clients are 18, chosen by POSTGRES_IMAGE alone."""
+    folder = ROOT / ".docker-data" / f"eighteen-{os.getpid()}"
+    folder.mkdir(parents=True)
+    made = Target(folder / ".env", project=folder.name)
+    try:
+        own_settings(made, folder.name, POSTGRES_IMAGE="postgres:18-trixie")
+        made.invoke("compose-up", SERVICES, timeout=1500)
+        yield made
+    finally:
+        made.invoke("compose-down", "--volumes", f"--yes={folder.name}", check=False)
+        made.compose("down", "--rmi", "local", check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def eighteen(shared_eighteen: Target) -> Target:
+    """The stack of 18, its database as good as empty."""
+    shared_eighteen.reset()
+    return shared_eighteen
+
+
+def dumped(stack: Target, name: str) -> Path:
+    """A dump of a stack's database by its own major's program."""
+    docker("exec", f"{stack.name}-postgres-backup-1", "pg_dump", "-Fc", "-f", f"/backups/{name}")
+    return stack.env_file.parent / "postgres-backups" / name
+
+
+def test_a_dump_of_17_comes_into_18_and_one_of_18_is_refused_by_17(
+    eighteen: Target, target: Target, tmp_path: Path
+) -> None:
+    target.psql((FOLDER / "holdings.sql").read_text())
+    before = target.content()
+    older = shutil.copy(dumped(target, "of-17.dump"), tmp_path / "of-17.dump")
+    missing = eighteen.invoke("db-restore", f"--dump={older}", "--yes", check=False)
+    assert missing.returncode == 4
+    assert "roles that this server does not have" in missing.stderr
+    make_roles(eighteen)
+    eighteen.invoke("db-restore", f"--dump={older}", "--yes", "--force")
+    assert eighteen.psql("SHOW server_version_num").startswith("18")
+    assert eighteen.content() == before
+    newer = shutil.copy(dumped(eighteen, "of-18.dump"), tmp_path / "of-18.dump")
+    refused = target.invoke("db-restore", f"--dump={newer}", "--yes", check=False)
+    assert refused.returncode == 4
+    assert "comes from PostgreSQL 18 and this server is 17" in refused.stderr
+    assert "set POSTGRES_IMAGE to major 18" in refused.stderr
+    assert target.content() == before
+
+
+def make_roles(stack: Target) -> None:
+    """The roles that the holdings' things belong to."""
+    stack.psql('CREATE ROLE "Odd ""Owner"""; CREATE ROLE archivist; CREATE ROLE reader; CREATE ROLE nobody')
+
+
+@pytest.mark.parametrize("major", [15, 16])
+def test_a_server_of_each_major_moves_into_18(eighteen: Target, image: None, major: int) -> None:
+    server = BareServer(major)
+    try:
+        server.create("moving", "holdings.sql", "large_objects.sql")
+        before = server.psql(CONTENT, "moving")
+        eighteen.invoke("bare-metal-migrate", *flags(server, "moving", "peer"), "--yes")
+        assert eighteen.content() == before
+    finally:
+        server.stop()
+
+
+def test_a_server_of_another_major_is_not_put_before_the_files(target: Target, eighteen: Target) -> None:
+    text = target.env_file.read_text()
+    docker("tag", f"{target.name}-postgres:dev", f"{target.name}-postgres:kept")
+    try:
+        docker("tag", f"{eighteen.name}-postgres:dev", f"{target.name}-postgres:dev")
+        done = target.invoke("compose-up", SERVICES, check=False)
+        assert done.returncode == 3
+        assert "are PostgreSQL 17's and the image is 18" in done.stderr
+        # The one that ran runs on.
+        assert target.psql("SELECT id FROM before") == "1\n"
+        assert target.env_file.read_text() == text
+    finally:
+        docker("tag", f"{target.name}-postgres:kept", f"{target.name}-postgres:dev")
+        docker("rmi", f"{target.name}-postgres:kept")
+    target.invoke("compose-up", SERVICES)
