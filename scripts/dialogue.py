@@ -55,7 +55,10 @@ class Dialogue:
         self.translate = translate
         self.clock = clock or SystemClock()
         self._began = self.clock.monotonic()
+        # What a user has to know and to do when the program dies; whoever leads the conversation keeps it true.
+        self.standing = "nothing was swapped, run the same command again"
         self._conversation: Conversation | None = None
+        self._told_lost = False
 
     def __enter__(self) -> Dialogue:
         runner = self.compose.runner
@@ -65,6 +68,10 @@ class Dialogue:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Ends the conversation and waits until the program has ended."""
         if self._conversation:
             self._conversation.end()
 
@@ -105,7 +112,10 @@ class Dialogue:
                 elif event["kind"] == "note":
                     self.console.say(self.translate(event["text"]))
                 elif event["kind"] == "lost":
-                    self.console.say(event["text"])
+                    # It cries until the server is back; people need to hear it once.
+                    if not self._told_lost:
+                        self.console.say(event["text"])
+                    self._told_lost = True
                     revive_database(self.compose)
                 elif event["kind"] == "problem":
                     # What it prepared it takes back now, and needs the server for that.
@@ -116,7 +126,7 @@ class Dialogue:
         status, complaints = self._conversation.end()
         raise StackError(
             f"the program at the database ended without an answer (status {status})",
-            "see the lines above; nothing was swapped, run the same command again",
+            f"see the lines above; {self.standing}",
             ExitCode.FAILED,
             details=complaints,
         )

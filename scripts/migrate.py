@@ -28,8 +28,9 @@ from scripts.errors import ExitCode, StackError
 from scripts.host import Host, LocalHost, engine_is_elsewhere
 from scripts.meter import megabytes
 from scripts.quiesce import Keeper, kept_running
-from scripts.restore import Keeping, needs_upgrade, swap
+from scripts.restore import Keeping, needs_upgrade
 from scripts.sessions import DATABASE, running
+from scripts.swap import swap
 from scripts.up import build
 
 
@@ -106,7 +107,7 @@ def _move(keeper: Keeper, talk: Dialogue) -> tuple[Mapping[str, Any], float]:
     )
     # Where the application has never run there is nothing to start, and its first start brings the schema up to date.
     upgrade = needs_upgrade(prepared) and bool(prepared["live_revision"])
-    _, downtime = swap(keeper, talk, upgrade=upgrade)
+    _, downtime = swap(keeper, talk, prepared["live_id"], upgrade=upgrade)
     talk.say("keep")
     return talk.result(), downtime
 

@@ -1,4 +1,4 @@
-"""Owns `db-restore`: verify, load beside, quiesce, swap, start, probe - in this order, and the way back from each.
+"""Owns `db-restore`: verify, load beside, swap (swap.py) - in this order, and the way back from each.
 
 The database work is the backup service's program's; what it prepared it takes back by itself when this process ends.
 """
@@ -16,9 +16,9 @@ from scripts.consent import demand_yes
 from scripts.console import Console
 from scripts.credentials import demand_login
 from scripts.dialogue import Dialogue
-from scripts.errors import ExitCode, StackError
 from scripts.meter import megabytes
 from scripts.quiesce import Keeper, kept_running
+from scripts.swap import swap
 
 
 @dataclass(frozen=True)
@@ -71,55 +71,15 @@ def restore(compose: Compose, console: Console, options: Options, *, keeping: Ke
             console.say(
                 f"beside and checked: {prepared['rows']} rows in {prepared['seconds']:.1f} s; swapping"
             )
-            swapped, downtime = swap(keeper, talk, upgrade=needs_upgrade(prepared))
+            swapped, downtime = swap(keeper, talk, prepared["live_id"], upgrade=needs_upgrade(prepared))
             talk.say("keep" if options.keep else "drop")
             swapped = talk.result()
     _tell(console, plan, prepared, swapped, downtime)
 
 
-def swap(keeper: Keeper, talk: Dialogue, *, upgrade: bool = False) -> tuple[Mapping[str, Any], float]:
-    """Quiesces the writers, has the program swap, starts the writers; swaps back when they do not come up.
-
-    upgrade: bring the schema up to date before they start. Returns what the program told of the swap, and for how many
-    seconds the application was away. Raises StackError; the database is then the one from before.
-    """
-    swapped: Mapping[str, Any] | None = None
-    try:
-        with keeper.quiesced() as pause:
-            talk.say("swap")
-            swapped = talk.ready()
-            if upgrade:
-                _upgrade(keeper.compose, keeper.console)
-        return swapped, pause.seconds
-    except (StackError, KeyboardInterrupt) as error:
-        if swapped is None or not swapped["kept"]:
-            raise
-        why = error.what if isinstance(error, StackError) else "interrupted"
-        keeper.console.warn(f"{why}; swapping back")
-        with keeper.quiesced():
-            talk.say("back")
-            talk.result()
-        raise StackError(
-            f"the services did not come up with it ({why}); the database from before is live again",
-            "see `invoke compose-logs`; what was tried is kept, `invoke db-prune` drops it",
-            ExitCode.FAILED,
-            details=getattr(error, "details", ""),
-        ) from error
-
-
 def needs_upgrade(prepared: Mapping[str, Any]) -> bool:
     """True when the dump's schema is another than the one the application ran with."""
     return bool(prepared["revision"]) and prepared["revision"] != prepared["live_revision"]
-
-
-def _upgrade(compose: Compose, console: Console) -> None:
-    console.say("the dump's schema is of another revision: bringing it up to date")
-    if not compose.stream("run", "--rm", "--no-deps", "-T", "db-upgrade").ok:
-        raise StackError(
-            "the restored schema could not be brought up to date, see above",
-            "check out the source of the dump's time, or choose another dump",
-            ExitCode.FAILED,
-        )
 
 
 def show_plan(console: Console, plan: Mapping[str, Any]) -> None:

@@ -10,7 +10,8 @@ from scripts.credentials import demand_login
 from scripts.dialogue import Dialogue
 from scripts.meter import megabytes
 from scripts.quiesce import kept_running
-from scripts.restore import Keeping, swap
+from scripts.restore import Keeping
+from scripts.swap import swap
 
 
 def rollback(
@@ -50,7 +51,7 @@ def rollback(
                 "swap it with the live database? The live one is kept",
                 "invoke db-rollback --yes",
             )
-            _, downtime = swap(keeper, talk)
+            _, downtime = swap(keeper, talk, kept["live_id"])
             talk.say("keep")
             done = talk.result()
     if console.as_json:

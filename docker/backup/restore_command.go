@@ -49,6 +49,7 @@ type prepared struct {
 	Bytes        int64   `json:"bytes"`
 	Revision     string  `json:"revision"`
 	LiveRevision string  `json:"live_revision"`
+	LiveID       uint32  `json:"live_id"`
 	Seconds      float64 `json:"seconds"`
 }
 
@@ -225,7 +226,11 @@ func (r *restoring) check(ctx context.Context, beside *scratch.Database) (prepar
 		return prepared{}, event.Refuse("choose a dump of the application's database, or say --force if this one is meant",
 			"%s holds %d rows in alembic_version, and the application needs exactly one", r.dump.Path, len(revisions))
 	}
-	return prepared{Rows: counts.Rows(), Bytes: r.size(ctx, beside.Name), Revision: first(revisions), LiveRevision: first(liveRevisions)}, nil
+	number, err := swap.LiveID(ctx, r.lock)
+	return prepared{
+		Rows: counts.Rows(), Bytes: r.size(ctx, beside.Name),
+		Revision: first(revisions), LiveRevision: first(liveRevisions), LiveID: number,
+	}, err
 }
 
 func (r *restoring) liveRevisions(ctx context.Context) ([]string, error) {

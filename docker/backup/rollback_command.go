@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"wepp.example/backup/internal/event"
@@ -13,6 +12,7 @@ import (
 
 func init() {
 	menu["rollback"] = command{about: "make a kept database the live one again: [--to NAME] [--force]", run: runRollback}
+	menu["live"] = command{about: "tell which database is live, by its number, and which was kept last", run: runLive}
 	menu["kept"] = command{about: "list the databases that earlier swaps kept", run: runKept}
 	menu["forget"] = command{about: "drop kept databases for good: --names A,B", run: runForget}
 }
@@ -45,7 +45,14 @@ func runRollback(ctx context.Context, app *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	app.report.Ready(chosen)
+	number, err := swap.LiveID(ctx, lock)
+	if err != nil {
+		return err
+	}
+	app.report.Ready(struct {
+		swap.Kept
+		LiveID uint32 `json:"live_id"`
+	}{chosen, number})
 	if word, err := asker.Word(ctx); err != nil || word != "swap" {
 		return calledOff(err)
 	}
@@ -71,25 +78,23 @@ func settle(ctx context.Context, app *app, lock *scratch.Lock, asker *lease.Leas
 	word, _ := asker.Word(ctx)
 	// The asker may be gone; what is begun here is ended.
 	ctx = context.WithoutCancel(ctx)
-	if word == "back" || word == "drop" {
-		if err := lock.Renew(ctx); err != nil {
-			return event.Fail("see `invoke db-rollback`, which swaps back", "%s is the restored one: %s", lock.Live, err)
-		}
-	}
 	switch {
 	case word == "back" && done.Kept != "":
-		if err := swap.RefuseStrangers(ctx, lock, true); err != nil {
+		tried, err := swap.Back(ctx, lock, done.Kept)
+		if err != nil {
 			return err
 		}
-		undone, err := exchange(ctx, lock, done.Kept, false, "swapped back: the services did not come up with it")
-		if err != nil {
-			return fmt.Errorf("swapping back: %w", err)
-		}
-		app.report.Result(undone, "swapped back; what was tried is kept as %s", undone.Kept)
+		app.report.Result(swapped{Database: lock.Live, Kept: tried}, "swapped back; what was tried is kept as %s", tried)
 		return nil
 	case word == "drop" && done.Kept != "":
-		if err := swap.Drop(ctx, lock, done.Kept); err != nil {
-			return err
+		err := lock.Renew(ctx)
+		if err == nil {
+			err = swap.Drop(ctx, lock, done.Kept)
+		}
+		if err != nil {
+			// What was asked for is done; this is the rest of it.
+			app.report.Note("%s is still kept, for it could not be dropped (%s): `invoke db-prune` does it", done.Kept, err)
+			break
 		}
 		done.Kept = ""
 	}
@@ -102,6 +107,18 @@ func calledOff(err error) error {
 		return err
 	}
 	return event.Refuse("run it again", "it was called off; nothing was changed")
+}
+
+func runLive(ctx context.Context, app *app, args []string) error {
+	if err := parse(newFlags("live"), args); err != nil {
+		return err
+	}
+	found, err := swap.Look(app.asked(ctx), app.server, app.settings.Database, app.report)
+	if err != nil {
+		return err
+	}
+	app.report.Result(found, "%s is number %d, kept last: %s", found.Database, found.ID, found.Kept)
+	return nil
 }
 
 func runKept(ctx context.Context, app *app, args []string) error {

@@ -30,7 +30,7 @@ PLAN = {
     "roles_to_make": ["reader"], "estimated_seconds": {"dump": 30, "load": 80, "compare": 30, "downtime": 5},
     "estimated_dump_bytes": 10**9, "free_for_dump": 10**11, "free_for_server": -1, "notes": ["text sorts otherwise"],
 }  # fmt: skip
-PREPARED = {"rows": 5, "tables": 1, "revision": "abc", "live_revision": "abc"}
+PREPARED = {"rows": 5, "tables": 1, "revision": "abc", "live_revision": "abc", "live_id": 7}
 SWAPPED = {"database": "wepppy", "kept": "wepppy_before_20261124_000000"}
 ANSWER = {
     **SWAPPED, "tables": {"public.a": {"rows": 5, "sum": "77"}}, "rows": 5, "large_objects": 0, "equal": "everything",
@@ -149,6 +149,8 @@ def test_services_that_do_not_come_up_lead_back_to_the_database_from_before(tmp_
     scene = Scene(
         tmp_path, lines=[*(event("ready", prepared=each) for each in (PLAN, PREPARED, SWAPPED)), back]
     )
+    standing = {"database": "wepppy", "id": PREPARED["live_id"], "kept": ""}
+    scene.made.runner.conversations.append(FakeConversation([event("result", answer=standing)]))
     scene.keeper.broken = 1
     with pytest.raises(StackError, match="live again") as caught:
         scene.migrate(yes=True, stop_source=True)

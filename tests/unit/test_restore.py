@@ -24,7 +24,7 @@ PLAN = {
     "rows": 5, "database": "wepppy", "live_bytes": 9000, "free_bytes": 10**9, "needed_bytes": 10**6, "seconds": 2.0,
     "verify_seconds": 0.1,
 }  # fmt: skip
-PREPARED = {"rows": 5, "bytes": 9000, "revision": "abc", "live_revision": "abc", "seconds": 1.5}
+PREPARED = {"rows": 5, "bytes": 9000, "revision": "abc", "live_revision": "abc", "live_id": 7, "seconds": 1.5}
 SWAPPED = {"database": "wepppy", "kept": "wepppy_before_20261124_000000"}
 
 
@@ -171,7 +171,13 @@ def test_a_database_that_does_not_run_is_started_first(tmp_path: Path) -> None:
 
 
 def test_a_rollback_swaps_what_was_kept_and_keeps_what_was_live(tmp_path: Path) -> None:
-    kept = {"name": SWAPPED["kept"], "since": "2026-11-24T00:00:00Z", "bytes": 1, "about": "replaced"}
+    kept = {
+        "name": SWAPPED["kept"],
+        "since": "2026-11-24T00:00:00Z",
+        "bytes": 1,
+        "about": "replaced",
+        "live_id": 7,
+    }
     lines = [event("ready", prepared=kept), *script()[2:]]
     scene = Scene(tmp_path, lines, as_json=True)
     scene.rollback(yes=True)
@@ -180,7 +186,13 @@ def test_a_rollback_swaps_what_was_kept_and_keeps_what_was_live(tmp_path: Path) 
 
 
 def test_a_rollback_asks_before_it_swaps(tmp_path: Path) -> None:
-    kept = {"name": SWAPPED["kept"], "since": "2026-11-24T00:00:00Z", "bytes": 1, "about": "replaced"}
+    kept = {
+        "name": SWAPPED["kept"],
+        "since": "2026-11-24T00:00:00Z",
+        "bytes": 1,
+        "about": "replaced",
+        "live_id": 7,
+    }
     scene = Scene(tmp_path, [event("ready", prepared=kept)])
     with pytest.raises(StackError) as caught:
         scene.rollback()

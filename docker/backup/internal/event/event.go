@@ -19,6 +19,7 @@ import (
 const (
 	ExitBug     = 1
 	ExitUsage   = 2
+	ExitUnknown = 3 // the server is away, and only it knows what is live
 	ExitRefused = 4 // nothing was changed
 	ExitFailed  = 5 // the state is as it was before
 )
@@ -45,6 +46,17 @@ func Fail(mend, what string, args ...any) error {
 // Usage says which flag or word makes no sense.
 func Usage(mend, what string, args ...any) error {
 	return &Problem{What: oneLine(fmt.Sprintf(what, args...)), Mend: oneLine(mend), Exit: ExitUsage}
+}
+
+// Unknown says that nobody can tell whether something was done, because the server does not come back.
+func Unknown(mend, what string, args ...any) error {
+	return &Problem{What: oneLine(fmt.Sprintf(what, args...)), Mend: oneLine(mend), Exit: ExitUnknown}
+}
+
+// IsUnknown is true for what Unknown made.
+func IsUnknown(err error) bool {
+	var problem *Problem
+	return errors.As(err, &problem) && problem.Exit == ExitUnknown
 }
 
 // ProblemOf is the problem in an error's chain; any other error becomes one that asks for a report.
@@ -96,8 +108,23 @@ func (r *Reporter) Ready(prepared any) {
 	r.line("ready", map[string]any{"prepared": prepared}, "ready")
 }
 
-// Lost says that the server went away while something was under way there.
+// lostPause lies between two cries for the server. One is not enough: whoever hears the first may find the server's
+// container still running, for the engine notices its end a moment later than we do.
+const lostPause = 2 * time.Second
+
+// Lost says that the server went away while something was under way there. To be called as often as it is missed.
 func (r *Reporter) Lost() {
+	const phase = "\x00lost"
+	r.mutex.Lock()
+	now := r.now()
+	soon := now.Sub(r.last[phase]).Abs() < lostPause
+	if !soon {
+		r.last[phase] = now
+	}
+	r.mutex.Unlock()
+	if soon {
+		return
+	}
 	text := "the database server went away; waiting for it"
 	r.line("lost", map[string]any{"text": text}, text)
 }

@@ -82,7 +82,6 @@ func (d *Database) Drop(report *event.Reporter) {
 	ctx, cancel := context.WithTimeout(context.Background(), dropPatience)
 	defer cancel()
 	statement := "drop database if exists " + postgres.Quote(d.Name) + " with (force)"
-	told := false
 	for session := d.lock.Session; ; {
 		err := unsubscribe(ctx, d.lock.Server, session, d.Name)
 		if err == nil {
@@ -91,9 +90,8 @@ func (d *Database) Drop(report *event.Reporter) {
 		if err == nil {
 			return
 		}
-		if session.IsClosed() && !told {
+		if session.IsClosed() {
 			report.Lost()
-			told = true
 		}
 		select {
 		case <-ctx.Done():

@@ -105,7 +105,7 @@ func (l *Lock) Renew(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dropPatience)
 	defer cancel()
-	for told := false; ; told = true {
+	for {
 		session, err := l.Server.Connect(ctx, postgres.Maintenance(l.Live))
 		if err == nil {
 			l.Session = session
@@ -119,9 +119,7 @@ func (l *Lock) Renew(ctx context.Context) error {
 			}
 			l.Release()
 		}
-		if !told {
-			l.Report.Lost()
-		}
+		l.Report.Lost()
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("the server did not come back: %w", err)

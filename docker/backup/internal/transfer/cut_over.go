@@ -33,7 +33,14 @@ func (r *run) cutOver(ctx context.Context, channel *source.Channel, link *subscr
 	if err != nil {
 		return err
 	}
-	r.later(func() { seal.Break(r.Report) })
+	r.later(func() {
+		if r.moved {
+			// Two databases that both take writes would be worse than one that takes none.
+			r.Report.Note("the source stays read-only, for the moved database may be the live one; to open it again: %s", seal.Undo())
+			return
+		}
+		seal.Break(r.Report)
+	})
 	if err := r.sameShape(ctx, shape); err != nil {
 		return err
 	}

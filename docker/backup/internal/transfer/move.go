@@ -63,6 +63,7 @@ type Prepared struct {
 	// Schema revisions of the moved database and of the one that is live until then.
 	Revision     string `json:"revision"`
 	LiveRevision string `json:"live_revision"`
+	LiveID       uint32 `json:"live_id"` // see swap.Standing
 }
 
 // Swapped is what is told when the moved database is live, and it is asked whether it may stay.
@@ -83,7 +84,9 @@ type run struct {
 	incoming *scratch.Database
 	answer   Answer
 	undo     []func()
-	clock    time.Time
+	// moved: the moved database is live, or may be, for all that is known.
+	moved bool
+	clock time.Time
 }
 
 // Run moves. Whatever goes wrong before the swap leaves source and target as they were.
@@ -221,6 +224,10 @@ func (r *run) load(ctx context.Context, held *source.Snapshot) error {
 
 func (r *run) prepared(ctx context.Context, there census.Hashes, lag int64) (Prepared, error) {
 	ready := Prepared{Incoming: r.incoming.Name, Rows: there.Counts().Rows(), Tables: len(there.Tables), Seconds: r.answer.Seconds, Lag: lag}
+	var err error
+	if ready.LiveID, err = swap.LiveID(ctx, r.lock); err != nil {
+		return ready, err
+	}
 	for database, into := range map[string]*string{r.incoming.Name: &ready.Revision, r.Database: &ready.LiveRevision} {
 		session, err := r.Target.Connect(ctx, database)
 		if err != nil {
@@ -254,6 +261,7 @@ func (r *run) swap(ctx context.Context) error {
 	}
 	kept, err := swap.Swap(ctx, r.lock, r.incoming.Name, true, "replaced by a move from PostgreSQL "+r.plan.Source.ServerText)
 	r.answer.Kept = kept
+	r.moved = err == nil || event.IsUnknown(err)
 	return err
 }
 
@@ -267,13 +275,11 @@ func (r *run) conclude(ctx context.Context, words Words) error {
 		r.keepRoles(ctx)
 		return nil
 	}
-	if err := swap.RefuseStrangers(ctx, r.lock, true); err != nil {
-		return err
-	}
-	tried, err := swap.Swap(ctx, r.lock, r.answer.Kept, false, "swapped back: the services did not come up with it")
+	tried, err := swap.Back(ctx, r.lock, r.answer.Kept)
 	if err != nil {
 		return err
 	}
+	r.moved = false
 	if err := swap.Drop(ctx, r.lock, tried); err != nil {
 		r.Report.Note("%s stays behind: %s", tried, err)
 	}

@@ -21,7 +21,11 @@ func (r *run) makeRoles(ctx context.Context) error {
 		if _, err := r.lock.Session.Exec(ctx, "create role "+postgres.Quote(role.Name)+attributes(role)); err != nil {
 			return event.Fail("make the role by hand in `invoke db-shell` and run it again", "the role %s could not be made: %s", role.Name, err)
 		}
-		r.later(func() { r.dropRole(role.Name) })
+		r.later(func() {
+			if !r.moved {
+				r.dropRole(role.Name)
+			}
+		})
 		r.answer.RolesMade = append(r.answer.RolesMade, role.Name)
 		if _, err := r.lock.Session.Exec(ctx, "comment on role "+postgres.Quote(role.Name)+" is "+postgres.Literal(unfinished)); err != nil {
 			return fmt.Errorf("marking the role %s: %w", role.Name, err)
@@ -94,13 +98,19 @@ func (r *run) sweepRoles(ctx context.Context) {
 }
 
 func (r *run) keepRoles(ctx context.Context) {
+	if len(r.answer.RolesMade) == 0 {
+		return
+	}
+	// The server may have gone away since the swap.
+	if err := r.lock.Renew(ctx); err != nil {
+		r.Report.Note("the roles %s keep the remark of an unfinished move: %s", strings.Join(r.answer.RolesMade, ", "), err)
+		return
+	}
 	for _, name := range r.answer.RolesMade {
 		if _, err := r.lock.Session.Exec(ctx, "comment on role "+postgres.Quote(name)+" is null"); err != nil {
 			r.Report.Note("the role %s keeps the remark of an unfinished move: %s", name, err)
 		}
 	}
-	if len(r.answer.RolesMade) > 0 {
-		r.answer.Notes = append(r.answer.Notes, fmt.Sprintf("roles made without log-in: %s (ALTER ROLE ... LOGIN PASSWORD in `invoke db-shell` lets one in)",
-			strings.Join(r.answer.RolesMade, ", ")))
-	}
+	r.answer.Notes = append(r.answer.Notes, fmt.Sprintf("roles made without log-in: %s (ALTER ROLE ... LOGIN PASSWORD in `invoke db-shell` lets one in)",
+		strings.Join(r.answer.RolesMade, ", ")))
 }
