@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.database.deaths import OPERATIONS, VICTIMS
+from tests.database.deaths import deaths
 from tests.database.stack import LightStack
+from tests.database.sweep import KILLS
 from tests.engine.conftest import own_settings
 from tests.engine.stack import ROOT
 
 # How many of each there are in a full sweep.
-DEATHS = {"restore": 50, "rollback": 10, "rotate": 20, "backup": 20}
+DEATHS = {"restore": 34, "rollback": 12, "rotate": 14, "backup": 14, "migrate": 30, "migrate-live": 10}
 DAMAGES = 500
 
 
@@ -31,16 +31,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each death is a test of its own: operation, victim and the part of the operation at which it comes."""
     if "death" not in metafunc.fixturenames:
         return
-    deaths = []
-    for operation in OPERATIONS:
-        count = math.ceil(DEATHS[operation] / sweep_divisor(metafunc.config))
-        for number in range(count):
-            # Victims change places from round to round, so that each meets every part of the operation.
-            victim = VICTIMS[(number + number // len(VICTIMS)) % len(VICTIMS)]
-            deaths.append(
-                pytest.param((operation, victim, number, count), id=f"{operation}-{number}-{victim}")
-            )
-    metafunc.parametrize("death", deaths)
+    divisor = sweep_divisor(metafunc.config)
+    counts = {operation: max(1, round(count / divisor)) for operation, count in DEATHS.items()}
+    metafunc.parametrize("death", deaths(counts), ids=str)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """How many kills of a sweep hit something alive."""
+    for line in config.stash.get(KILLS, []):
+        terminalreporter.write_line(f"sweep of deaths: {line}")
 
 
 def sweep_divisor(config: pytest.Config) -> int:

@@ -1,7 +1,8 @@
 """How a task, a client, the server or its container is killed at a chosen moment of a task's life.
 
 A moment is a line of the task's output and a part of the time until the next one, both measured in one run that is
-left alone; so moments fall evenly over everything the task does, on a fast machine and on a slow one.
+left alone; so moments fall evenly over everything the task does, on a fast machine and on a slow one. Programs that do
+not live all the time (clients, the program at the database) die at moments at which they lived in the measured run.
 """
 
 from __future__ import annotations
@@ -9,27 +10,58 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from tests.database.migrate.bare import BareServer
+from tests.database.running import Running
 from tests.database.stack import LightStack
-from tests.engine.stack import ROOT
+from tests.database.watch import Watch
 
-OPERATIONS = ("restore", "rollback", "rotate", "backup")
-VICTIMS = ("task", "client", "server", "container")
-CLIENTS = ("pg_restore", "psql", "pg_dump")
-# In a container there is a shell, but neither pgrep nor pkill.
-KILL_CLIENTS = """
-for folder in /proc/[0-9]*; do
-  read -r name <"$folder/comm" || continue
-  case $name in pg_restore|psql|pg_dump) kill -9 "${folder#/proc/}" && echo killed ;; esac
-done 2>/dev/null
-"""
-LINE_SECONDS = 120.0
-END_SECONDS = 240.0
+CLIENTS = ("pg_dump", "pg_dumpall", "pg_restore", "psql", "vacuumdb")
+PROGRAMS = {"client": CLIENTS, "program": ("wepp-backup",)}
+# Who dies, in the order in which they take their turns: a tenth of a sweep meets the first ones. A rollback runs no
+# client; what a live move has at its source can only be taken back by the program, so that one lives.
+VICTIMS = {
+    "restore": ("client", "server", "container", "task", "program"),
+    "rollback": ("program", "server", "task", "container"),
+    "rotate": ("client", "task", "server", "container"),
+    "backup": ("client", "server", "task", "container"),
+    "migrate": ("client", "source", "task", "server", "container", "program"),
+    "migrate-live": ("source", "server", "task", "client", "container"),
+}
+# A client may come a little later than in the measured run.
+STRIKE_SECONDS = 60.0
+LOOK_SECONDS = 0.01
+# Whoever lives no longer than that dies at birth: nobody could aim at a part of it. Of a longer life the last part is
+# left out, for the next time it may be over sooner.
+SHORT_SECONDS = 0.3
+AIMED_PART = 0.7
+
+
+@dataclass(frozen=True)
+class Death:
+    """One of a sweep: number so and so of `count` deaths during the operation."""
+
+    operation: str
+    victim: str
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.operation}-{self.number}-{self.victim}"
+
+
+def deaths(counts: Mapping[str, int]) -> list[Death]:
+    """So many of each operation. Victims change places from round to round: each meets every part of the operation."""
+    found = []
+    for operation, count in counts.items():
+        victims = VICTIMS[operation]
+        for number in range(count):
+            victim = victims[(number + number // len(victims)) % len(victims)]
+            found.append(Death(operation, victim, number, count))
+    return found
 
 
 @dataclass(frozen=True)
@@ -40,110 +72,138 @@ class Moment:
     part: float
 
 
-class Running:
-    """A task that runs, and the lines it has written, with the time of each."""
+@dataclass(frozen=True)
+class Turn:
+    """So many lives of programs have ended; then so many seconds of the next one, 0: at its birth."""
 
-    def __init__(self, stack: LightStack, arguments: Sequence[str]) -> None:
-        self.arguments = tuple(arguments)
-        self.began = time.monotonic()
-        self.process = subprocess.Popen(
-            ["invoke", *arguments], cwd=ROOT, env={**stack.task_environment, "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True,
-        )  # fmt: skip
-        self.lines: list[str] = []
-        self.times: list[float] = []
-        self._more = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        for line in self.process.stdout or ():
-            with self._more:
-                self.lines.append(line.rstrip("\n"))
-                self.times.append(time.monotonic() - self.began)
-                self._more.notify_all()
-
-    def wait_for_lines(self, count: int) -> None:
-        """Returns when so many lines are there, or there will be no more."""
-        with self._more:
-            self._more.wait_for(
-                lambda: len(self.lines) >= count or self.process.poll() is not None, LINE_SECONDS
-            )
-
-    def wait_for_line(self, wanted: str) -> None:
-        """Returns when that line is there, or there will be no more."""
-        with self._more:
-            self._more.wait_for(lambda: wanted in self.lines or self.process.poll() is not None, LINE_SECONDS)
-
-    def wait_for_words(self, words: str) -> str:
-        """The first line that holds the words; fails when the task ends without one."""
-        with self._more:
-            self._more.wait_for(
-                lambda: any(words in line for line in self.lines) or self.process.poll() is not None,
-                LINE_SECONDS,
-            )
-            found = [line for line in self.lines if words in line]
-        assert found, self.output
-        return found[0]
-
-    def wait(self) -> int:
-        """Its exit status; fails when it does not end."""
-        status = self.process.wait(END_SECONDS)
-        # A killed task's helpers may hold the pipe a little longer.
-        self._reader.join(5)
-        return status
-
-    @property
-    def output(self) -> str:
-        """All it said."""
-        return "\n".join(self.lines)
+    ended: int
+    seconds: float
 
 
-def measure(stack: LightStack, arguments: Sequence[str]) -> list[float]:
-    """Times of the lines of a run that nobody disturbs, with its beginning and its end."""
-    run = Running(stack, arguments)
-    status = run.wait()
+@dataclass
+class Measured:
+    """A run that nobody disturbed: times of its beginning, its lines and its end; when programs of a kind lived."""
+
+    times: list[float]
+    lives: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+    def moment(self, death: Death) -> Moment:
+        """Somewhere, but always the same, in the death's share of the whole time."""
+        return self.at(self.times[-1] * share_of(death))
+
+    def turn(self, death: Death) -> Turn:
+        """The same in the share of the time in which programs of the victim's kind live."""
+        lives = self.lives[death.victim]
+        weights = [max(end - begin, SHORT_SECONDS) for begin, end in lives]
+        left = share_of(death) * sum(weights)
+        for number, weight in enumerate(weights):
+            if left <= weight:
+                return Turn(number, left * AIMED_PART if weight > SHORT_SECONDS else 0.0)
+            left -= weight
+        return Turn(len(lives) - 1, 0.0)
+
+    def at(self, when: float) -> Moment:
+        """That time as a moment."""
+        line = max(index for index, each in enumerate(self.times[:-1]) if each <= when)
+        gap = self.gap(line)
+        return Moment(line, (when - self.times[line]) / gap if gap else 0.0)
+
+    def gap(self, line: int) -> float:
+        """How long the next line took."""
+        return self.times[line + 1] - self.times[line]
+
+
+def share_of(death: Death) -> float:
+    """A number between 0 and 1 in the death's own part of that."""
+    return (death.number + random.Random(death.number).random()) / death.count
+
+
+def measure(stack: LightStack, operation: str, arguments: Sequence[str]) -> Measured:
+    """A run that has to go well."""
+    kinds = [kind for kind in PROGRAMS if kind in VICTIMS[operation]]
+    watches = {kind: watch_of(stack, kind) for kind in kinds}
+    for watch in watches.values():
+        watch.__enter__()
+    try:
+        run = Running(stack, *arguments)
+        status = run.wait()
+        ended = time.monotonic() - run.began
+    finally:
+        for watch in watches.values():
+            watch.__exit__()
     assert status == 0, run.output
-    return [0.0, *run.times, time.monotonic() - run.began]
+    lives = {}
+    for kind, watch in watches.items():
+        assert watch.lives, f"{operation} ran no {kind}: {run.output}"
+        lives[kind] = sorted((begin - run.began, end - run.began) for begin, end in watch.lives)
+    return Measured([0.0, *run.times, ended], lives)
 
 
-def moment(times: Sequence[float], number: int, count: int) -> Moment:
-    """The moment number `number` of `count`: somewhere, but always the same, in its share of the measured time."""
-    at = times[-1] * (number + random.Random(number).random()) / count
-    line = max(index for index, when in enumerate(times[:-1]) if when <= at)
-    gap = times[line + 1] - times[line]
-    return Moment(line, (at - times[line]) / gap if gap else 0.0)
+def watch_of(stack: LightStack, victim: str) -> Watch:
+    """A watch for programs of that kind. Tasks run psql in the server's container, too."""
+    return Watch(stack, PROGRAMS[victim], server=victim == "client")
 
 
-def kill_at(stack: LightStack, run: Running, victim: str, moment: Moment, times: Sequence[float]) -> bool:
-    """Waits for the moment, then kills; False when there was nothing left to kill."""
+def run_and_kill(
+    stack: LightStack, source: BareServer | None, arguments: Sequence[str], death: Death, measured: Measured
+) -> tuple[Running, bool]:
+    """Runs the task to its end and kills meanwhile; the task, and whether something died while it was under way."""
+    if death.victim not in PROGRAMS:
+        run = Running(stack, *arguments)
+        wait_for(run, measured.moment(death), measured)
+        hit = kill(stack, source, run, death.victim)
+        run.wait()
+        return run, hit
+    with watch_of(stack, death.victim) as watch:
+        run = Running(stack, *arguments)
+        turn = measured.turn(death)
+        wait_for_turn(
+            run, watch, turn, measured.at(measured.lives[death.victim][turn.ended][0] + turn.seconds)
+        )
+        watch.strike()
+        deadline = time.monotonic() + STRIKE_SECONDS
+        while run.alive and not watch.struck(LOOK_SECONDS) and time.monotonic() < deadline:
+            pass
+        run.wait()
+        return run, watch.struck(0)
+
+
+def wait_for(run: Running, moment: Moment, measured: Measured) -> None:
+    """Returns at the moment, or when the next line says that it has passed."""
     run.wait_for_lines(moment.lines)
-    gap = times[moment.lines + 1] - times[moment.lines]
-    time.sleep(moment.part * gap)
-    return kill(stack, run, victim)
+    until = time.monotonic() + moment.part * measured.gap(moment.lines)
+    while time.monotonic() < until and len(run.lines) <= moment.lines and run.alive:
+        time.sleep(LOOK_SECONDS)
 
 
-def kill(stack: LightStack, run: Running, victim: str) -> bool:
-    """Kills now, with a signal nobody can answer; False when there was nothing to kill."""
+def wait_for_turn(run: Running, watch: Watch, turn: Turn, moment: Moment) -> None:
+    """Returns when it is that program's turn to die, or when the lines say that it has passed."""
+
+    def come() -> bool:
+        return watch.births > turn.ended if turn.seconds else watch.ends >= turn.ended
+
+    while run.alive and not come() and len(run.lines) <= moment.lines:
+        time.sleep(LOOK_SECONDS)
+    until = time.monotonic() + turn.seconds
+    while time.monotonic() < until and watch.ends <= turn.ended and run.alive:
+        time.sleep(LOOK_SECONDS)
+
+
+def kill(stack: LightStack, source: BareServer | None, run: Running, victim: str) -> bool:
+    """Kills now, with a signal nobody can answer; False when it or the task had ended already."""
+    under_way = run.alive
     if victim == "task":
-        alive = run.process.poll() is None
         run.process.kill()
-        return alive
-    if victim == "client":
-        return kill_clients(stack)
+        return under_way
     if victim == "server":
-        return kill_server(stack)
-    stack.docker("kill", stack.container("postgres"), check=False)
-    return run.process.poll() is None
-
-
-def kill_clients(stack: LightStack) -> bool:
-    """Kills every client program of Postgres in sidecar and helper containers."""
-    places = [*stack.one_offs(), stack.container("postgres-backup")]
-    return any(
-        "killed" in stack.docker("exec", place, "bash", "-c", KILL_CLIENTS, check=False) for place in places
-    )
+        return kill_server(stack) and under_way
+    if victim == "source":
+        assert source
+        source.die()
+        return under_way
+    # The engine answers the name of a container that it killed.
+    name = stack.container("postgres")
+    return stack.docker("kill", name, check=False).strip() == name and under_way
 
 
 def kill_server(stack: LightStack) -> bool:
@@ -156,17 +216,8 @@ def kill_server(stack: LightStack) -> bool:
         os.kill(number, signal.SIGKILL)
     except PermissionError:
         image = stack.docker("inspect", "--format", "{{.Image}}", name).strip()
-        stack.docker(
-            "run",
-            "--rm",
-            "--pid=host",
-            "--user=0",
-            "--entrypoint=kill",
-            image,
-            "-9",
-            str(number),
-            check=False,
-        )
+        helper = ["run", "--rm", "--pid=host", "--user=0", "--entrypoint=kill", image, "-9", str(number)]
+        stack.docker(*helper, check=False)
     except ProcessLookupError:
         return False
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -13,16 +14,30 @@ from typing import Any
 from tests.engine.stack import ROOT, Stack
 
 SERVICES = ("postgres", "redis", "weppcloud", "postgres-backup")
-# Rows and content of every table, and where each sequence stands, asked by psql alone.
-HASHES = r"""
-SELECT format('SELECT %L, count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM %I.%I t',
+# Rows and contents of every table and filled materialised view, where each sequence stands, large objects,
+# asked by psql alone.
+CONTENT = r"""
+SET extra_float_digits = 1; SET timezone = 'UTC'; SET bytea_output = 'hex';
+SELECT format('SELECT %L, count(*), coalesce(sum(hashtextextended(t::text COLLATE "C", 0)), 0) FROM ONLY %I.%I t',
               n.nspname || '.' || c.relname, n.nspname, c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
-ORDER BY 1 \gexec
-SELECT schemaname || '.' || sequencename, coalesce(last_value::text, 'unused') FROM pg_sequences ORDER BY 1;
-SELECT 'large objects', count(*), coalesce(sum(hashtextextended(encode(lo_get(oid), 'hex'), 0)), 0)
-FROM pg_largeobject_metadata;
+WHERE (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND n.nspname !~ '^pg_'
+  AND n.nspname <> 'information_schema'
+ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C" \gexec
+SELECT format('SELECT %L, last_value, is_called FROM %I.%I', c.relname, n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S'
+ORDER BY c.relname COLLATE "C" \gexec
+SELECT oid, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY 1;
+"""
+# What belongs to a database but stands outside it: owner, limit, settings, rights.
+BELONGINGS = """
+SELECT pg_get_userbyid(datdba), datconnlimit FROM pg_database WHERE datname = current_database();
+SELECT coalesce(r.rolname, 'everybody'), unnest(setconfig)
+FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole
+WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1, 2;
+SELECT coalesce(r.rolname, 'everybody'), a.privilege_type, a.is_grantable
+FROM pg_database d, aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+WHERE d.datname = current_database() ORDER BY 1, 2;
 """
 READY_SECONDS = 90.0
 # What the sidecar keeps among the backups for itself.
@@ -140,7 +155,17 @@ class LightStack(Stack):
 
     def content(self, database: str = "") -> str:
         """Rows and hash of every table, state of every sequence, large objects: equal texts are equal databases."""
-        return self.psql(HASHES, database)
+        return self.psql(CONTENT, database)
+
+    def definitions(self, database: str = "") -> str:
+        """What is defined in the database, as pg_dump writes it."""
+        command = ["pg_dump", "-U", "wepppy", "--schema-only", database or "wepppy"]
+        return statements(self.docker("exec", self.container("postgres"), *command))
+
+    def everything(self, database: str = "") -> str:
+        """What the database holds, what is defined in it and what belongs to it."""
+        inside = self.content(database) + self.definitions(database)
+        return inside + self.psql(BELONGINGS, database)
 
     def databases(self) -> list[str]:
         """Names of all databases of people."""
@@ -175,3 +200,9 @@ class LightStack(Stack):
             sums = self.in_sidecar("sh", "-c", 'cd /backups && sha256sum "$1"', "sh", name)
             (self.backups / f"{name}.sha256").write_text(sums)
         return self.backups / name
+
+
+def statements(dump: str) -> str:
+    """A dump as SQL without remarks, blank lines and the words that differ between any two (CVE-2025-8714)."""
+    kept = (line for line in dump.splitlines() if line and not re.match(r"--|\\(un)?restrict", line))
+    return "".join(f"{line}\n" for line in kept)

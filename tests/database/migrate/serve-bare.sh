@@ -14,6 +14,9 @@ case $major in
   *) bin=$(dirname "$(readlink -f "$(command -v postgres)")") ;;
 esac
 
+# One that was killed and is started again has its cluster already.
+[ ! -e /data/complete ] || exec "$bin/postgres" -D /data/cluster
+
 "$bin/initdb" --pgdata=/data/cluster --username=nobody --auth=peer --encoding=UTF8 --locale=C.UTF-8 --no-sync >/dev/null
 cat >/data/cluster/pg_hba.conf <<'END'
 local all open trust
@@ -38,4 +41,5 @@ password=$(sed "s/'/''/g" /run/password)
 CREATE ROLE keyed SUPERUSER LOGIN PASSWORD '$password';
 CREATE ROLE open LOGIN;
 END
+touch /data/complete
 exec "$bin/postgres" -D /data/cluster

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import threading
 import time
 from pathlib import Path
 
 from tests.database.migrate.bare import BareServer, docker, quoted
-from tests.engine.stack import ROOT, Stack
+from tests.database.running import Running
+from tests.database.stack import CONTENT, statements
+from tests.engine.stack import Stack
 
-# Rows and contents of every table and filled materialised view, where each sequence stands, large objects, settings.
-CONTENT = r"""
-SET extra_float_digits = 1; SET timezone = 'UTC'; SET bytea_output = 'hex';
-SELECT format('SELECT %L, count(*), coalesce(sum(hashtextextended(t::text COLLATE "C", 0)), 0) FROM ONLY %I.%I t',
-              n.nspname || '.' || c.relname, n.nspname, c.relname)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated) AND n.nspname !~ '^pg_'
-  AND n.nspname <> 'information_schema'
-ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C" \gexec
-SELECT format('SELECT %L, last_value, is_called FROM %I.%I', c.relname, n.nspname, c.relname)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S'
-ORDER BY c.relname COLLATE "C" \gexec
-SELECT oid, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY 1;
-"""
 END_SECONDS = 120.0
 
 
 class Target(Stack):
     """A stack of database and backup service."""
+
+    @property
+    def task_environment(self) -> dict[str, str]:
+        """What a task of this stack is run with."""
+        return {**os.environ, "WEPP_ENV_FILE": str(self.env_file), "COMPOSE_PROJECT_NAME": self.name}
 
     def psql(self, sql: str, database: str = "wepppy", *, check: bool = True) -> str:
         """Asks the database over its own socket; rows as lines, columns separated by `|`."""
@@ -54,37 +45,12 @@ class Target(Stack):
     def definitions(self) -> list[str]:
         """What is defined in the live database, as pg_dump writes it."""
         command = ["exec", f"{self.name}-postgres", "pg_dump", "-U", "wepppy", "--schema-only", "wepppy"]
-        return statements(docker(*command))
+        return comparable(docker(*command))
 
     def definitions_of(self, server: BareServer, database: str) -> list[str]:
         """The same of a bare server's database, by the same pg_dump."""
         image = docker("inspect", "--format", "{{.Image}}", f"{self.name}-postgres").strip()
-        command = [
-            "run",
-            "--rm",
-            "--user",
-            "65534",
-            "--network",
-            "none",
-            "--volume",
-            f"{server.sockets}:/sockets",
-            "--entrypoint",
-            "pg_dump",
-        ]
-        return statements(
-            docker(
-                *command,
-                image,
-                "-h",
-                "/sockets",
-                "-p",
-                str(server.port),
-                "-U",
-                "nobody",
-                "--schema-only",
-                database,
-            )
-        )
+        return comparable(server.definitions(database, image))
 
     def names(self) -> tuple[list[str], list[str]]:
         """Databases and roles."""
@@ -135,60 +101,19 @@ class Target(Stack):
         return [name for name in self.names()[0] if name != "wepppy" and "_before_" not in name]
 
 
-def statements(dump: str) -> list[str]:
-    """A dump without remarks, blank lines and what differs between any two (\\restrict) or between majors.
+def comparable(dump: str) -> list[str]:
+    """The statements of a dump without what differs between majors.
 
     Up to 15 a view's columns are told with their table, since 16 only where it is needed.
     """
-    dump = re.sub(r"\b(run|flow|flow_by_day)\.", "", dump)
-    return [line for line in dump.splitlines() if line and not re.match(r"--|\\(un)?restrict", line)]
+    return re.sub(r"\b(run|flow|flow_by_day)\.", "", statements(dump)).splitlines()
 
 
-class Moving:
-    """`bare-metal-migrate` under way, listened to line by line."""
+class Moving(Running):
+    """`bare-metal-migrate` under way."""
 
     def __init__(self, target: Target, *arguments: str, **variables: str) -> None:
-        own = {"WEPP_ENV_FILE": str(target.env_file), "COMPOSE_PROJECT_NAME": target.name}
-        self.process = subprocess.Popen(
-            ["invoke", "bare-metal-migrate", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **own, "PYTHONUNBUFFERED": "1", **variables},
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self.lines: list[str] = []
-        self._more = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        for line in self.process.stdout or ():
-            with self._more:
-                self.lines.append(line.rstrip("\n"))
-                self._more.notify_all()
-
-    def wait_for(self, words: str) -> None:
-        """Returns when a line holds the words; fails when the task ends without one."""
-        with self._more:
-            self._more.wait_for(
-                lambda: any(words in line for line in self.lines) or self.process.poll() is not None,
-                END_SECONDS,
-            )
-            assert any(words in line for line in self.lines), self.output
-
-    def end(self) -> int:
-        """The exit status."""
-        status = self.process.wait(END_SECONDS)
-        self._reader.join(5)
-        return status
-
-    @property
-    def output(self) -> str:
-        """All it said so far."""
-        return "\n".join(self.lines)
+        super().__init__(target, "bare-metal-migrate", *arguments, **variables)
 
 
 def flags(server: BareServer, database: str, way: str, **changes: str) -> list[str]:

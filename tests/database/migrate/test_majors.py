@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.database.migrate.bare import FOLDER, BareServer, docker
-from tests.database.migrate.target import CONTENT, Target, flags
+from tests.database.migrate.target import Target, flags
+from tests.database.stack import CONTENT
 from tests.engine.conftest import own_settings
 from tests.engine.stack import ROOT
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.database.migrate.bare import PASSWORD, BareServer, docker
-from tests.database.migrate.target import CONTENT, Moving, Target, flags
+from tests.database.migrate.target import Moving, Target, flags
+from tests.database.stack import CONTENT
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -61,7 +62,7 @@ def test_a_16_on_localhost_moves_by_password_which_is_seen_nowhere(
     with moved_from(localhost_only, "moving", "holdings.sql", "large_objects.sql") as database:
         seen = Watch(target)
         moving = Moving(target, *flags(localhost_only, database, "password"), "--yes")
-        status = moving.end()
+        status = moving.wait()
         everything = [
             *seen.stop(),
             moving.output,
@@ -184,14 +185,14 @@ def test_a_source_that_is_written_meanwhile_is_not_swapped_in_unless_by_force(
         moving.wait_for("dumping")
         while moving.process.poll() is None:
             localhost_only.psql("INSERT INTO ddl_log (tag) VALUES ('meanwhile')", database)
-        assert moving.end() == 4, moving.output
+        assert moving.wait() == 4, moving.output
         assert "the source was written during the move" in moving.output
         assert target.names() == (["wepppy"], ["wepppy"])
         assert target.leftovers() == []
         moving = Moving(target, *flags(localhost_only, database, "peer"), "--yes", "--force")
         moving.wait_for("dumping")
         localhost_only.psql("INSERT INTO ddl_log (tag) VALUES ('left behind')", database)
-        assert moving.end() == 0, moving.output
+        assert moving.wait() == 0, moving.output
     assert target.psql("SELECT count(*) FROM ddl_log WHERE tag = 'left behind'") == "0\n"
 
 
@@ -206,7 +207,7 @@ def test_writes_to_another_database_of_the_server_do_not_hinder(
         moving = Moving(target, *flags(localhost_only, database, "peer"), "--yes")
         while moving.process.poll() is None:
             localhost_only.psql("INSERT INTO busy VALUES (1)", other)
-        assert moving.end() == 0, moving.output
+        assert moving.wait() == 0, moving.output
         assert target.content() == localhost_only.psql(CONTENT, database)
 
 
@@ -221,6 +222,6 @@ def test_the_move_works_while_the_old_server_holds_the_stacks_own_port(
             "--yes",
             PORT_POSTGRES=str(localhost_only.port),
         )
-        assert task.end() == 0, task.output
+        assert task.wait() == 0, task.output
         assert f"port {localhost_only.port} is taken by" in task.output
         assert target.content() == localhost_only.psql(CONTENT, database)

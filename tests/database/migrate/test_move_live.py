@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.database.migrate.bare import BareServer, docker
-from tests.database.migrate.target import CONTENT, Moving, Target, flags
+from tests.database.migrate.target import Moving, Target, flags
+from tests.database.stack import CONTENT
 
 pytestmark = pytest.mark.timeout(300)
 READ_ONLY = "SELECT count(*) FROM pg_db_role_setting, unnest(setconfig) c WHERE c = 'default_transaction_read_only=on'"
@@ -62,7 +63,7 @@ def test_under_a_writing_load_nothing_that_was_acknowledged_is_lost(
 ) -> None:
     writer = Writer(localhost_only, moving)
     task = Moving(target, *flags(localhost_only, moving, "password"), "--yes", "--live")
-    assert task.end() == 0, task.output
+    assert task.wait() == 0, task.output
     writer.wait()
     assert len(writer.acknowledged) > 100
     there = set(target.psql("SELECT id FROM run").split())
@@ -104,7 +105,7 @@ def test_a_schema_change_meanwhile_is_refused_and_the_source_is_as_before(
     task = Moving(target, *flags(localhost_only, moving, "peer"), "--yes", "--live")
     task.wait_for("dumping")
     localhost_only.psql("CREATE TABLE later (id int PRIMARY KEY)", moving)
-    assert task.end() == 5, task.output
+    assert task.wait() == 5, task.output
     assert "schema was changed" in task.output
     localhost_only.psql("INSERT INTO later VALUES (1)", moving)
     assert (localhost_only.leftovers(), target.leftovers()) == ("", [])

@@ -1,0 +1,144 @@
+"""Which programs live in the containers that a task works with: when they lived, and a way to kill one at once."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from tests.database.stack import LightStack
+
+# $*: names of programs. Says `+` when the first of them lives and `-` when none does any more; a line on its input
+# makes it kill what lives, or what lives next. In a container there is a shell, but neither pgrep nor pkill.
+LOOK = """
+told=
+while :; do
+  found=
+  for folder in /proc/[0-9]*; do
+    read -r name <"$folder/comm" || continue
+    case " $* " in *" $name "*) ;; *) continue ;; esac
+    # One that has died and waits for its parent has no arguments any more.
+    word=
+    IFS= read -r -d '' word <"$folder/cmdline"
+    [ -z "$word" ] || found="$found ${folder#/proc/}"
+  done
+  if [ -n "$found$told" ] && { [ -z "$found" ] || [ -z "$told" ]; }; then
+    told=$found
+    if [ -n "$found" ]; then echo +; else echo -; fi
+  fi
+  if [ -n "$strike" ] && [ -n "$found" ]; then
+    kill -9 $found && echo killed && exit
+  fi
+  word=
+  IFS= read -r -t 0.02 word || [ $? -gt 128 ] || exit
+  [ -z "$word" ] || strike=now
+done 2>/dev/null
+"""
+# The helper containers of tasks, and the server's own, in which tasks run psql.
+STARTED = '{{index .Actor.Attributes "com.docker.compose.oneoff"}} {{.Actor.Attributes.name}}'
+START_SECONDS = 10.0
+
+
+class Watch:
+    """Looks into the containers while the block runs, from the first moment of each that is started meanwhile.
+
+    server: into the server's container too.
+    """
+
+    def __init__(self, stack: LightStack, programs: Sequence[str], *, server: bool = False) -> None:
+        self.stack = stack
+        self.programs = tuple(programs)
+        self.server = server
+        self.lives: list[tuple[float, float]] = []
+        self.births = 0
+        self.ends = 0
+        self._looks: list[subprocess.Popen[str]] = []
+        self._threads: list[threading.Thread] = []
+        self._guard = threading.Lock()
+        self._striking = False
+        self._struck = threading.Event()
+
+    def __enter__(self) -> Watch:
+        label = f"label=com.docker.compose.project={self.stack.name}"
+        since = f"--since={time.time():.3f}"
+        self._events = subprocess.Popen(
+            ["docker", "events", since, "--filter", label, "--filter", "event=start", "--format", STARTED],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self._thread(self._listen)
+        if self.server:
+            self._look_into(self.stack.container("postgres"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._events.terminate()
+        with self._guard:
+            looks = list(self._looks)
+        for each in looks:
+            with contextlib.suppress(OSError):
+                assert each.stdin
+                each.stdin.close()
+        for thread in self._threads:
+            thread.join(START_SECONDS)
+        for process in (self._events, *looks):
+            process.kill()
+            process.wait()
+
+    def _thread(self, what: Callable[..., None], *arguments: object) -> None:
+        self._threads.append(threading.Thread(target=what, args=arguments, daemon=True))
+        self._threads[-1].start()
+
+    def _listen(self) -> None:
+        for line in self._events.stdout or ():
+            oneoff, _, name = line.strip().partition(" ")
+            if oneoff == "True":
+                self._look_into(name)
+
+    def _look_into(self, container: str) -> None:
+        look = subprocess.Popen(
+            ["docker", "exec", "-i", container, "bash", "-c", LOOK, "look", *self.programs],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        with self._guard:
+            self._looks.append(look)
+            if self._striking:
+                self._tell(look)
+        self._thread(self._hear, look)
+
+    def _hear(self, look: subprocess.Popen[str]) -> None:
+        since = 0.0
+        for line in look.stdout or ():
+            word, now = line.strip(), time.monotonic()
+            if word == "+":
+                since = now
+                with self._guard:
+                    self.births += 1
+            elif word == "-":
+                self.lives.append((since, now))
+                since = 0.0
+                with self._guard:
+                    self.ends += 1
+            elif word == "killed":
+                self._struck.set()
+        if since:
+            self.lives.append((since, time.monotonic()))
+
+    @staticmethod
+    def _tell(look: subprocess.Popen[str]) -> None:
+        with contextlib.suppress(OSError):
+            assert look.stdin
+            look.stdin.write("strike\n")
+            look.stdin.flush()
+
+    def strike(self) -> None:
+        """Has the programs killed that live now, or the next ones."""
+        with self._guard:
+            self._striking = True
+            for each in self._looks:
+                self._tell(each)
+
+    def struck(self, seconds: float) -> bool:
+        """True once something was killed; waits so long for it."""
+        return self._struck.wait(seconds)

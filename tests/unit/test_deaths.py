@@ -1,0 +1,73 @@
+"""The sweep of deaths itself: its moments cover a run evenly, and kills that hit nothing make it fail."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.database.conftest import DEATHS
+from tests.database.deaths import SHORT_SECONDS, VICTIMS, Death, Measured, deaths
+from tests.database.sweep import complaint, shares
+
+TIMES = [0.0, 1.0, 1.0, 4.0, 10.0]
+
+
+def at(measured: Measured, death: Death) -> float:
+    moment = measured.moment(death)
+    return measured.times[moment.lines] + moment.part * measured.gap(moment.lines)
+
+
+def test_moments_fall_evenly_over_the_whole_run() -> None:
+    whole = Measured(TIMES)
+    found = [at(whole, Death("restore", "task", number, 10)) for number in range(10)]
+    assert [int(each) for each in found] == list(range(10))
+
+
+def test_a_program_dies_while_one_lives_that_also_lived_in_the_measured_run() -> None:
+    lives = [(2.0, 4.0), (5.0, 5.1), (7.0, 8.0)]
+    measured = Measured(TIMES, {"client": lives})
+    found = [measured.turn(Death("restore", "client", number, 33)) for number in range(33)]
+    assert {each.ended for each in found} == {0, 1, 2}
+    for each in found:
+        begin, end = lives[each.ended]
+        assert each.seconds <= end - begin
+        assert (each.seconds == 0) == (end - begin < SHORT_SECONDS)
+    assert sum(each.ended == 0 for each in found) == 20
+
+
+def test_a_full_sweep_has_a_hundred_deaths_and_every_victim_dies_in_every_part() -> None:
+    every = deaths(DEATHS)
+    assert len(every) >= 100
+    for operation, victims in VICTIMS.items():
+        mine = [each for each in every if each.operation == operation]
+        for victim in victims:
+            halves = {each.number * 2 // each.count for each in mine if each.victim == victim}
+            assert halves == {0, 1}, (operation, victim)
+
+
+def test_a_tenth_meets_every_victim() -> None:
+    tenth = deaths({operation: max(1, round(count / 10)) for operation, count in DEATHS.items()})
+    met = {each.victim for each in tenth}
+    assert met >= {"task", "client", "server", "container", "source", "program"}
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({("task", True): 9, ("client", True): 8, ("client", False): 1}, ""),
+        ({("task", True): 90, ("client", True): 1, ("client", False): 1}, "kills of client"),
+        ({("task", True): 9, ("client", False): 1}, "kills of client"),
+        ({("task", True): 2, ("task", False): 1}, "a fifth"),
+        ({("task", True): 4, ("task", False): 1}, ""),
+    ],
+)
+def test_a_sweep_whose_kills_mostly_miss_fails(counts: dict[tuple[str, bool], int], words: str) -> None:
+    found = complaint(Counter(counts))
+    assert words in found
+    assert bool(found) == bool(words)
+
+
+def test_the_share_of_hits_is_told_for_each_victim() -> None:
+    hits = Counter({("task", True): 2, ("client", True): 1, ("client", False): 1})
+    assert shares(hits) == ["client: 1 of 2", "task: 2 of 2", "all: 3 of 4 kills hit something alive"]
