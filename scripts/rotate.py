@@ -87,17 +87,23 @@ def rotate(
 def _change(keeper: Keeper, credentials: Credentials, rotation: Rotation) -> float:
     """Changes it, or takes it back; returns for how many seconds the application was away."""
     keeper.note(replace(keeper.entry, rotation=rotation))
+    tried = False
     try:
         with keeper.stopped(credentials.readers()) as pause:
-            credentials.put(rotation.new, [rotation.old])
+            try:
+                credentials.put(rotation.new, [rotation.old])
+            except BaseException:
+                # Before the services start: the role may have the new password already, and they would wait in vain.
+                tried = True
+                _take_back(keeper, credentials, rotation)
+                raise
         credentials.prove(rotation.new, rotation.old, keeper.running(pause.services))
         keeper.note(replace(keeper.entry, rotation=replace(rotation, settled=True)))
     except BaseException as error:
-        with uninterrupted(keeper.console):
-            with keeper.stopped(credentials.readers()):
-                credentials.take_back(rotation)
-            keeper.note(replace(keeper.entry, rotation=None))
-        if isinstance(error, StackError):
+        if not tried:
+            with uninterrupted(keeper.console), keeper.stopped(credentials.readers()):
+                _take_back(keeper, credentials, rotation)
+        if isinstance(error, StackError) and keeper.entry.rotation is None:
             raise StackError(
                 f"{error.what}; the old password holds again",
                 error.mend,
@@ -106,6 +112,12 @@ def _change(keeper: Keeper, credentials: Credentials, rotation: Rotation) -> flo
             ) from None
         raise
     return pause.seconds
+
+
+def _take_back(keeper: Keeper, credentials: Credentials, rotation: Rotation) -> None:
+    with uninterrupted(keeper.console):
+        credentials.take_back(rotation)
+        keeper.note(replace(keeper.entry, rotation=None))
 
 
 def read_password(path: Path) -> str:

@@ -150,6 +150,23 @@ def test_when_the_server_refuses_nothing_has_changed(rotating: Rotating) -> None
     assert rotating.stack.all_back()
 
 
+def test_a_client_that_dies_once_the_role_is_changed_has_it_changed_back_before_the_services_start(
+    rotating: Rotating,
+) -> None:
+    answers = [137]
+
+    def killed_at_the_end(argv: Sequence[str]) -> Result:
+        done = rotating._psql(argv)
+        return Result(tuple(argv), answers.pop(), "", "Killed") if answers else done
+
+    rotating.stack.made.runner.do("docker", "exec", "psql", action=killed_at_the_end)
+    with pytest.raises(StackError) as caught:
+        rotating.rotate()
+    assert "the old password holds again" in caught.value.what
+    assert rotating.holds(OLD)
+    assert rotating.stack.events == ["stop worker", "stop web", "alter", "alter", "start web", "start worker"]
+
+
 def test_when_services_do_not_come_back_the_old_password_holds_again(rotating: Rotating) -> None:
     def ill_with_the_new_one(argv: Sequence[str]) -> Result:
         if rotating.secret.read_text() == NEW:
