@@ -74,8 +74,12 @@ class Moment:
 
 @dataclass(frozen=True)
 class Turn:
-    """So many lives of programs have ended; then so many seconds of the next one, 0: at its birth."""
+    """After so many lines so many lives of programs have ended; then so many seconds of the next one, 0: at its birth.
 
+    Lives are counted from the line before: the first ones of a container may be over before anybody looks into it.
+    """
+
+    lines: int
     ended: int
     seconds: float
 
@@ -96,11 +100,16 @@ class Measured:
         lives = self.lives[death.victim]
         weights = [max(end - begin, SHORT_SECONDS) for begin, end in lives]
         left = share_of(death) * sum(weights)
-        for number, weight in enumerate(weights):
-            if left <= weight:
-                return Turn(number, left * AIMED_PART if weight > SHORT_SECONDS else 0.0)
-            left -= weight
-        return Turn(len(lives) - 1, 0.0)
+        number = 0
+        while number < len(lives) - 1 and left > weights[number]:
+            left -= weights[number]
+            number += 1
+        begin, end = lives[number]
+        line = self.at(begin).lines
+        ended = sum(self.times[line] <= each < end for _, each in lives[:number])
+        return Turn(
+            line, ended, min(left, end - begin) * AIMED_PART if weights[number] > SHORT_SECONDS else 0.0
+        )
 
     def at(self, when: float) -> Moment:
         """That time as a moment."""
@@ -156,10 +165,7 @@ def run_and_kill(
         return run, hit
     with watch_of(stack, death.victim) as watch:
         run = Running(stack, *arguments)
-        turn = measured.turn(death)
-        wait_for_turn(
-            run, watch, turn, measured.at(measured.lives[death.victim][turn.ended][0] + turn.seconds)
-        )
+        wait_for_turn(run, watch, measured.turn(death))
         watch.strike()
         deadline = time.monotonic() + STRIKE_SECONDS
         while run.alive and not watch.struck(LOOK_SECONDS) and time.monotonic() < deadline:
@@ -176,16 +182,21 @@ def wait_for(run: Running, moment: Moment, measured: Measured) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def wait_for_turn(run: Running, watch: Watch, turn: Turn, moment: Moment) -> None:
-    """Returns when it is that program's turn to die, or when the lines say that it has passed."""
+def wait_for_turn(run: Running, watch: Watch, turn: Turn) -> None:
+    """Returns when it is that program's turn to die, or when the next line says that it has passed."""
+    run.wait_for_lines(turn.lines)
+    line = run.began + (run.times[turn.lines - 1] if turn.lines and len(run.times) >= turn.lines else 0.0)
+
+    def since(moments: list[float]) -> int:
+        return sum(each >= line for each in moments)
 
     def come() -> bool:
-        return watch.births > turn.ended if turn.seconds else watch.ends >= turn.ended
+        return since(watch.births) > turn.ended if turn.seconds else since(watch.ends) >= turn.ended
 
-    while run.alive and not come() and len(run.lines) <= moment.lines:
+    while run.alive and not come() and len(run.lines) <= turn.lines:
         time.sleep(LOOK_SECONDS)
     until = time.monotonic() + turn.seconds
-    while time.monotonic() < until and watch.ends <= turn.ended and run.alive:
+    while time.monotonic() < until and since(watch.ends) <= turn.ended and run.alive:
         time.sleep(LOOK_SECONDS)
 
 

@@ -52,8 +52,8 @@ class Watch:
         self.programs = tuple(programs)
         self.server = server
         self.lives: list[tuple[float, float]] = []
-        self.births = 0
-        self.ends = 0
+        self.births: list[float] = []
+        self.ends: list[float] = []
         self._looks: list[subprocess.Popen[str]] = []
         self._threads: list[threading.Thread] = []
         self._guard = threading.Lock()
@@ -113,13 +113,11 @@ class Watch:
             word, now = line.strip(), time.monotonic()
             if word == "+":
                 since = now
-                with self._guard:
-                    self.births += 1
+                self.births.append(now)
             elif word == "-":
                 self.lives.append((since, now))
                 since = 0.0
-                with self._guard:
-                    self.ends += 1
+                self.ends.append(now)
             elif word == "killed":
                 self._struck.set()
         if since:
