@@ -178,7 +178,12 @@ func (r *restoring) carryOut(ctx context.Context, asker *lease.Lease) error {
 	if err := beside.Load(ctx, r.dump, r.jobs, r.manifest.DatabaseBytes, r.app.report); err != nil {
 		return err
 	}
-	ready, err := r.check(ctx, beside)
+	r.app.report.Note("loaded; gathering statistics, counting rows")
+	var ready prepared
+	err = beside.AnalyseWhile(ctx, r.jobs, func(ctx context.Context) (err error) {
+		ready, err = r.check(ctx, beside)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,8 @@
     python -m tests.bench.bench_database [--gigabytes 1.2] [--only backup,restore]
 
 Goals on two cores: a verified backup >= 3 times as fast as `pg_dump -Fc` and no larger; a restore >= 1.35 times as fast
-as the documented one, with the application away for at most 5 s; a task's own memory <= 80 MB.
+as the documented one on the documented server (see plan_server), with the application away for at most 5 s; a task's
+own memory <= 80 MB.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.figures import Figure, report
+from tests.bench.plan_server import docker, plan_server
 from tests.engine.conftest import own_settings
 from tests.engine.stack import ROOT, Stack
 
@@ -117,29 +119,41 @@ def backup(bench: Bench) -> list[Figure]:
 
 
 def restore(bench: Bench) -> list[Figure]:
-    """The restore against the operators' six steps."""
-    dump = backups(bench.stack) / "wepppy-manual-20260101-000000.dump"
+    """The restore against the operators' six steps, on the plan's server and on the stack's own."""
+    dump = str(backups(bench.stack) / "wepppy-manual-20260101-000000.dump")
+    with plan_server(bench.stack.name) as server:
+        server.load(dump)
+        plan = restore_by_hand(bench, server.name, dump)
+        server.remove("/tmp/restore.dump")
+    here = restore_by_hand(bench, f"{bench.stack.name}-postgres", dump)
+    bench.by_hand("exec", "-T", "postgres", "rm", "/tmp/restore.dump")
+    ours, memory, told = bench.task("db-restore", "--dump=latest", "--yes")
+    bench.sql(f'drop database "{told["kept"]}"', "postgres")
+    return [
+        Figure("plan's restore on its server, all of it downtime", plan, "s"),
+        Figure("the same commands on this stack's server", here, "s"),
+        Figure("restore beside, verify to probe, old one kept", ours, "s"),
+        Figure("of it: reading the dump", told["seconds"]["verify"], "s"),
+        Figure("of it: loading and checking", told["seconds"]["load"], "s"),
+        Figure("times as fast", plan / ours, "x", at_least=1.35),
+        Figure("times as fast as those commands here", here / ours, "x"),
+        Figure("application away", told["seconds"]["downtime"], "s", at_most=5),
+        Figure("memory of the task", memory, "MB", at_most=80),
+    ]
+
+
+def restore_by_hand(bench: Bench, server: str, dump: str) -> float:
+    """The operators' steps 2 to 6 at a server's container; the seconds they took."""
     started = time.monotonic()
     bench.by_hand("stop", *WRITERS)
-    bench.by_hand("cp", str(dump), "postgres:/tmp/restore.dump")
-    bench.by_hand(
-        "exec", "-T", "postgres", "bash", "-lc",
+    docker("cp", dump, f"{server}:/tmp/restore.dump")
+    docker(
+        "exec", server, "bash", "-lc",
         'pg_restore --clean --if-exists -U "$POSTGRES_USER" -d "$POSTGRES_DB" /tmp/restore.dump',
     )  # fmt: skip
     bench.by_hand("start", *WRITERS)
     wait_for_web(bench.stack)
-    plan = time.monotonic() - started
-    bench.by_hand("exec", "-T", "postgres", "rm", "/tmp/restore.dump")
-    ours, memory, told = bench.task("db-restore", "--dump=latest", "--yes", "--no-keep")
-    return [
-        Figure("plan's restore, all of it downtime", plan, "s"),
-        Figure("restore beside, verify to probe", ours, "s"),
-        Figure("of it: reading the dump", told["seconds"]["verify"], "s"),
-        Figure("of it: loading and checking", told["seconds"]["load"], "s"),
-        Figure("times as fast", plan / ours, "x", at_least=1.35),
-        Figure("application away", told["seconds"]["downtime"], "s", at_most=5),
-        Figure("memory of the task", memory, "MB", at_most=80),
-    ]
+    return time.monotonic() - started
 
 
 def backups(stack: Stack) -> Path:

@@ -22,8 +22,8 @@ const loadOptions = "-c maintenance_work_mem=384MB -c synchronous_commit=off -c 
 
 const sizePause = 400 * time.Millisecond
 
-// Load fills the database from a dump and gathers statistics, with that many jobs at a time. expected: its size in bytes
-// when it is whole, 0 if nobody knows. The first error ends it; the dump or the server is then refused with the reason.
+// Load fills the database from a dump, with that many jobs at a time. expected: its size in bytes when it is whole, 0 if
+// nobody knows. The first error ends it; the dump or the server is then refused with the reason.
 func (d *Database) Load(ctx context.Context, dump archive.Archive, jobs int, expected int64, report *event.Reporter) error {
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
@@ -32,18 +32,26 @@ func (d *Database) Load(ctx context.Context, dump archive.Archive, jobs int, exp
 	if dump.Kind == archive.Plain {
 		load = d.runSQL
 	}
-	if err := load(ctx, dump, jobs); err != nil {
-		return err
-	}
-	stop()
-	report.Note("loaded; gathering statistics")
-	return d.Analyse(ctx, jobs)
+	return load(ctx, dump, jobs)
 }
 
-// Analyse gathers the planner's statistics, which no dump of these majors carries.
-func (d *Database) Analyse(ctx context.Context, jobs int) error {
-	command := d.lock.Server.Command(ctx, "vacuumdb", "--analyze-only", "--quiet", "--jobs="+strconv.Itoa(jobs), "--dbname="+postgres.Conninfo(d.Name))
-	return d.run(ctx, command, "statistics")
+// AnalyseWhile gathers the planner's statistics, which no dump of these majors carries, while the caller reads what was
+// loaded: neither keeps all processors busy. The statistics may use no session of the caller's.
+func (d *Database) AnalyseWhile(ctx context.Context, jobs int, read func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	gathered := make(chan error, 1)
+	go func() {
+		command := d.lock.Server.Command(ctx, "vacuumdb", "--analyze-only", "--quiet", "--jobs="+strconv.Itoa(jobs), "--dbname="+postgres.Conninfo(d.Name))
+		gathered <- d.run(ctx, command, loadOptions, "statistics")
+	}()
+	err := read(ctx)
+	if err != nil {
+		stop()
+		<-gathered
+		return err
+	}
+	return <-gathered
 }
 
 func (d *Database) restore(ctx context.Context, dump archive.Archive, jobs int) error {
@@ -51,7 +59,7 @@ func (d *Database) restore(ctx context.Context, dump archive.Archive, jobs int) 
 	if dump.Kind != archive.Tar { // pg_restore cannot seek in those
 		args = append(args, "--jobs="+strconv.Itoa(jobs))
 	}
-	return d.run(ctx, d.lock.Server.Command(ctx, "pg_restore", append(args, dump.Path)...), dump.Path)
+	return d.run(ctx, d.lock.Server.Command(ctx, "pg_restore", append(args, dump.Path)...), loadOptions+d.quietTriggers(ctx), dump.Path)
 }
 
 func (d *Database) runSQL(ctx context.Context, dump archive.Archive, _ int) error {
@@ -63,13 +71,13 @@ func (d *Database) runSQL(ctx context.Context, dump archive.Archive, _ int) erro
 	command := d.lock.Server.Command(ctx, "psql", "--no-psqlrc", "--quiet", "--no-password",
 		"--set=ON_ERROR_STOP=1", "--output=/dev/null", "--dbname="+postgres.Conninfo(d.Name), "--file=-")
 	command.Stdin = text
-	return d.run(ctx, command, dump.Path)
+	return d.run(ctx, command, loadOptions+d.quietTriggers(ctx), dump.Path)
 }
 
-func (d *Database) run(ctx context.Context, command *exec.Cmd, dump string) error {
+func (d *Database) run(ctx context.Context, command *exec.Cmd, options, dump string) error {
 	var told bytes.Buffer
 	command.Stderr = &told
-	command.Env = append(command.Env, "PGOPTIONS="+loadOptions+d.quietTriggers(ctx))
+	command.Env = append(command.Env, "PGOPTIONS="+options)
 	command.Cancel = func() error { return command.Process.Kill() }
 	command.WaitDelay = 10 * time.Second
 	err := command.Run()

@@ -36,7 +36,7 @@ func Start(t *testing.T, settings ...string) postgres.Server {
 	}
 	t.Cleanup(func() { os.RemoveAll(folder) }) //nolint:errcheck // best effort
 	data := filepath.Join(folder, "data")
-	run(t, "initdb", "--pgdata="+data, "--username=wepppy", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
+	run(t, "initdb", "--pgdata="+data, "--username=wepppy", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-sync")
 	server := postgres.Server{Host: folder, Port: strconv.Itoa(freePort(t)), User: "wepppy"}
 	arguments := []string{"-D", data, "-k", folder, "-p", server.Port, "-c", "listen_addresses=", "-c", "fsync=off"}
 	for _, each := range settings {

@@ -184,15 +184,15 @@ func (r *run) copyAcross(ctx context.Context, held *source.Snapshot) (census.Has
 	if err != nil {
 		return census.Hashes{}, err
 	}
-	there, err := under.result(reads)
-	if err != nil {
-		return there, err
-	}
-	if err := r.compare(ctx, held, there); err != nil {
-		return there, err
-	}
+	var there census.Hashes
+	err = r.incoming.AnalyseWhile(reads, r.Jobs, func(ctx context.Context) (err error) {
+		if there, err = under.result(ctx); err != nil {
+			return err
+		}
+		return r.compare(ctx, held, there)
+	})
 	r.lap("compare")
-	return there, nil
+	return there, err
 }
 
 // load dumps the held moment and loads it beside the live database.
