@@ -134,6 +134,11 @@ class Compose:
         mirrors = self.data_dir / "build-environment"
         if mirrors.is_file() and not self.setting("BUILD_ENVIRONMENT_FILE"):
             added["BUILD_ENVIRONMENT_FILE"] = str(mirrors)
+        # Compose puts what it reads from `.env` into its own environment and so into that of each program it runs
+        # (buildx, git). What the containers get as files is held back: a variable that is set is left as it is.
+        if self.secrets_dir.is_dir():
+            kept = {each.name.upper() for each in self.secrets_dir.iterdir()}
+            added.update({key: "" for key in sorted(kept) if self.env.get(key)})
         return added
 
     # ---- commands ----
