@@ -26,6 +26,14 @@ PLAN = {
 }  # fmt: skip
 PREPARED = {"rows": 5, "bytes": 9000, "revision": "abc", "live_revision": "abc", "live_id": 7, "seconds": 1.5}
 SWAPPED = {"database": "wepppy", "kept": "wepppy_before_20261124_000000"}
+# What a rollback would bring back.
+KEPT = {
+    "name": SWAPPED["kept"],
+    "since": "2026-11-24T00:00:00Z",
+    "bytes": 1,
+    "about": "replaced",
+    "live_id": 7,
+}
 
 
 def event(kind: str, **fields: object) -> str:
@@ -171,29 +179,15 @@ def test_a_database_that_does_not_run_is_started_first(tmp_path: Path) -> None:
 
 
 def test_a_rollback_swaps_what_was_kept_and_keeps_what_was_live(tmp_path: Path) -> None:
-    kept = {
-        "name": SWAPPED["kept"],
-        "since": "2026-11-24T00:00:00Z",
-        "bytes": 1,
-        "about": "replaced",
-        "live_id": 7,
-    }
-    lines = [event("ready", prepared=kept), *script()[2:]]
+    lines = [event("ready", prepared=KEPT), *script()[2:]]
     scene = Scene(tmp_path, lines, as_json=True)
     scene.rollback(yes=True)
     assert scene.talk.heard == ["swap", "keep"]
-    assert json.loads(scene.screen.out.getvalue())["restored"] == kept["name"]
+    assert json.loads(scene.screen.out.getvalue())["restored"] == KEPT["name"]
 
 
 def test_a_rollback_asks_before_it_swaps(tmp_path: Path) -> None:
-    kept = {
-        "name": SWAPPED["kept"],
-        "since": "2026-11-24T00:00:00Z",
-        "bytes": 1,
-        "about": "replaced",
-        "live_id": 7,
-    }
-    scene = Scene(tmp_path, [event("ready", prepared=kept)])
+    scene = Scene(tmp_path, [event("ready", prepared=KEPT)])
     with pytest.raises(StackError) as caught:
         scene.rollback()
     assert caught.value.exit_code == ExitCode.REFUSED
