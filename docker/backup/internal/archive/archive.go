@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"wepp.example/backup/internal/event"
+	"wepp.example/backup/internal/vault"
 )
 
 // Kind is the form of a dump.
@@ -40,12 +41,6 @@ type Archive struct {
 	manifestSum string // of a dump whose checksum file was left behind where it was copied from
 }
 
-// ChecksumSuffix is added to a dump's name for the file of its checksums, as `sha256sum` writes and reads it.
-const ChecksumSuffix = ".sha256"
-
-// manifestSuffix is added for the manifest that our own backups have (package vault), which names the checksum as well.
-const manifestSuffix = ".json"
-
 // tarMagicAt is where POSIX tar headers carry `ustar` (POSIX.1-1988); pg_dump's have it.
 const tarMagicAt = 257
 
@@ -56,7 +51,7 @@ func Open(path string) (Archive, error) {
 	if err != nil {
 		return found, unreadable(path, err)
 	}
-	_, missing := os.Stat(path + ChecksumSuffix)
+	_, missing := os.Stat(path + vault.ChecksumSuffix)
 	if missing != nil && !status.IsDir() {
 		found.manifestSum = sumInManifest(path)
 	}
@@ -84,12 +79,12 @@ func Open(path string) (Archive, error) {
 	return classify(found, head[:count])
 }
 
-// sumInManifest is the checksum of a dump that its manifest names; "" where there is no such manifest.
+// sumInManifest is the checksum of a dump that its manifest names, of whatever format; "" where there is no such manifest.
 func sumInManifest(path string) string {
 	var manifest struct {
 		SHA256 string `json:"sha256"`
 	}
-	text, err := os.ReadFile(path + manifestSuffix)
+	text, err := os.ReadFile(path + vault.ManifestSuffix)
 	if err != nil || json.Unmarshal(text, &manifest) != nil || len(manifest.SHA256) != 2*sha256.Size {
 		return ""
 	}

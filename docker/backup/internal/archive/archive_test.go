@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"wepp.example/backup/internal/event"
+	"wepp.example/backup/internal/vault"
 )
 
 const plain = `--
@@ -139,7 +140,7 @@ func TestADumpIsRefusedWhenOneByteIsNotWhatItsChecksumSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path+ChecksumSuffix, []byte(sum+"  a.sql\n"), 0o600); err != nil {
+	if err := os.WriteFile(path+vault.ChecksumSuffix, []byte(sum+"  a.sql\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := verify(t, path); err != nil {
@@ -155,7 +156,7 @@ func TestADumpIsRefusedWhenOneByteIsNotWhatItsChecksumSays(t *testing.T) {
 func TestADumpWhoseChecksumFileWasLeftBehindIsComparedWithItsManifest(t *testing.T) {
 	path := write(t, "a.sql", plain)
 	for _, manifest := range []string{`{"sha256": "ab"}`, "no JSON", `{"other": 1}`} {
-		if err := os.WriteFile(path+manifestSuffix, []byte(manifest), 0o600); err != nil {
+		if err := os.WriteFile(path+vault.ManifestSuffix, []byte(manifest), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if dump, err := Open(path); err != nil || dump.Checksummed {
@@ -166,7 +167,7 @@ func TestADumpWhoseChecksumFileWasLeftBehindIsComparedWithItsManifest(t *testing
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path+manifestSuffix, []byte(`{"sha256": "`+sum+`"}`), 0o600); err != nil {
+	if err := os.WriteFile(path+vault.ManifestSuffix, []byte(`{"sha256": "`+sum+`"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if dump, err := verify(t, path); err != nil {
@@ -192,7 +193,7 @@ func TestADirectoryIsCheckedFileByFileAndAMissingOneIsTold(t *testing.T) {
 		sum, _ := Sum(context.Background(), filepath.Join(folder, name), nil)
 		list += sum + "  d.dump/" + name + "\n"
 	}
-	if err := os.WriteFile(folder+ChecksumSuffix, []byte(list), 0o600); err != nil {
+	if err := os.WriteFile(folder+vault.ChecksumSuffix, []byte(list), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	dump, err := Open(folder)

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"wepp.example/backup/internal/event"
+	"wepp.example/backup/internal/vault"
 )
 
 // Verify reads all of a dump: against its checksum where one lies beside it, and through pg_restore (or, for plain SQL,
@@ -122,7 +123,7 @@ func checkSums(ctx context.Context, dump Archive, report *event.Reporter) error 
 		}
 		return err
 	}
-	path := dump.Path + ChecksumSuffix
+	path := dump.Path + vault.ChecksumSuffix
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return unreadable(path, err)
