@@ -153,7 +153,11 @@ func TestATestRestoreFindsADumpThatHoldsOtherRowsAndLeavesNothingBehind(t *testi
 
 func TestATestRestoreGivesWayToARestoreAndIsNoVerdictOnTheDump(t *testing.T) {
 	server := servertest.Start(t)
-	servertest.Do(t, server, "wepppy", contents, "INSERT INTO public.run SELECT g, string_agg(md5(random()::text), '') FROM generate_series(2000, 60000) g, generate_series(1, 40) GROUP BY g")
+	// A load that does not end by itself: its index is built with a function that sleeps where the scratch database is.
+	servertest.Do(t, server, "wepppy", contents,
+		`CREATE FUNCTION public.sleeper(number bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
+			BEGIN IF current_database() ~ 'incoming' THEN PERFORM pg_sleep(600); END IF; RETURN number; END $$`,
+		"CREATE INDEX ON public.run (public.sleeper(id))")
 	m := maker(t, server)
 	made, err := m.Make(context.Background())
 	if err != nil {
