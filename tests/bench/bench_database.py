@@ -12,19 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.bench.figures import Figure, report
 from tests.bench.plan_server import docker, plan_server
-from tests.engine.conftest import own_settings
+from tests.engine.lifetime import own_stack
 from tests.engine.stack import ROOT, Stack
 
 SERVICES = "weppcloud,redis,postgres,postgres-backup"
@@ -50,6 +48,12 @@ analyze;
 """
 
 
+def tables(gigabytes: float) -> str:
+    """The statements that make a test database of about so many gigabytes."""
+    rows = {"accounts": 1_500_000, "events": 2_200_000, "documents": 150_000}
+    return TABLES.format(**{name: int(count * gigabytes) for name, count in rows.items()})
+
+
 @dataclass
 class Bench:
     """One stack that is measured, and what was found."""
@@ -67,10 +71,9 @@ class Bench:
 
     def task(self, *arguments: str) -> tuple[float, float, dict[str, Any]]:
         """Run a task with --json: seconds, megabytes of memory of its largest process, its answer."""
-        environment = {**os.environ, "WEPP_ENV_FILE": str(self.stack.env_file)}
         started = time.monotonic()
         with subprocess.Popen(
-            ["invoke", *arguments, "--json"], cwd=ROOT, env=environment, text=True,
+            ["invoke", *arguments, "--json"], cwd=ROOT, env=self.stack.task_environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         ) as process:  # fmt: skip
             assert process.stdout
@@ -93,13 +96,7 @@ class Bench:
     def fill(self, gigabytes: float) -> int:
         """Make the test tables anew; the size of the database in bytes."""
         self.sql("drop table if exists bench_account, bench_event, bench_document")
-        self.sql(
-            TABLES.format(
-                accounts=int(1_500_000 * gigabytes),
-                events=int(2_200_000 * gigabytes),
-                documents=int(150_000 * gigabytes),
-            )
-        )
+        self.sql(tables(gigabytes))
         return int(self.sql("select pg_database_size('wepppy')"))
 
 
@@ -170,22 +167,6 @@ def wait_for_web(stack: Stack) -> None:
         time.sleep(0.1)
 
 
-@contextmanager
-def own_stack() -> Iterator[Stack]:
-    """A stack of its own, removed afterwards."""
-    folder = ROOT / ".docker-data" / f"bench-{os.getpid()}"
-    folder.mkdir(parents=True)
-    made = Stack(folder / ".env")
-    try:
-        own_settings(made, folder.name)
-        made.invoke("compose-up", "--services", SERVICES, timeout=1500)
-        yield made
-    finally:
-        made.invoke("compose-down", "--volumes", f"--yes={folder.name}", check=False)
-        made.compose("down", "--rmi", "local", check=False)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 BENCHES: dict[str, Callable[[Bench], list[Figure]]] = {"backup": backup, "restore": restore}
 
 
@@ -196,7 +177,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", default=",".join(BENCHES), help="benches, separated by commas")
     options = parser.parse_args(arguments)
     missed = 0
-    with own_stack() as stack:
+    with own_stack(Stack, "bench", SERVICES) as stack:
         bench = Bench(stack)
         for gigabytes in map(float, options.gigabytes.split(",")):
             size = bench.fill(gigabytes)

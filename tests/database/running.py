@@ -6,9 +6,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
-from tests.engine.stack import ROOT
+from tests.engine.stack import ROOT, Stack
 
 LINE_SECONDS = 120.0
 END_SECONDS = 240.0
@@ -17,18 +16,10 @@ TAIL_SECONDS = 5.0
 LOOK_SECONDS = 0.2
 
 
-class Tasked(Protocol):
-    """Something that tasks can be run against."""
-
-    @property
-    def task_environment(self) -> dict[str, str]:
-        """What a task is run with."""
-
-
 class Running:
     """A task that runs, and the lines it has written, with the time of each. variables: more for its environment."""
 
-    def __init__(self, stack: Tasked, *arguments: str, **variables: str) -> None:
+    def __init__(self, stack: Stack, *arguments: str, **variables: str) -> None:
         self.arguments = arguments
         self.began = time.monotonic()
         self.process = subprocess.Popen(

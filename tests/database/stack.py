@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.engine.stack import ROOT, Stack
+from tests.engine.stack import Command, Stack
 
 SERVICES = ("postgres", "redis", "weppcloud", "postgres-backup")
 # Rows and contents of every table and filled materialised view, where each sequence stands, large objects,
@@ -49,28 +48,16 @@ class LightStack(Stack):
     """Web application, stores and backup sidecar, driven by `invoke`."""
 
     services: tuple[str, ...] = SERVICES
-    environment: dict[str, str] = field(default_factory=dict)
 
     # ---- tasks ----
 
-    @property
-    def task_environment(self) -> dict[str, str]:
-        """What a task of this stack is run with."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("COMPOSE_")}
-        return {**kept, "WEPP_ENV_FILE": str(self.env_file), **self.environment}
-
-    def task(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def task(self, *arguments: str, timeout: float = 300) -> Command:
         """Runs a task to its end, whatever its status."""
-        return subprocess.run(
-            ["invoke", *arguments], cwd=ROOT, env=self.task_environment, capture_output=True, text=True,
-            timeout=timeout, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        return self.invoke(*arguments, check=False, timeout=timeout)
 
     def must(self, *arguments: str, timeout: float = 300) -> str:
         """Runs a task that has to succeed; its standard output."""
-        done = self.task(*arguments, timeout=timeout)
-        assert done.returncode == 0, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return self.invoke(*arguments, timeout=timeout).stdout
 
     # ---- containers ----
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -14,14 +13,16 @@ from scripts.envinit import free_port_numbers
 from tests.containers import base_images
 from tests.database.sidecar import until
 from tests.database.stack import CONTENT, LightStack
-from tests.engine.conftest import own_settings
-from tests.engine.stack import ROOT
+from tests.engine.lifetime import own_stack
 
 ADMIN = "the-other-machines-own"
 
 
+@dataclass
 class Distant(LightStack):
     """A stack without a server of its own."""
+
+    services: tuple[str, ...] = ("redis", "weppcloud", "postgres-backup")
 
     @property
     def other(self) -> str:
@@ -38,31 +39,24 @@ class Distant(LightStack):
 
 @pytest.fixture(scope="module")
 def distant() -> Iterator[Distant]:
-    folder = ROOT / ".docker-data" / f"distant-{os.getpid()}"
-    folder.mkdir(parents=True)
-    made = Distant(folder / ".env", services=("redis", "weppcloud", "postgres-backup"))
     (port,) = free_port_numbers(1)
-    template = "{{range .IPAM.Config}}{{.Gateway}}{{end}}"
-    gateway = made.docker("network", "inspect", "bridge", "--format", template).strip()
-    try:
-        own_settings(
-            made, folder.name, COMPOSE_PROFILES="", POSTGRES_HOST="host.docker.internal", POSTGRES_PORT=port
-        )
+    elsewhere = {"POSTGRES_HOST": "host.docker.internal", "POSTGRES_PORT": port}
+    with own_stack(Distant, "distant", COMPOSE_PROFILES="", **elsewhere) as made:
+        template = "{{range .IPAM.Config}}{{.Gateway}}{{end}}"
+        gateway = made.docker("network", "inspect", "bridge", "--format", template).strip()
         made.docker(
             "run", "--detach", "--name", made.other, "--publish", f"{gateway}:{port}:5432",
             "--env", f"POSTGRES_PASSWORD={ADMIN}", base_images()["POSTGRES_IMAGE"],
         )  # fmt: skip
-        until(lambda: made.psql("SELECT 1", "postgres", check=False), "the other machine's server")
-        password = made.settings["POSTGRES_PASSWORD"]
-        made.psql(f"CREATE ROLE wepppy LOGIN CREATEDB PASSWORD '{password}'", "postgres")
-        made.psql("CREATE DATABASE wepppy OWNER wepppy", "postgres")
-        made.must("compose-up", f"--services={','.join(made.services)}", timeout=1500)
-        yield made
-    finally:
-        made.docker("rm", "--force", "--volumes", made.other, check=False)
-        made.task("compose-down", "--volumes", f"--yes={folder.name}", "--timeout=2")
-        made.compose("down", "--rmi", "local", check=False)
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            until(lambda: made.psql("SELECT 1", "postgres", check=False), "the other machine's server")
+            password = made.settings["POSTGRES_PASSWORD"]
+            made.psql(f"CREATE ROLE wepppy LOGIN CREATEDB PASSWORD '{password}'", "postgres")
+            made.psql("CREATE DATABASE wepppy OWNER wepppy", "postgres")
+            made.must("compose-up", f"--services={','.join(made.services)}", timeout=1500)
+            yield made
+        finally:
+            made.docker("rm", "--force", "--volumes", made.other, check=False)
 
 
 def test_a_backup_is_restored_there_and_the_restore_undone(distant: Distant) -> None:

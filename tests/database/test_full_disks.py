@@ -5,17 +5,14 @@ unchanged, the reason is told, and once there is room the next run works.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.database.running import Running
-from tests.database.stack import LightStack
-from tests.engine.conftest import own_settings
-from tests.engine.stack import ROOT
+from tests.database.stack import SERVICES, LightStack
+from tests.engine.lifetime import own_stack
 
 MEGABYTE = 1_000_000
 # Twenty megabytes that pack to less than one.
@@ -58,18 +55,10 @@ class Cramped(LightStack):
 
 @pytest.fixture(scope="module")
 def cramped() -> Iterator[Cramped]:
-    folder = ROOT / ".docker-data" / f"cramped-{os.getpid()}"
-    folder.mkdir(parents=True)
-    made = Cramped(folder / ".env")
     files = "docker/docker-compose.dev.yml:tests/database/cramped.yml"
-    try:
-        own_settings(made, folder.name, COMPOSE_PROFILES="", COMPOSE_FILE=files)
-        made.must("compose-up", f"--services={','.join(made.services)},holder", timeout=1500)
+    services = ",".join([*SERVICES, "holder"])
+    with own_stack(Cramped, "cramped", services, COMPOSE_PROFILES="", COMPOSE_FILE=files) as made:
         yield made
-    finally:
-        made.task("compose-down", "--volumes", f"--yes={folder.name}", "--timeout=2")
-        made.compose("down", "--rmi", "local", check=False)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

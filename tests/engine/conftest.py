@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.engine.lifetime import own_stack
 from tests.engine.stack import ROOT, Stack
 
 LOGS = ROOT / ".docker-data" / "smoke-logs"
@@ -45,22 +44,16 @@ def stack(request: pytest.FixtureRequest, attached: bool) -> Iterator[Stack]:
     if attached:
         yield Stack(Path(os.environ.get("WEPP_ENV_FILE") or ROOT / ".env"))
         return
-    folder = ROOT / ".docker-data" / f"smoke-{os.getpid()}"
-    folder.mkdir(parents=True)
-    made = Stack(folder / ".env")
-    try:
-        own_settings(made, folder.name)
-        started = made.invoke("compose-up", timeout=1500, check=False)
-        if started.returncode:
-            request.session.stash[FAILED] = True
-            pytest.fail(f"compose-up ended with {started.returncode}\n{started.stdout}\n{started.stderr}")
-        yield made
-    finally:
-        if request.session.stash.get(FAILED, False):
-            keep_logs(made)
-        made.invoke("compose-down", "--volumes", f"--yes={folder.name}", check=False)
-        made.compose("down", "--rmi", "local", check=False)
-        shutil.rmtree(folder, ignore_errors=True)
+    with own_stack(Stack, "smoke") as made:
+        try:
+            started = made.invoke("compose-up", timeout=1500, check=False)
+            if started.returncode:
+                request.session.stash[FAILED] = True
+                pytest.fail(f"compose-up ended with {started.returncode}\n{started.stdout}\n{started.stderr}")
+            yield made
+        finally:
+            if request.session.stash.get(FAILED, False):
+                keep_logs(made)
 
 
 @pytest.fixture(scope="session")
@@ -69,16 +62,6 @@ def own(stack: Stack, attached: bool) -> Stack:
     if attached:
         pytest.skip("an attached stack is somebody's: it is not stopped here")
     return stack
-
-
-def own_settings(stack: Stack, project: str, **changes: str) -> None:
-    """Write the `.env` of a stack of its own beside which everything else of it will lie."""
-    stack.invoke("env-init", "--free-ports", COMPOSE_PROJECT_NAME=project)
-    text = stack.env_file.read_text()
-    for key, value in changes.items():
-        text, found = re.subn(rf"^{key}=.*$", f"{key}={value}", text, flags=re.MULTILINE)
-        assert found == 1, key
-    stack.env_file.write_text(text)
 
 
 def keep_logs(stack: Stack) -> None:

@@ -79,7 +79,7 @@ def visitors(stack: Stack) -> Iterator[Counter[int]]:
     ended = threading.Event()
 
     def visit() -> None:
-        own = Stack(stack.env_file, stack.project)  # cookies of its own
+        own = Stack(stack.env_file)  # cookies of its own
         while not ended.is_set():
             for path in ("/weppcloud/", "/weppcloud/api/runs"):
                 try:

@@ -35,10 +35,9 @@ class Reply:
 
 @dataclass
 class Stack:
-    """A stack known by its `.env`; `project` overrides the name that stands there."""
+    """A stack known by its `.env`."""
 
     env_file: Path
-    project: str = ""
     _opener: urllib.request.OpenerDirector | None = field(default=None, repr=False)
 
     @property
@@ -49,7 +48,7 @@ class Stack:
     @property
     def name(self) -> str:
         """The Compose project's name."""
-        return self.project or self.settings["COMPOSE_PROJECT_NAME"]
+        return self.settings["COMPOSE_PROJECT_NAME"]
 
     @property
     def address(self) -> str:
@@ -58,28 +57,26 @@ class Stack:
 
     # ---- commands ----
 
+    @property
+    def task_environment(self) -> dict[str, str]:
+        """What a task of this stack is run with: nothing that the caller's environment says of another one."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("COMPOSE_")}
+        return {**kept, "WEPP_ENV_FILE": str(self.env_file)}
+
     def invoke(self, *arguments: str, check: bool = True, timeout: float = 900, **variables: str) -> Command:
         """Run a task against this stack."""
-        return self._run(
-            ["invoke", *arguments], check, timeout, {"WEPP_ENV_FILE": str(self.env_file), **variables}
-        )
+        return self._run(["invoke", *arguments], check, timeout, variables)
 
     def compose(self, *arguments: str, check: bool = True, timeout: float = 300, **variables: str) -> Command:
         """Run `docker compose` by hand from the repository's root, its settings named by COMPOSE_ENV_FILES."""
-        return self._run(
-            ["docker", "compose", *arguments],
-            check,
-            timeout,
-            {"COMPOSE_ENV_FILES": str(self.env_file), **variables},
-        )
+        variables = {"COMPOSE_ENV_FILES": str(self.env_file), **variables}
+        return self._run(["docker", "compose", *arguments], check, timeout, variables)
 
     def _run(self, command: list[str], check: bool, timeout: float, variables: dict[str, str]) -> Command:
-        environment = {**os.environ, **variables}
-        if self.project:
-            environment["COMPOSE_PROJECT_NAME"] = self.project
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout, check=False
-        )
+            command, cwd=ROOT, env={**self.task_environment, **variables}, capture_output=True, text=True,
+            timeout=timeout, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import own_settings
+from tests.engine.lifetime import own_settings, own_stack
 from tests.engine.run import run_to_its_end
 from tests.engine.stack import ROOT, Stack
 
@@ -22,13 +22,8 @@ from tests.engine.stack import ROOT, Stack
 @pytest.fixture(scope="module")
 def other(own: Stack) -> Iterator[Stack]:
     """A second stack with the core services only, beside the first."""
-    folder = own.env_file.parent / "other"
-    folder.mkdir()
-    second = Stack(folder / ".env")
-    own_settings(second, f"{own.name}-other", COMPOSE_PROFILES="")
-    yield second
-    second.invoke("compose-down", "--volumes", f"--yes={second.name}", check=False)
-    second.compose("down", "--rmi", "local", check=False)
+    with own_stack(Stack, "other", COMPOSE_PROFILES="") as second:
+        yield second
 
 
 def test_data_is_kept_when_the_stack_goes_down_and_comes_up_again(own: Stack) -> None:
@@ -46,7 +41,7 @@ def test_a_start_that_was_interrupted_is_healed_by_the_next_one(other: Stack) ->
     other.invoke("compose-build")
     started = subprocess.Popen(
         ["invoke", "compose-up", "--no-build"], cwd=ROOT, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        env={**os.environ, "WEPP_ENV_FILE": str(other.env_file)}, start_new_session=True,
+        env=other.task_environment, start_new_session=True,
     )  # fmt: skip
     assert started.stderr is not None
     said = []

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from tests.database.migrate.bare import BareServer, build_image
-from tests.database.migrate.target import Target
-from tests.engine.stack import ROOT
+from tests.database.migrate.target import SERVICES, Target
+from tests.engine.lifetime import own_stack
 
 
 @pytest.fixture(scope="session")
 def shared_target() -> Iterator[Target]:
     """A stack of database and backup service, torn down whatever happens."""
-    folder = ROOT / ".docker-data" / f"move-{os.getpid()}"
-    folder.mkdir(parents=True)
-    made = Target(folder / ".env", project=folder.name)
-    try:
-        made.invoke("env-init", "--free-ports")
-        made.invoke("compose-up", "--services=postgres,postgres-backup", timeout=1500)
+    with own_stack(Target, "move", SERVICES) as made:
         yield made
-    finally:
-        made.invoke("compose-down", "--volumes", f"--yes={folder.name}", check=False)
-        made.compose("down", "--rmi", "local", check=False)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from pathlib import Path
@@ -12,16 +11,12 @@ from tests.database.running import Running
 from tests.database.stack import CONTENT, statements
 from tests.engine.stack import Stack
 
+SERVICES = "postgres,postgres-backup"
 END_SECONDS = 120.0
 
 
 class Target(Stack):
     """A stack of database and backup service."""
-
-    @property
-    def task_environment(self) -> dict[str, str]:
-        """What a task of this stack is run with."""
-        return {**os.environ, "WEPP_ENV_FILE": str(self.env_file), "COMPOSE_PROJECT_NAME": self.name}
 
     def psql(self, sql: str, database: str = "wepppy", *, check: bool = True) -> str:
         """Asks the database over its own socket; rows as lines, columns separated by `|`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,28 +9,16 @@ from pathlib import Path
 import pytest
 
 from tests.database.migrate.bare import FOLDER, BareServer, docker
-from tests.database.migrate.target import Target, flags
+from tests.database.migrate.target import SERVICES, Target, flags
 from tests.database.stack import CONTENT
-from tests.engine.conftest import own_settings
-from tests.engine.stack import ROOT
-
-SERVICES = "--services=postgres,postgres-backup"
+from tests.engine.lifetime import own_stack
 
 
 @pytest.fixture(scope="module")
 def shared_eighteen() -> Iterator[Target]:
     """A stack whose server, sidecar and clients are 18, chosen by POSTGRES_IMAGE alone."""
-    folder = ROOT / ".docker-data" / f"eighteen-{os.getpid()}"
-    folder.mkdir(parents=True)
-    made = Target(folder / ".env", project=folder.name)
-    try:
-        own_settings(made, folder.name, POSTGRES_IMAGE="postgres:18-trixie")
-        made.invoke("compose-up", SERVICES, timeout=1500)
+    with own_stack(Target, "eighteen", SERVICES, POSTGRES_IMAGE="postgres:18-trixie") as made:
         yield made
-    finally:
-        made.invoke("compose-down", "--volumes", f"--yes={folder.name}", check=False)
-        made.compose("down", "--rmi", "local", check=False)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -90,7 +77,7 @@ def test_a_server_of_another_major_is_not_put_before_the_files(target: Target, e
     docker("tag", f"{target.name}-postgres:dev", f"{target.name}-postgres:kept")
     try:
         docker("tag", f"{eighteen.name}-postgres:dev", f"{target.name}-postgres:dev")
-        done = target.invoke("compose-up", SERVICES, check=False)
+        done = target.invoke("compose-up", f"--services={SERVICES}", check=False)
         assert done.returncode == 3
         assert "are PostgreSQL 17's and the image is 18" in done.stderr
         # The one that ran runs on.
@@ -99,4 +86,4 @@ def test_a_server_of_another_major_is_not_put_before_the_files(target: Target, e
     finally:
         docker("tag", f"{target.name}-postgres:kept", f"{target.name}-postgres:dev")
         docker("rmi", f"{target.name}-postgres:kept")
-    target.invoke("compose-up", SERVICES)
+    target.invoke("compose-up", f"--services={SERVICES}")
