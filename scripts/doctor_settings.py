@@ -71,13 +71,8 @@ def check_keys(patient: Patient) -> Iterator[Finding]:
 
 def check_secrets(patient: Patient) -> Iterator[Finding]:
     """Every secret that the model mounts has a value."""
-    for key in secretfiles.missing(patient.compose):
-        yield Finding(
-            "secrets",
-            Level.ERROR,
-            f"{key} is empty in {envfile.shown(patient.compose.env_path)}",
-            "run `invoke env-init`, it fills in what is empty",
-        )
+    for problem in secretfiles.missing(patient.compose):
+        yield Finding("secrets", Level.ERROR, problem.what, problem.mend)
 
 
 def check_profiles(patient: Patient) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts import envfile
+from scripts import envfile, envinit, overlays
 from scripts.compose import Compose
 from scripts.errors import ExitCode, StackError
 
@@ -46,18 +46,30 @@ def wanted(model: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     return {key: path for key, path in files.items() if path.is_relative_to(folder)}
 
 
-def missing(compose: Compose) -> list[str]:
-    """Keys that the model needs a secret for and `.env` leaves empty."""
-    return [key for key in wanted(compose.model, compose.secrets_dir) if not compose.env.get(key)]
+def missing(compose: Compose) -> list[StackError]:
+    """What the model needs a secret for and `.env` leaves empty, each with the mend that can fill it."""
+    name = envfile.shown(compose.env_path)
+    return [
+        StackError(f"{key} is empty in {name}", _mend(compose, key))
+        for key in wanted(compose.model, compose.secrets_dir)
+        if not compose.env.get(key)
+    ]
+
+
+def _mend(compose: Compose, key: str) -> str:
+    example = compose.root / ".env.example"
+    if example.is_file() and key in envinit.generated_keys(example.read_text(encoding="utf-8")):
+        return "run `invoke env-init`, it fills in what is empty"
+    # Emptied, it switches its overlay off; a list of files that the caller exports is the caller's to change.
+    if key == overlays.HOOK and "COMPOSE_FILE" not in compose.environment:
+        return f"run `invoke compose-up`, it takes {overlays.HOOK_FILE} out of COMPOSE_FILE"
+    return "give it a value there, or take the file that asks for it out of COMPOSE_FILE"
 
 
 def write(compose: Compose) -> list[str]:
     """Writes the secret files that changed; returns their names. Raises StackError for a missing value."""
-    for key in missing(compose):
-        raise StackError(
-            f"{key} is empty in {envfile.shown(compose.env_path)}",
-            "run `invoke env-init`, it fills in what is empty",
-        )
+    for problem in missing(compose):
+        raise problem
     changed = []
     files = wanted(compose.model, compose.secrets_dir)
     try:

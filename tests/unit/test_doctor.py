@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import doctor, host
+from scripts import doctor, envfile, host
 from scripts.doctor import Finding, Level
 from scripts.errors import StackError
 from tests.unit.fakes import GIB, Checkout, FakeHost, Screen, container, model
@@ -224,6 +224,30 @@ def test_an_empty_secret_and_an_unknown_profile_are_errors(checkout: Checkout) -
     what = [each.what for each in errors(checkout)]
     assert "POSTGRES_PASSWORD is empty in" in what[0]
     assert "there is no profile gee" in what
+
+
+@pytest.mark.parametrize(
+    ("key", "exported", "mend"),
+    [
+        ("POSTGRES_PASSWORD", "", "run `invoke env-init`"),
+        ("BACKUP_HOOK_URL", "", "run `invoke compose-up`"),
+        ("BACKUP_HOOK_URL", "docker/docker-compose.dev.yml", "give it a value there, or take"),
+        ("KEY_OF_MINE", "", "give it a value"),
+    ],
+)
+def test_the_mend_of_an_empty_secret_is_one_that_can_fill_it_or_do_without(
+    checkout: Checkout, key: str, exported: str, mend: str
+) -> None:
+    envfile.set_keys(checkout.with_env(), {key: ""})
+    if exported:
+        checkout.environment["COMPOSE_FILE"] = exported
+    changed = model(checkout.root)
+    folder = checkout.root / ".docker-data" / "secrets"
+    changed["secrets"][key.lower()] = {"file": str(folder / key.lower())}
+    checkout.runner.on("config", "json", stdout=json.dumps(changed))
+    finding = only(errors(checkout))
+    assert finding.what.startswith(f"{key} is empty in")
+    assert finding.mend.startswith(mend)
 
 
 def test_fast_start_on_an_engine_that_refuses_it_is_an_error(checkout: Checkout) -> None:
