@@ -14,8 +14,8 @@ from scripts.catalogue import Catalogue
 from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
 from scripts.console import Console
+from scripts.container import Container
 from scripts.dialogue import Dialogue
-from scripts.engine import Container
 from scripts.errors import ExitCode, StackError
 from scripts.journal import Rotation
 from scripts.sessions import DATABASE, demand_database

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from scripts.compose import Compose
-from scripts.engine import Container
+from scripts.container import Container
 from scripts.envinit import generated_keys
 from scripts.errors import StackError
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from scripts import envfile
 from scripts.compose import Compose
-from scripts.engine import Container
+from scripts.container import Container
 from scripts.errors import StackError
 
 FORMAT = 1

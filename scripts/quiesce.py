@@ -18,7 +18,7 @@ from scripts.catalogue import Catalogue
 from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
 from scripts.console import Console
-from scripts.engine import Container
+from scripts.container import Container
 from scripts.errors import ExitCode, StackError
 from scripts.probe import Ask, ask
 from scripts.sessions import DATABASE

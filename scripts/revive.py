@@ -11,7 +11,7 @@ from scripts.catalogue import DOOR, Catalogue
 from scripts.clock import Clock
 from scripts.compose import Compose
 from scripts.console import Console
-from scripts.engine import Container
+from scripts.container import Container
 from scripts.journal import Kept
 from scripts.probe import Ask, ask, verdict
 

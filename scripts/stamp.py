@@ -13,7 +13,7 @@ from typing import Any
 
 from scripts.catalogue import Service
 from scripts.compose import Compose
-from scripts.engine import Container
+from scripts.container import Container
 from scripts.secretfiles import replace_if_changed
 
 NAME = "last-up.json"

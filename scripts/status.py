@@ -9,7 +9,7 @@ from scripts.catalogue import Catalogue
 from scripts.clock import Clock, moment
 from scripts.compose import Compose
 from scripts.console import Console
-from scripts.engine import Container
+from scripts.container import Container
 
 COLUMNS = ["service", "state", "ports", "uptime", "memory", "purpose"]
 WATCH_SECONDS = 2.0

@@ -27,8 +27,8 @@ from scripts.catalogue import DOOR, Catalogue, Service
 from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
 from scripts.console import Console
+from scripts.container import Container
 from scripts.dump import backups_are_here, backups_folder
-from scripts.engine import Container
 from scripts.envfile import shown
 from scripts.errors import ExitCode, StackError
 from scripts.failure import explain
