@@ -71,14 +71,11 @@ def compose_build(
     c: Context, services: list[str], profile: list[str], no_cache: bool = False, pull: bool = False
 ) -> None:
     """Build the images; base images are pulled, or built from packages where that is impossible."""
-    from scripts import images
+    from scripts.build import build
     from scripts.sessions import known, split_names
-    from scripts.up import build
 
     compose, console, names = compose_for(c, profile), console_for(), split_names(services)
     known(compose, names)
-    images.ensure(compose, console)
-    compose.forget()
     build(compose, console, names, no_cache=no_cache, pull=pull)
 
 

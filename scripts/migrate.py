@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts import cluster, envfile, images, lock, recovery, relay, secretfiles, systemd
+from scripts import cluster, envfile, lock, recovery, relay, secretfiles, systemd
 from scripts.bare_metal import Origin
+from scripts.build import build
 from scripts.catalogue import Catalogue
 from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
@@ -31,7 +32,6 @@ from scripts.quiesce import Keeper, kept_running
 from scripts.restore import Keeping, needs_upgrade
 from scripts.sessions import DATABASE, running
 from scripts.swap import swap
-from scripts.up import build
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,6 @@ def demand_database(compose: Compose, console: Console, host: Host) -> None:
     secretfiles.write(compose)
     needed = built_images(compose.model, {DATABASE, SERVICE})
     if compose.engine.images(list(needed)) < set(needed):
-        images.ensure(compose, console)
-        compose.forget()
         build(compose, console, [DATABASE, SERVICE])
     if running(compose, DATABASE):
         return

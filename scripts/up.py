@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -23,6 +23,7 @@ from scripts import (
     secretfiles,
     stamp,
 )
+from scripts.build import EnsureImages, build, ensure_images
 from scripts.catalogue import DOOR, Catalogue, Service
 from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
@@ -46,16 +47,6 @@ class Options:
     services: tuple[str, ...] = ()
     build: bool | None = None
     timeout: int = 300
-
-
-EnsureImages = Callable[[Compose, Console], None]
-
-
-def ensure_images(compose: Compose, console: Console) -> None:
-    """Base images are here afterwards: pulled, or built from packages."""
-    from scripts import images
-
-    images.ensure(compose, console)
 
 
 class Up:
@@ -166,11 +157,8 @@ class Up:
             *pulled,
         }:
             return
-        if not self.dry:
-            self.images(self.compose, self.console)
-            # They may have been chosen anew, and `.env` with them.
-            self.compose.forget()
-        build(self.compose, self.console, sorted(names) if self.options.services else ())
+        chosen = sorted(names) if self.options.services else ()
+        build(self.compose, self.console, chosen, base=self.images)
 
     def _with_dependencies(self, services: Sequence[Service]) -> set[str]:
         model: dict[str, Any] = self.compose.model["services"]
@@ -276,26 +264,6 @@ class Up:
         for service in services:
             if service.url:
                 self.console.text(catalogue.url(service.url))
-
-
-def build(
-    compose: Compose,
-    console: Console,
-    services: Sequence[str] = (),
-    *,
-    no_cache: bool = False,
-    pull: bool = False,
-) -> None:
-    """Builds the images. Raises StackError when one fails; what runs is not touched by that."""
-    flags = [flag for flag, wanted in (("--no-cache", no_cache), ("--pull", pull)) if wanted]
-    console.say("building the images (only what changed is built anew)")
-    result = compose.stream("build", *flags, *services, profiles=compose.profiles)
-    if not result.ok:
-        raise StackError(
-            "the build of the images failed, the lines above show the step",
-            "mend it and run the same command again: finished steps are kept, running services were left alone",
-            ExitCode.FAILED,
-        )
 
 
 def _row(
