@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,8 +17,8 @@ import (
 	"wepp.example/backup/internal/drill"
 	"wepp.example/backup/internal/event"
 	"wepp.example/backup/internal/postgres"
-	"wepp.example/backup/internal/scratch"
 	"wepp.example/backup/internal/servertest"
+	"wepp.example/backup/internal/texttest"
 	"wepp.example/backup/internal/vault"
 )
 
@@ -45,6 +44,23 @@ func maker(t *testing.T, server postgres.Server) Maker {
 	}
 }
 
+// filled gives a maker of backups of a server whose database holds the contents and more.
+func filled(t *testing.T, more ...string) Maker {
+	t.Helper()
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", append([]string{contents}, more...)...)
+	return maker(t, server)
+}
+
+func backedUp(t *testing.T, m Maker) Made {
+	t.Helper()
+	made, err := m.Make(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
 func files(t *testing.T, m Maker) []string {
 	t.Helper()
 	entries, err := os.ReadDir(m.Vault.Folder)
@@ -66,21 +82,12 @@ func told(t *testing.T, err error, exit int, words ...string) {
 	if !errors.As(err, &problem) || problem.Exit != exit {
 		t.Fatalf("wanted a problem with exit %d, got %v", exit, err)
 	}
-	for _, word := range words {
-		if !strings.Contains(problem.What, word) {
-			t.Errorf("%q lacks %q", problem.What, word)
-		}
-	}
+	texttest.Holds(t, problem.What, words...)
 }
 
 func TestABackupIsVerifiedTellsWhatItHoldsAndCanBeRestored(t *testing.T) {
-	server := servertest.Start(t)
-	servertest.Do(t, server, "wepppy", contents)
-	m := maker(t, server)
-	made, err := m.Make(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := filled(t)
+	made := backedUp(t, m)
 	want := []string{
 		"wepppy-20260329-120000.dump", "wepppy-20260329-120000.dump.globals.sql",
 		"wepppy-20260329-120000.dump.json", "wepppy-20260329-120000.dump.sha256",
@@ -114,97 +121,17 @@ func TestABackupIsVerifiedTellsWhatItHoldsAndCanBeRestored(t *testing.T) {
 			t.Errorf("%s has mode %s", name, status.Mode())
 		}
 	}
-	outcome, err := drill.Run(context.Background(), server, "wepppy", made.Path, m.Report)
+	outcome, err := drill.Run(context.Background(), m.Server, "wepppy", made.Path, m.Report)
 	if err != nil || !outcome.OK || outcome.Rows != 1007 {
 		t.Fatalf("%+v %v", outcome, err)
 	}
 }
 
-func TestATestRestoreFindsADumpThatHoldsOtherRowsAndLeavesNothingBehind(t *testing.T) {
-	server := servertest.Start(t)
-	servertest.Do(t, server, "wepppy", contents)
-	m := maker(t, server)
-	made, err := m.Make(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest := made.Manifest
-	manifest.Tables["public.run"]++
-	if err := vault.WriteManifest(made.Path, manifest); err != nil {
-		t.Fatal(err)
-	}
-	outcome, err := drill.Run(context.Background(), server, "wepppy", made.Path, m.Report)
-	if err != nil || outcome.OK || !strings.Contains(outcome.Problem, "public.run has 1001 rows instead of 1002") {
-		t.Fatalf("%+v %v", outcome, err)
-	}
-	flipped, _ := os.ReadFile(made.Path)
-	flipped[len(flipped)/2] ^= 1
-	if err := os.WriteFile(made.Path, flipped, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if outcome, err = drill.Run(context.Background(), server, "wepppy", made.Path, m.Report); err != nil || outcome.OK || !strings.Contains(outcome.Problem, "checksum") {
-		t.Fatalf("%+v %v", outcome, err)
-	}
-	session := servertest.Session(t, server, "postgres")
-	if left, err := postgres.Strings(context.Background(), session, "SELECT datname::text FROM pg_database WHERE datname ~ 'incoming'"); err != nil || len(left) > 0 {
-		t.Fatal(left, err)
-	}
-}
-
-func TestATestRestoreGivesWayToARestoreAndIsNoVerdictOnTheDump(t *testing.T) {
-	server := servertest.Start(t)
-	// A load that does not end by itself: its index is built with a function that sleeps where the scratch database is.
-	servertest.Do(t, server, "wepppy", contents,
-		`CREATE FUNCTION public.sleeper(number bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
-			BEGIN IF current_database() ~ 'incoming' THEN PERFORM pg_sleep(600); END IF; RETURN number; END $$`,
-		"CREATE INDEX ON public.run (public.sleeper(id))")
-	m := maker(t, server)
-	made, err := m.Make(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	watching := servertest.Session(t, server, "postgres")
-	const scratches = "SELECT datname::text FROM pg_database WHERE datname ~ 'incoming'"
-	ended := make(chan error, 1)
-	go func() {
-		_, err := drill.Run(context.Background(), server, "wepppy", made.Path, m.Report)
-		ended <- err
-	}()
-	for {
-		if found, err := postgres.Strings(context.Background(), watching, scratches); err != nil {
-			t.Fatal(err)
-		} else if len(found) > 0 {
-			break
-		}
-	}
-	if _, err := scratch.TakeForTrial(impatient(t), server, "wepppy", m.Report); err == nil {
-		t.Fatal("another test restore interrupted it")
-	}
-	lock, err := scratch.Take(context.Background(), server, "wepppy", m.Report)
-	if err != nil {
-		t.Fatal(err)
-	}
-	told(t, <-ended, event.ExitFailed, "gave way")
-	lock.Release()
-	if found, err := postgres.Strings(context.Background(), watching, scratches); err != nil || len(found) > 0 {
-		t.Fatal(found, err)
-	}
-}
-
-func impatient(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func TestWritersDoNotDisturbTheCount(t *testing.T) {
-	server := servertest.Start(t)
-	servertest.Do(t, server, "wepppy", contents, "INSERT INTO public.run SELECT g, repeat(md5(g::text), 20) FROM generate_series(2000, 80000) g")
-	m := maker(t, server)
+	m := filled(t, "INSERT INTO public.run SELECT g, repeat(md5(g::text), 20) FROM generate_series(2000, 80000) g")
 	stop := make(chan struct{})
 	written := make(chan struct{})
-	session := servertest.Session(t, server, "wepppy")
+	session := servertest.Session(t, m.Server, "wepppy")
 	go func() {
 		defer close(written)
 		for id := 1000000; ; id++ {
@@ -222,7 +149,7 @@ func TestWritersDoNotDisturbTheCount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if outcome, err := drill.Run(context.Background(), server, "wepppy", made.Path, m.Report); err != nil || !outcome.OK {
+	if outcome, err := drill.Run(context.Background(), m.Server, "wepppy", made.Path, m.Report); err != nil || !outcome.OK {
 		t.Fatalf("%+v %v", outcome, err)
 	}
 }
@@ -230,10 +157,7 @@ func TestWritersDoNotDisturbTheCount(t *testing.T) {
 func TestTwoBackupsInOneSecondHaveTwoNames(t *testing.T) {
 	server := servertest.Start(t)
 	m := maker(t, server)
-	first, err := m.Make(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
+	first := backedUp(t, m)
 	second, err := m.Make(context.Background())
 	if err != nil || first.Name == second.Name {
 		t.Fatal(first.Name, second.Name, err)
@@ -266,63 +190,8 @@ func TestABackupWaitsForTheOneThatIsBeingMade(t *testing.T) {
 	}
 }
 
-func TestABackupThatTheDiskHasNoRoomForIsRefusedBeforeItBegins(t *testing.T) {
-	server := servertest.Start(t)
-	servertest.Do(t, server, "wepppy", contents)
-	m := maker(t, server)
-	m.Free = func(string) (int64, error) { return 10 << 20, nil }
-	_, err := m.Make(context.Background())
-	told(t, err, event.ExitRefused, "10 MB free", "earlier ones are as they were")
-	if found := files(t, m); found != nil {
-		t.Fatalf("%q", found)
-	}
-}
-
-func TestADiskThatBecomesFullLeavesNothingOfTheBackupAndTheEarlierOnes(t *testing.T) {
-	server := servertest.Start(t)
-	servertest.Do(t, server, "wepppy", contents)
-	m := maker(t, server)
-	earlier, err := m.Make(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := files(t, m)
-	servertest.Do(t, server, "wepppy", "INSERT INTO public.run SELECT g, string_agg(md5(random()::text), '') FROM generate_series(2000, 20000) g, generate_series(1, 40) GROUP BY g")
-	full(t)
-	_, err = m.Make(context.Background())
-	told(t, err, event.ExitFailed, "is full", "earlier ones are as they were")
-	if found := files(t, m); !slices.Equal(found, before) {
-		t.Fatalf("%q", found)
-	}
-	if outcome, err := drill.Run(context.Background(), server, "wepppy", earlier.Path, m.Report); err != nil || !outcome.OK {
-		t.Fatalf("%+v %v", outcome, err)
-	}
-}
-
-// full puts a pg_dump before the real one that writes to a device that is always full.
-func full(t *testing.T) {
-	t.Helper()
-	real, err := exec.LookPath("pg_dump")
-	if err != nil {
-		t.Fatal(err)
-	}
-	folder := t.TempDir()
-	script := `#!/bin/bash
-file=
-for each in "$@"; do [[ $each == --file=* ]] && file=${each#--file=}; done
-[ -n "$file" ] || exec ` + real + ` "$@"
-` + real + ` "${@/--file=*/--file=/dev/full}"
-`
-	if err := os.WriteFile(filepath.Join(folder, "pg_dump"), []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", folder+":"+os.Getenv("PATH"))
-}
-
 func TestABackupThatIsCalledOffLeavesNothing(t *testing.T) {
-	server := servertest.Start(t)
-	servertest.Do(t, server, "wepppy", contents, "INSERT INTO public.run SELECT g, string_agg(md5(random()::text), '') FROM generate_series(2000, 40000) g, generate_series(1, 40) GROUP BY g")
-	m := maker(t, server)
+	m := filled(t, "INSERT INTO public.run SELECT g, string_agg(md5(random()::text), '') FROM generate_series(2000, 40000) g, generate_series(1, 40) GROUP BY g")
 	for _, after := range []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond} {
 		ctx, cancel := context.WithTimeout(context.Background(), after)
 		_, err := m.Make(ctx)
@@ -338,13 +207,12 @@ func TestABackupThatIsCalledOffLeavesNothing(t *testing.T) {
 }
 
 func TestASessionThatHoldsATableIsWaitedForNoLongerThanThePatience(t *testing.T) {
-	server := servertest.Start(t)
-	servertest.Do(t, server, "wepppy", contents)
-	holder := servertest.Session(t, server, "wepppy")
+	m := filled(t)
+	holder := servertest.Session(t, m.Server, "wepppy")
 	if _, err := holder.Exec(context.Background(), "BEGIN; LOCK TABLE public.run"); err != nil {
 		t.Fatal(err)
 	}
-	session := servertest.Session(t, server, "wepppy")
+	session := servertest.Session(t, m.Server, "wepppy")
 	if _, err := session.Exec(context.Background(), "BEGIN"); err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +220,7 @@ func TestASessionThatHoldsATableIsWaitedForNoLongerThanThePatience(t *testing.T)
 	if err == nil {
 		t.Fatal("it got the table")
 	}
-	told(t, maker(t, server).explained(context.Background(), err), event.ExitFailed, "was locked for more than 1m0s")
+	told(t, m.explained(context.Background(), err), event.ExitFailed, "was locked for more than 1m0s")
 }
 
 func TestAServerThatIsAwayIsToldAndNothingIsWritten(t *testing.T) {
@@ -371,29 +239,4 @@ func TestADumpWithOtherRowsThanItsSnapshotIsThrownAway(t *testing.T) {
 	}
 	told(t, compare(counts, map[string]int64{"public.a": 1}), event.ExitFailed, "holds 1 rows of public.a and the database has 2")
 	told(t, compare(counts, map[string]int64{}), event.ExitFailed, "holds 0 rows")
-}
-
-func TestTheSizeOfADumpIsFoundedOnTheLastOne(t *testing.T) {
-	m := maker(t, postgres.Server{})
-	if m.expected(1<<30) != 0 {
-		t.Fatal("there was none")
-	}
-	name := vault.Name("wepppy", noon)
-	for suffix, content := range map[string]string{"": strings.Repeat("x", 1000), vault.ChecksumSuffix: ""} {
-		if err := os.WriteFile(m.Vault.Path(name)+suffix, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := vault.WriteManifest(m.Vault.Path(name), vault.Manifest{Format: vault.Format, Created: noon, Bytes: 1000, DatabaseBytes: 10000}); err != nil {
-		t.Fatal(err)
-	}
-	if got := m.expected(1 << 30); got != 1<<30/10 {
-		t.Fatal(got)
-	}
-	m.Free = func(string) (int64, error) { return reserve + 120, nil }
-	told(t, m.refuseFull(1000), event.ExitRefused, "free")
-	m.Free = func(string) (int64, error) { return reserve + 130, nil }
-	if err := m.refuseFull(1000); err != nil {
-		t.Fatal(err)
-	}
 }

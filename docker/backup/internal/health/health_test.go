@@ -2,10 +2,10 @@ package health
 
 import (
 	"os"
-	"strings"
 	"testing"
 	"time"
 
+	"wepp.example/backup/internal/texttest"
 	"wepp.example/backup/internal/vault"
 )
 
@@ -40,11 +40,7 @@ func look(t *testing.T, v vault.Vault, want bool, words ...string) {
 	if ok != want {
 		t.Errorf("ok is %v: %s", ok, text)
 	}
-	for _, word := range words {
-		if !strings.Contains(text, word) {
-			t.Errorf("%q lacks %q", text, word)
-		}
-	}
+	texttest.Holds(t, text, words...)
 }
 
 func TestHealthTurnsAtTheExactAge(t *testing.T) {

@@ -3,11 +3,11 @@ package schedule
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
 	"wepp.example/backup/internal/health"
+	"wepp.example/backup/internal/texttest"
 	"wepp.example/backup/internal/vault"
 )
 
@@ -73,11 +73,7 @@ func (s *scene) look(t *testing.T, want bool, words ...string) {
 	if ok != want {
 		t.Errorf("ok is %v: %s", ok, text)
 	}
-	for _, word := range words {
-		if !strings.Contains(text, word) {
-			t.Errorf("%q lacks %q", text, word)
-		}
-	}
+	texttest.Holds(t, text, words...)
 }
 
 func TestATestRestoreThatCannotBeHeldTurnsHealthRedAfterAQuarterOfItsInterval(t *testing.T) {
