@@ -1,7 +1,8 @@
 // Package backup owns the making of one verified backup.
 //
 // A backup counts once it was dumped under a temporary name, read back whole and counted, synced, checksummed, given its
-// manifest and renamed. Whatever happens on the way leaves the earlier backups as they were.
+// manifest and renamed. Whatever happens on the way leaves the earlier backups as they were. A restore does not wait for
+// a backup: where it swaps the databases in the middle of one, that begins anew.
 package backup
 
 import (
@@ -56,7 +57,14 @@ func (m Maker) Make(ctx context.Context) (Made, error) {
 	for _, name := range swept {
 		m.Report.Note("removed %s, which an interrupted run left", name)
 	}
-	return m.make(ctx)
+	for {
+		number := m.number(ctx)
+		made, err := m.make(ctx)
+		if err == nil || !m.replaced(ctx, number) {
+			return made, err
+		}
+		m.Report.Note("another database was put in the place of %s meanwhile; beginning anew with that one", m.Vault.Database)
+	}
 }
 
 func (m Maker) make(ctx context.Context) (made Made, err error) {

@@ -128,6 +128,14 @@ func (l *Lock) Renew(ctx context.Context) error {
 	}
 }
 
+// Standing is the number of the live database (0: there is none), and whether somebody holds the lock. session: to the
+// maintenance database.
+func Standing(ctx context.Context, session *pgx.Conn, live string) (number uint32, changing bool, err error) {
+	err = session.QueryRow(ctx, `select coalesce((select oid from pg_database where datname = $1), 0),
+		exists (select from pg_locks where locktype = 'advisory' and objid = $2 and granted)`, live, int64(lockKey)).Scan(&number, &changing)
+	return number, changing, err
+}
+
 // Release gives the lock back.
 func (l *Lock) Release() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
