@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlencode
@@ -32,29 +33,39 @@ def call(app: Any, method: str, path: str, query: bytes | dict[str, Any] = b"", 
 
     `path` is as in a URL, percent-encoded where it has to be.
     """
+    text = query if isinstance(query, bytes) else urlencode(query, errors="replace").encode()
+    return exchange(app, method, path.encode("utf-8", "replace"), text, {"host": "localhost"}, body)
+
+
+def exchange(
+    app: Any, method: str, path: bytes, query: bytes, headers: Mapping[str, str], body: bytes = b""
+) -> Reply:
+    """The same for the bytes of a path as a server would pass them on, with nothing normalised."""
     sent: list[dict[str, Any]] = []
-    raw_path = path.encode("utf-8", "replace")
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": unquote_to_bytes(raw_path).decode("utf-8", "replace"),
-        "raw_path": raw_path,
+        "path": unquote_to_bytes(path).decode("utf-8", "replace"),
+        "raw_path": path,
         "root_path": "",
-        "query_string": query if isinstance(query, bytes) else urlencode(query, errors="replace").encode(),
-        "headers": [(b"host", b"localhost")],
+        "query_string": query,
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
     }
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
+        if not waiting:
+            await asyncio.Event().wait()  # the visitor stays connected
+        return waiting.pop()
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
     asyncio.run(app(scope, receive, send))
-    headers = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
-    return Reply(sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:]))
+    found = {name.decode().lower(): value.decode("latin-1") for name, value in sent[0]["headers"]}
+    return Reply(sent[0]["status"], found, b"".join(message.get("body", b"") for message in sent[1:]))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from asgi import exchange
 
 RUNID = "amber-creek-000001"
 URL = f"/weppcloud/runs/{RUNID}/sample"
@@ -52,42 +53,8 @@ def call(
 
     raw = target.encode("latin-1") if isinstance(target, str) else target
     path, _, query = raw.partition(b"?")
-    from urllib.parse import unquote
-
-    sent = {"host": "example.org", **(headers or {})}
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": unquote(path.decode("latin-1")),
-        "raw_path": path,
-        "query_string": query,
-        "root_path": "",
-        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in sent.items()],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 9009),
-    }
-    started: dict[str, Any] = {}
-    pieces: list[bytes] = []
-
-    waiting = [{"type": "http.request", "body": b"", "more_body": False}]
-
-    async def receive() -> dict[str, Any]:
-        if not waiting:
-            await asyncio.Event().wait()  # the visitor stays connected
-        return waiting.pop()
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            started.update(message)
-        else:
-            pieces.append(message.get("body", b""))
-
-    asyncio.run((app or browse_app)(scope, receive, send))
-    found = {name.decode().lower(): value.decode("latin-1") for name, value in started["headers"]}
-    return Answer(started["status"], found, b"".join(pieces))
+    reply = exchange(app or browse_app, method, path, query, {"host": "example.org", **(headers or {})})
+    return Answer(reply.status_code, reply.headers, reply.content)
 
 
 def make_run(root: Path, runid: str = RUNID, *, public: bool = True) -> Path:

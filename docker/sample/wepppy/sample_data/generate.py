@@ -17,11 +17,12 @@ from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.warp import reproject, transform_bounds
 
+from wepppy.geotiff import write_geotiff
 from wepppy.sample_data import CELL_SIZE, EPSG, FORMAT, LEFT, MARKER, SIZE, TOP, YEAR
 from wepppy.sample_data.climate import FILL, VARIABLES, ClimateGrid, daily_weather, monthly_means, write_daily
 from wepppy.sample_data.ground import COLOURS, SOILS, cover_and_soils
 from wepppy.sample_data.landscape import grow_landscape, smooth_noise
-from wepppy.sample_data.rasters import write_geotiff, write_vrt
+from wepppy.sample_data.rasters import write_vrt
 from wepppy.terrain.flow import Floats
 from wepppy.terrain.landcover import COVERS
 
@@ -89,11 +90,12 @@ def _make(folder: Path, seed: int, say: Callable[[str], None]) -> list[float]:
     missing = _missing(terrain_rng)
     dem = np.where(missing, FILL, elevation).astype(np.float32)
     ned1, nlcd, ssurgo = (folder / name for name in FOLDERS[:3])
-    write_geotiff(ned1 / "dem.tif", dem, transform, EPSG, FILL, description="elevation, m")
+    crs = CRS.from_epsg(EPSG)
+    write_geotiff(ned1 / "dem.tif", dem, transform, crs, FILL, description="elevation, m")
     write_geotiff(
-        nlcd / "landcover.tif", np.where(missing, 0, cover).astype(np.uint8), transform, EPSG, 0, COLOURS
+        nlcd / "landcover.tif", np.where(missing, 0, cover).astype(np.uint8), transform, crs, 0, COLOURS
     )
-    write_geotiff(ssurgo / "soils.tif", np.where(missing, -1, soils).astype(np.int32), transform, EPSG, -1)
+    write_geotiff(ssurgo / "soils.tif", np.where(missing, -1, soils).astype(np.int32), transform, crs, -1)
     _write_tables(nlcd, ssurgo)
     bounds = (LEFT, TOP - SIZE * CELL_SIZE, LEFT + SIZE * CELL_SIZE, TOP)
     grid = _climate_grid(elevation, transform, bounds)
@@ -179,7 +181,7 @@ def _write_monthly(folder: Path, monthly: dict[str, Floats], grid: ClimateGrid) 
                 path,
                 values[month].astype(np.float32),
                 transform,
-                4326,
+                CRS.from_epsg(4326),
                 FILL,
                 description=f"{long_name}, {units}",
             )

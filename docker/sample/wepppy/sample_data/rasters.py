@@ -1,54 +1,14 @@
-"""GeoTIFFs of the sample geodata, and the virtual rasters (files named `.vrt`) by which services find them."""
+"""The virtual rasters (files named `.vrt`) by which services find those of the sample geodata."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import rasterio
-from affine import Affine
-from numpy.typing import NDArray
 
 _TYPE_NAMES = {"uint8": "Byte", "int32": "Int32", "float32": "Float32"}
-
-
-def write_geotiff(
-    path: Path,
-    values: NDArray[Any],
-    transform: Affine,
-    epsg: int,
-    nodata: float,
-    colours: dict[int, tuple[int, int, int]] | None = None,
-    description: str = "",
-) -> None:
-    """Write a one-band, tiled and compressed GeoTIFF of the array's own type."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    floating = np.issubdtype(values.dtype, np.floating)
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        height=values.shape[0],
-        width=values.shape[1],
-        count=1,
-        dtype=values.dtype,
-        crs=f"EPSG:{epsg}",
-        transform=transform,
-        nodata=nodata,
-        tiled=True,
-        blockxsize=256,
-        blockysize=256,
-        compress="deflate",
-        predictor=3 if floating else 2,
-    ) as dataset:
-        if colours:
-            dataset.write_colormap(1, {code: (*colour, 255) for code, colour in colours.items()})
-        dataset.write(values, 1)
-        if description:
-            dataset.set_band_description(1, description)
 
 
 def write_vrt(sources: Sequence[Path]) -> Path:

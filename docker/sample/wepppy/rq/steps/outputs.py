@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+
+from wepppy.geotiff import write_geotiff
 
 _PREFIX = ".part-"
 
@@ -68,35 +69,11 @@ def write_raster(
     colours: dict[int, tuple[int, int, int]] | None = None,
 ) -> None:
     """Write a one-band GeoTIFF on the grid, of the array's own type; NaN becomes `nodata`."""
-    floating = np.issubdtype(values.dtype, np.floating)
     band = values.reshape(grid.shape)
-    if floating:
+    if np.issubdtype(values.dtype, np.floating):
         band = np.where(np.isnan(band), nodata, band).astype(np.float32)
-    with (
-        whole_file(path) as temporary,
-        rasterio.open(
-            temporary,
-            "w",
-            driver="GTiff",
-            height=grid.shape[0],
-            width=grid.shape[1],
-            count=1,
-            dtype=band.dtype,
-            crs=grid.crs,
-            transform=grid.transform,
-            nodata=nodata,
-            tiled=True,
-            blockxsize=256,
-            blockysize=256,
-            compress="deflate",
-            predictor=3 if floating else 2,
-        ) as dataset,
-    ):
-        if colours:
-            dataset.write_colormap(1, {code: (*colour, 255) for code, colour in colours.items()})
-        dataset.write(band, 1)
-        if description:
-            dataset.set_band_description(1, description)
+    with whole_file(path) as temporary:
+        write_geotiff(temporary, band, grid.transform, grid.crs, nodata, colours, description)
 
 
 def write_table(stem: Path, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
