@@ -33,7 +33,8 @@ def own_stack(
         yield made
     finally:
         made.invoke("compose-down", "--volumes", f"--yes={folder.name}", "--timeout=2", check=False)
-        made.compose("down", "--rmi", "local", check=False)
+        # Images of services that are switched off were built, too.
+        made.compose("--profile", "*", "down", "--rmi", "local", check=False)
         shutil.rmtree(folder, ignore_errors=True)
 
 
