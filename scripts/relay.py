@@ -49,8 +49,8 @@ def argv(compose: Compose, origin: Origin, name: str) -> list[str]:
         "--user", f"{origin.uid}:{origin.gid}",
         "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only",
         "--memory", "128m", "--pids-limit", "64",
-        # The image declares a volume there; an empty one would be made and removed each time.
-        "--tmpfs", "/var/lib/postgresql/data:size=1m",
+        # The image declares a volume there (from 18 on one folder higher); it would be made and removed each time.
+        "--tmpfs", "/var/lib/postgresql:mode=755,size=1m", "--tmpfs", "/var/lib/postgresql/data:size=1m",
         *mounts, "--entrypoint", PROGRAM[0], model["services"][SERVICE]["image"], *PROGRAM[1:], "relay",
         "--host", host, "--port", str(origin.port), "--user", origin.user, "--dbname", origin.database,
         "--folder", f"{HERE}/{name}",
