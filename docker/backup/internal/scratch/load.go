@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -59,6 +60,16 @@ func (d *Database) restore(ctx context.Context, dump archive.Archive, jobs int) 
 	if dump.Kind != archive.Tar { // pg_restore cannot seek in those
 		args = append(args, "--jobs="+strconv.Itoa(jobs))
 	}
+	schema, marked, err := dump.Unmarked(ctx)
+	if err != nil {
+		return err
+	}
+	if marked {
+		if err := d.psql(ctx, bytes.NewReader(schema), dump.Path); err != nil {
+			return err
+		}
+		args = append(args, "--section=data", "--section=post-data")
+	}
 	return d.run(ctx, d.lock.Server.Command(ctx, "pg_restore", append(args, dump.Path)...), loadOptions+d.quietTriggers(ctx), dump.Path)
 }
 
@@ -68,10 +79,14 @@ func (d *Database) runSQL(ctx context.Context, dump archive.Archive, _ int) erro
 		return err
 	}
 	defer text.Close() //nolint:errcheck // read only
+	return d.psql(ctx, text, dump.Path)
+}
+
+func (d *Database) psql(ctx context.Context, text io.Reader, dump string) error {
 	command := d.lock.Server.Command(ctx, "psql", "--no-psqlrc", "--quiet", "--no-password",
 		"--set=ON_ERROR_STOP=1", "--output=/dev/null", "--dbname="+postgres.Conninfo(d.Name), "--file=-")
 	command.Stdin = text
-	return d.run(ctx, command, loadOptions+d.quietTriggers(ctx), dump.Path)
+	return d.run(ctx, command, loadOptions+d.quietTriggers(ctx), dump)
 }
 
 func (d *Database) run(ctx context.Context, command *exec.Cmd, options, dump string) error {
@@ -106,6 +121,7 @@ var (
 	errorLine = regexp.MustCompile(`(?m)^(?:pg_restore: error: |psql:[^ ]* )?.*(?:ERROR|FATAL|PANIC|error): +(.*)$`)
 	gone      = regexp.MustCompile(`(?i)server closed the connection|terminating connection|connection to server .* failed|in recovery mode|shutting down|starting up|connection refused`)
 	full      = regexp.MustCompile(`(?i)no space left on device|disk full`)
+	outdated  = regexp.MustCompile(`unrecognized parameter "pg_attver"`)
 	noRole    = regexp.MustCompile(`role "(.*)" does not exist`)
 )
 
@@ -119,6 +135,10 @@ func refusal(dump, told string, err error) error {
 		return postgres.FullDisk(why)
 	case gone.MatchString(told):
 		return event.Fail("see the server's log, then run it again", "the server went away during the load: %s", why)
+	}
+	if outdated.MatchString(told) {
+		return event.Refuse("dump it again with the pg_dump of that server's version, or in the custom format, which is mended on the way",
+			"%s was written by a pg_dump that is older than its server (%s)", dump, why)
 	}
 	if found := noRole.FindStringSubmatch(told); found != nil {
 		return missingRoles(dump, []string{found[1]})
