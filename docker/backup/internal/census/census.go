@@ -68,7 +68,7 @@ func Count(ctx context.Context, session *pgx.Conn) (Counts, error) {
 	if err != nil {
 		return counts, err
 	}
-	err = each(ctx, session, all, "count(*)::text, ''", func(one relation, first, _ string) error {
+	err = each(ctx, session, all, func(relation) string { return "count(*)::text, ''" }, func(one relation, first, _ string) error {
 		rows, err := number(first)
 		one.in(counts.Tables, counts.Views)[one.name()] = rows
 		return err
@@ -83,6 +83,8 @@ func Count(ctx context.Context, session *pgx.Conn) (Counts, error) {
 type relation struct {
 	schema, table string
 	view          bool
+	// in alphabetical order: loading a dump may give a child by inheritance another
+	columns []string
 }
 
 // in chooses the map that the relation is counted in.
@@ -111,7 +113,8 @@ func quoted(name string) string {
 func (r relation) identifier() string { return pgx.Identifier{r.schema, r.table}.Sanitize() }
 
 const relationsQuery = `
-SELECT n.nspname, c.relname, c.relkind = 'm'
+SELECT n.nspname, c.relname, c.relkind = 'm', ARRAY(
+  SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attname COLLATE "C")
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE (c.relkind = 'r' OR (c.relkind = 'm' AND c.relispopulated))
   AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
@@ -132,7 +135,7 @@ func relations(ctx context.Context, session *pgx.Conn) ([]relation, error) {
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (relation, error) {
 		var one relation
-		return one, row.Scan(&one.schema, &one.table, &one.view)
+		return one, row.Scan(&one.schema, &one.table, &one.view, &one.columns)
 	})
 }
 
@@ -171,13 +174,13 @@ func Lock(ctx context.Context, session *pgx.Conn, patience int) error {
 }
 
 // each asks for two texts of every relation, many relations in one statement, and hands the answers over.
-func each(ctx context.Context, session *pgx.Conn, all []relation, columns string, take func(relation, string, string) error) error {
+func each(ctx context.Context, session *pgx.Conn, all []relation, texts func(relation) string, take func(relation, string, string) error) error {
 	for start := 0; start < len(all); start += batch {
 		some := all[start:min(start+batch, len(all))]
 		parts := make([]string, len(some))
 		for i, one := range some {
 			// ONLY: children by inheritance are counted as tables of their own.
-			parts[i] = fmt.Sprintf("SELECT %d, %s FROM ONLY %s AS r", i, columns, one.identifier())
+			parts[i] = fmt.Sprintf("SELECT %d, %s FROM ONLY %s AS r", i, texts(one), one.identifier())
 		}
 		if err := releasing(ctx, session, func() error {
 			rows, err := session.Query(ctx, strings.Join(parts, " UNION ALL "))

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -26,9 +28,42 @@ type TableHash struct {
 	Sum  string `json:"sum"`
 }
 
-// rowHash hashes the text of whole rows. `ROW(r.*)` and not `r`, which a column of that name would hide; in collation C,
-// because a hash under another one asks the C library.
-const rowHash = `count(*)::text, coalesce(sum(hashtextextended(ROW(r.*)::text COLLATE "C", 0)), 0)::text`
+// rowHash is the SQL that counts a relation's rows, r, and sums up their hashes. A row is hashed as its columns' text, one
+// behind the other with a separator between them: that takes half the time of `ROW(r.*)::text`, which looks at each
+// byte for what must be quoted. NULLs, which concat_ws leaves out, are told from what stands around them by another
+// form and another seed. In collation C, because a hash under another one asks the C library.
+func rowHash(one relation) string {
+	if len(one.columns) == 0 {
+		return "count(*)::text, ''"
+	}
+	values := make([]string, len(one.columns))
+	marked := make([]string, 0, 2*len(one.columns))
+	var nulls []string
+	for i, column := range one.columns {
+		values[i] = "r." + pgx.Identifier{column}.Sanitize()
+		marked = append(marked, values[i]+" IS NULL", values[i])
+	}
+	for some := range slices.Chunk(values, arguments) {
+		nulls = append(nulls, "num_nulls("+strings.Join(some, ", ")+")")
+	}
+	return fmt.Sprintf(`count(*)::text, coalesce(sum(CASE %s WHEN 0 THEN hashtextextended(%s COLLATE "C", 0) ELSE hashtextextended(%s COLLATE "C", 1) END), 0)::text`,
+		strings.Join(nulls, " + "), joined(values), joined(marked))
+}
+
+// arguments are what one call of a function may have beside a separator (FUNC_MAX_ARGS is 100).
+const arguments = 99
+
+// joined is the SQL for the texts of all values with a separator between them.
+func joined(values []string) string {
+	if len(values) > arguments {
+		var groups []string
+		for some := range slices.Chunk(values, arguments) {
+			groups = append(groups, joined(some))
+		}
+		return joined(groups)
+	}
+	return `concat_ws(E'\x01', ` + strings.Join(values, ", ") + ")"
+}
 
 // Hash reads everything there is in the database once. The session's parameters must be those of postgres.Server.Connect
 // on both sides of a comparison.
@@ -116,7 +151,7 @@ func hashSequences(ctx context.Context, session *pgx.Conn, into map[string]strin
 	if err != nil {
 		return fmt.Errorf("listing the sequences: %w", err)
 	}
-	return each(ctx, session, all, "last_value::text, is_called::text", func(one relation, value, called string) error {
+	return each(ctx, session, all, func(relation) string { return "last_value::text, is_called::text" }, func(one relation, value, called string) error {
 		into[one.name()] = value + ", " + called
 		return nil
 	})

@@ -3,8 +3,11 @@ package census
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"wepp.example/backup/internal/servertest"
 )
@@ -96,6 +99,74 @@ func TestTheSmallestChangeChangesTheHash(t *testing.T) {
 		if strings.Contains(change, "nextval") {
 			before, _ = Hash(ctx, session)
 		}
+	}
+}
+
+// oneHash is the hash of a table with the columns and rows given, and what it took to make it is gone again.
+func oneHash(t *testing.T, session *pgx.Conn, columns, rows string) TableHash {
+	t.Helper()
+	ctx := context.Background()
+	if _, err := session.Exec(ctx, "BEGIN; CREATE TABLE public.one ("+columns+"); INSERT INTO public.one "+rows); err != nil {
+		t.Fatal(err)
+	}
+	defer session.Exec(ctx, "ROLLBACK") //nolint:errcheck // the test has ended
+	hashes, err := Hash(ctx, session)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hashes.Tables["public.one"]
+}
+
+func TestRowsThatLookAlikeHashDifferently(t *testing.T) {
+	session := servertest.Session(t, servertest.Start(t), "wepppy")
+	for columns, rows := range map[string][]string{
+		"a text, b text": {
+			"VALUES ('x', NULL)", "VALUES (NULL, 'x')", "VALUES ('x', '')", "VALUES ('', 'x')", "VALUES (NULL, NULL)",
+			"VALUES ('', '')", "VALUES ('t', 'x')", "VALUES ('f', 'x')", "VALUES ('x', 'x')", "VALUES ('xx', '')",
+		},
+		"a char(3)": {"VALUES ('x')", "VALUES ('y')", "VALUES (NULL)", "VALUES ('')"},
+		"a text":    {"VALUES ('x')", "VALUES ('x ')", "VALUES (NULL)", "VALUES ('')", "VALUES ('x'), ('x')"},
+		"a float8":  {"VALUES (0.1)", "VALUES (0.30000000000000004)", "VALUES (0.3)", "VALUES ('-0')", "VALUES (0)"},
+	} {
+		seen := map[TableHash]string{}
+		for _, each := range rows {
+			hash := oneHash(t, session, columns, each)
+			if other, has := seen[hash]; has {
+				t.Errorf("%s: %s and %s are the same", columns, other, each)
+			}
+			seen[hash] = each
+		}
+	}
+}
+
+func TestTheOrderOfTheColumnsAndOfTheRowsDoesNotCount(t *testing.T) {
+	session := servertest.Session(t, servertest.Start(t), "wepppy")
+	one := oneHash(t, session, `r int, "a ""b" text COLLATE "C", c text COLLATE "POSIX"`, "VALUES (1, 'x', 'y'), (2, NULL, 'z')")
+	other := oneHash(t, session, `"a ""b" text, gone int, c text, r int`, "VALUES (NULL, 7, 'z', 2), ('x', 8, 'y', 1); ALTER TABLE public.one DROP gone")
+	if one != other {
+		t.Fatal(one, other)
+	}
+}
+
+func TestEachOfTheManyColumnsThatATableMayHaveCounts(t *testing.T) {
+	const many = 1600
+	session := servertest.Session(t, servertest.Start(t), "wepppy")
+	columns, values := make([]string, many), make([]string, many)
+	for i := range many {
+		columns[i], values[i] = fmt.Sprintf("c%d smallint", i), "1"
+	}
+	seen := map[TableHash]int{}
+	for _, changed := range []int{-1, 0, 98, 99, 100, 197, 198, many - 1} {
+		for _, to := range []string{"2", "NULL"} {
+			here := slices.Clone(values)
+			if changed >= 0 {
+				here[changed] = to
+			}
+			seen[oneHash(t, session, strings.Join(columns, ", "), "VALUES ("+strings.Join(here, ", ")+")")]++
+		}
+	}
+	if len(seen) != 15 {
+		t.Fatal(seen)
 	}
 }
 
