@@ -12,8 +12,10 @@ import random
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+from tests.database.busy import busy_with_roles
 from tests.database.migrate.bare import BareServer
 from tests.database.running import Running
 from tests.database.stack import LightStack
@@ -38,6 +40,8 @@ LOOK_SECONDS = 0.01
 # left out, for the next time it may be over sooner.
 SHORT_SECONDS = 0.3
 AIMED_PART = 0.7
+# The same for a whole run, whose end is the services' start.
+AIMED_PART_OF_RUN = 0.9
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Measured:
 
     def moment(self, death: Death) -> Moment:
         """Somewhere, but always the same, in the death's share of the whole time."""
-        return self.at(self.times[-1] * share_of(death))
+        return self.at(self.times[-1] * AIMED_PART_OF_RUN * share_of(death))
 
     def turn(self, death: Death) -> Turn:
         """The same in the share of the time in which programs of the victim's kind live."""
@@ -130,6 +134,11 @@ def share_of(death: Death) -> float:
 def measure(stack: LightStack, operation: str, arguments: Sequence[str]) -> Measured:
     """A run that has to go well."""
     kinds = [kind for kind in PROGRAMS if kind in VICTIMS[operation]]
+    with seen_at_work(stack, operation):
+        return _measure(stack, operation, arguments, kinds)
+
+
+def _measure(stack: LightStack, operation: str, arguments: Sequence[str], kinds: Sequence[str]) -> Measured:
     watches = {kind: watch_of(stack, kind) for kind in kinds}
     for watch in watches.values():
         watch.__enter__()
@@ -148,6 +157,11 @@ def measure(stack: LightStack, operation: str, arguments: Sequence[str]) -> Meas
     return Measured([0.0, *run.times, ended], lives)
 
 
+def seen_at_work(stack: LightStack, operation: str) -> AbstractContextManager[None]:
+    """Clients of the operation live long enough to be seen while the block runs."""
+    return busy_with_roles(stack) if operation == "rotate" else nullcontext()
+
+
 def watch_of(stack: LightStack, victim: str) -> Watch:
     """A watch for programs of that kind. Tasks run psql in the server's container, too."""
     return Watch(stack, PROGRAMS[victim], server=victim == "client")
@@ -163,7 +177,7 @@ def run_and_kill(
         hit = kill(stack, source, run, death.victim)
         run.wait()
         return run, hit
-    with watch_of(stack, death.victim) as watch:
+    with seen_at_work(stack, death.operation), watch_of(stack, death.victim) as watch:
         run = Running(stack, *arguments)
         wait_for_turn(run, watch, measured.turn(death))
         watch.strike()
