@@ -10,8 +10,9 @@ from scripts.compose import Compose
 from scripts.console import Console
 from scripts.credentials import demand_login
 from scripts.dialogue import answer
-from scripts.dump import BACKUPS, backups_are_here, backups_folder
+from scripts.dump import backups_are_here, backups_folder
 from scripts.meter import megabytes
+from scripts.sidecar import BACKUPS
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 

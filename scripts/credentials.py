@@ -22,6 +22,8 @@ from scripts.sessions import DATABASE, demand_database
 
 KEY = "POSTGRES_PASSWORD"
 SECRET = "postgres_password"  # noqa: S105 - the secret's name
+# Names the lock, in SQL, under which a password is changed.
+CHANGE_LOCK = "hashtextextended('wepp-stack: password of a role', 0)"
 # psql's exit status where it found no server; one that is starting or recovering is worth waiting for.
 NO_CONNECTION = 2
 PATIENCE_SECONDS, PAUSE_SECONDS = 120.0, 0.5
@@ -107,14 +109,19 @@ class Credentials:
 
     def _give_role(self, verifier: str, known: Sequence[str]) -> None:
         if self.external:
-            with Dialogue(self.compose, self.console, ["password"]) as talk:
+            with Dialogue(self.compose, self.console, ["password"], alone=True) as talk:
                 talk.ready()
                 talk.say(json.dumps({"passwords": list(known), "verifier": verifier}))
                 talk.result()
             return
         # Over the socket inside, where the server trusts: it works whatever the password is now.
         name = self.role.replace('"', '""')
-        statement = f"ALTER ROLE \"{name}\" PASSWORD '{verifier}';\n"
+        # A client that was killed leaves its session behind, which does what it was told when it can: whoever comes
+        # after waits for that, or the older word would win.
+        statement = (
+            f"BEGIN;\nSELECT pg_advisory_xact_lock({CHANGE_LOCK});\n"
+            f"ALTER ROLE \"{name}\" PASSWORD '{verifier}';\nCOMMIT;\n"
+        )
         command = ["psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--username", self.role]
         argv = ["docker", "exec", "--interactive", self._server_container(), *command, "--dbname", "postgres"]
         deadline = self.clock.monotonic() + PATIENCE_SECONDS
@@ -151,7 +158,7 @@ class Credentials:
                     "see that its secret comes from the stack's own file: docker inspect " + each.name,
                     ExitCode.FAILED,
                 )
-        with Dialogue(self.compose, self.console, ["login"]) as talk:
+        with Dialogue(self.compose, self.console, ["login"], alone=True) as talk:
             talk.ready()
             talk.say(json.dumps({"passwords": [before]}))
             answer = talk.result()

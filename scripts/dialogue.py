@@ -1,8 +1,8 @@
 """Owns the conversation with the backup service's program, which does all work at the database.
 
 The program answers in JSON lines (progress, note, ready, lost, result, problem) and, where it says `ready`, waits
-for one word. It runs in a container of its own that ends with the conversation; when this process dies, its input ends
-and it takes back what it prepared.
+for one word. It runs in the backup service's container, or in one of its own that ends with the conversation; when this
+process dies, its input ends and it takes back what it prepared.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from scripts import full_disk
+from scripts import full_disk, sidecar
 from scripts.clock import Clock, SystemClock
 from scripts.compose import ALL_PROFILES, Compose
 from scripts.console import Console
@@ -21,7 +21,6 @@ from scripts.errors import ExitCode, StackError
 from scripts.meter import meter
 from scripts.sessions import revive_database
 
-SERVICE = "postgres-backup"
 PROGRAM = ("wepp-backup", "--json")
 
 
@@ -33,8 +32,9 @@ class Dialogue:
             talk.say("swap")
             answer = talk.result()
 
-    options: further flags of `docker compose run`, such as `--volume`. translate: turns the container's paths in a
-    message into those the user knows. Raises StackError for each problem the program tells, with its own exit status.
+    options: further flags of `docker compose run`, such as `--volume`; a container of its own is made for them, and
+    with `alone`, which sees settings and secrets as they are now. translate: turns the container's paths in a message
+    into those the user knows. Raises StackError for each problem the program tells, with its own exit status.
     """
 
     def __init__(
@@ -44,14 +44,13 @@ class Dialogue:
         command: Sequence[str],
         *,
         options: Sequence[str] = (),
+        alone: bool = False,
         translate: Callable[[str], str] = str,
         clock: Clock | None = None,
     ) -> None:
         self.compose = compose
         self.console = console
-        self.argv = compose.argv(
-            "run", "--rm", "--no-deps", "-T", *options, SERVICE, *PROGRAM, *command, profiles=ALL_PROFILES
-        )
+        self.argv = _argv(compose, (*PROGRAM, *command), options, alone)
         self.translate = translate
         self.clock = clock or SystemClock()
         self._began = self.clock.monotonic()
@@ -132,16 +131,26 @@ class Dialogue:
         )
 
 
+def _argv(compose: Compose, program: Sequence[str], options: Sequence[str], alone: bool) -> list[str]:
+    there = "" if options or alone else sidecar.current(compose)
+    if there:
+        return ["docker", "exec", "--interactive", there, *program]
+    return compose.argv(
+        "run", "--rm", "--no-deps", "-T", *options, sidecar.SERVICE, *program, profiles=ALL_PROFILES
+    )
+
+
 def answer(
     compose: Compose,
     console: Console,
     command: Sequence[str],
     *,
     options: Sequence[str] = (),
+    alone: bool = False,
     translate: Callable[[str], str] = str,
 ) -> Any:
     """The result of a command that needs no word in between."""
-    with Dialogue(compose, console, command, options=options, translate=translate) as talk:
+    with Dialogue(compose, console, command, options=options, alone=alone, translate=translate) as talk:
         return talk.result()
 
 

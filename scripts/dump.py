@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.compose import Compose
-from scripts.dialogue import SERVICE
 from scripts.errors import ExitCode, StackError
+from scripts.sidecar import BACKUPS, SERVICE
 
 LATEST = "latest"
-# Folders inside the container: the backups', and the one that a dump from elsewhere is shown in, read-only.
-BACKUPS, GIVEN = "/backups", "/given"
+# The folder inside the container that a dump from elsewhere is shown in, read-only.
+GIVEN = "/given"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from scripts.container import Container, container_of
+from scripts.container import ONEOFF_LABEL, SERVICE_LABEL, Container, container_of
 from scripts.errors import ExitCode, StackError
 from scripts.runner import NOT_FOUND, TIMED_OUT, Result, Runner
 
@@ -60,6 +60,17 @@ class Engine:
         )
         # One that went away in between fails the call, the others are told all the same.
         return [container_of(each) for each in _documents(result)]
+
+    def running(self, project: str, service: str) -> list[dict[str, Any]]:
+        """What `docker inspect` answers of a service's running containers."""
+        labels = (f"{PROJECT_LABEL}={project}", f"{SERVICE_LABEL}={service}", f"{ONEOFF_LABEL}=False")
+        filters = [word for label in labels for word in ("--filter", f"label={label}")]
+        ids = self._lines(["docker", "ps", "--quiet", "--no-trunc", *filters])
+        if not ids:
+            return []
+        return _documents(
+            self.runner.capture(["docker", "inspect", "--type", "container", *ids], timeout=ANSWER_SECONDS)
+        )
 
     def published_ports(self) -> dict[int, tuple[str, str]]:
         """Host ports that running containers publish: number -> (container's name, its project or '')."""

@@ -22,7 +22,7 @@ from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
 from scripts.consent import demand_yes
 from scripts.console import Console
-from scripts.dialogue import SERVICE, Dialogue
+from scripts.dialogue import Dialogue
 from scripts.doctor_engine import built_images
 from scripts.envinit import free_port_numbers
 from scripts.errors import ExitCode, StackError
@@ -31,6 +31,7 @@ from scripts.meter import megabytes
 from scripts.quiesce import Keeper, kept_running
 from scripts.restore import Keeping, needs_upgrade
 from scripts.sessions import DATABASE, running
+from scripts.sidecar import SERVICE
 from scripts.swap import swap
 
 
@@ -81,6 +82,7 @@ def migrate(
                 console,
                 [*command, "--relay", lead.folder, "--relay-from-server", lead.folder_of_server],
                 options=lead.options,
+                alone=True,
             ) as talk,
         ):
             plan = talk.ready()

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from scripts.bare_metal import SOCKETS, Origin
 from scripts.compose import Compose
 from scripts.conversation import Conversation
-from scripts.dialogue import PROGRAM, SERVICE
+from scripts.dialogue import PROGRAM
 from scripts.errors import ExitCode, StackError
+from scripts.sidecar import SERVICE
 
 VOLUME = "postgres-tmp"
 # The volume in our containers, and in the database's.

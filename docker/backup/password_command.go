@@ -39,8 +39,11 @@ func runPassword(ctx context.Context, app *app, args []string) error {
 		return err
 	}
 	defer session.Close(context.Background()) //nolint:errcheck // it did what it was for
-	statement := "ALTER ROLE " + postgres.Quote(app.server.User) + " PASSWORD " + postgres.Literal(asked.Verifier)
-	if _, err := session.Exec(ctx, statement); err != nil {
+	// One transaction. A program that was killed leaves its session behind, which does what it was told when it can:
+	// whoever comes after waits for that, or the older word would win.
+	statements := "SELECT pg_advisory_xact_lock(hashtextextended('wepp-stack: password of a role', 0)); " +
+		"ALTER ROLE " + postgres.Quote(app.server.User) + " PASSWORD " + postgres.Literal(asked.Verifier)
+	if _, err := session.PgConn().Exec(ctx, statements).ReadAll(); err != nil {
 		return event.Fail("see the server's log", "the server did not take the new password: %s", err)
 	}
 	app.report.Result(app.server.User, "%s has another password", app.server.User)

@@ -41,7 +41,7 @@ func runVerify(ctx context.Context, app *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	needs, err := archive.Verify(ctx, dump, app.report)
+	needs, err := archive.Verify(app.asked(ctx), dump, app.report)
 	if err != nil {
 		return err
 	}

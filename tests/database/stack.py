@@ -104,6 +104,11 @@ class LightStack(Stack):
             if each["Config"]["Labels"].get("com.docker.compose.oneoff") == "True"
         ]
 
+    def programs(self) -> list[str]:
+        """What tasks run in the backup sidecar now."""
+        found = self.docker("top", self.container("postgres-backup"), "-eo", "args", check=False)
+        return [line for line in found.splitlines() if line.startswith("wepp-backup --json")]
+
     def down(self) -> list[str]:
         """What of the services does not run, or does not answer, right now."""
         state = {
@@ -125,7 +130,7 @@ class LightStack(Stack):
         while True:
             missing = [
                 *(["a task is under way"] if self.journal.exists() else []),
-                *(f"{name} is left" for name in self.one_offs()),
+                *(f"{name} is left" for name in (*self.one_offs(), *self.programs())),
                 *self.down(),
             ]
             if not missing:
@@ -172,10 +177,11 @@ class LightStack(Stack):
                 self.psql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
 
     def left_behind(self) -> list[str]:
-        """Everything that a task should have taken away: databases, containers, temporary files, the note."""
+        """Everything that a task should have taken away: databases, containers, programs, temporary files, the note."""
         return [
             *(name for name in self.databases() if "_incoming_" in name),
             *self.one_offs(),
+            *self.programs(),
             *(each.name for each in self.backups.glob(".*") if each.name not in SIDECARS_OWN),
             *([self.journal.name] if self.journal.exists() else []),
         ]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.database.running import Running
-from tests.database.sidecar import dumps, health, sidecar, until
+from tests.database.sidecar import SIDECAR, dumps, health, sidecar, until
 from tests.database.stack import LightStack
 
 # Long enough to be met in the middle; what marks the live database is in no dump that is restored here.
@@ -35,6 +35,17 @@ def held_up(stack: LightStack, container: str) -> Iterator[None]:
         yield
     finally:
         stack.docker("unpause", container)
+
+
+@contextmanager
+def without_the_service(stack: LightStack) -> Iterator[None]:
+    """The backup service is stopped meanwhile: each task has a container of its own, which can be held up alone."""
+    service = stack.container(SIDECAR)
+    stack.docker("stop", service)
+    try:
+        yield
+    finally:
+        stack.docker("start", service)
 
 
 def rows(stack: LightStack, table: str, backup: Path) -> int:
@@ -62,12 +73,13 @@ def test_a_backup_in_whose_middle_the_databases_are_swapped_is_made_of_the_new_o
     stack: LightStack, wanted: str
 ) -> None:
     before = set(dumps(stack.backups))
-    backup = Running(stack, "db-backup")
-    (container,) = until(stack.one_offs, "its container")
-    until(lambda: list(stack.backups.glob(".*.dump.partial")), "the dump in the making")
-    with held_up(stack, container):
-        stack.must("db-restore", "--dump=wanted.dump", "--yes")
-    assert backup.wait() == 0, backup.output
+    with without_the_service(stack):
+        backup = Running(stack, "db-backup")
+        (container,) = until(stack.one_offs, "its container")
+        until(lambda: list(stack.backups.glob(".*.dump.partial")), "the dump in the making")
+        with held_up(stack, container):
+            stack.must("db-restore", "--dump=wanted.dump", "--yes")
+        assert backup.wait() == 0, backup.output
     assert "beginning anew" in backup.output
     (name,) = set(dumps(stack.backups)) - before
     assert stack.content() == wanted

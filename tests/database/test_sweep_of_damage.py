@@ -22,7 +22,9 @@ CREATE TABLE measured (id int PRIMARY KEY, word text NOT NULL, value float8, at 
 INSERT INTO measured SELECT n, md5(n::text), n / 7.0 FROM generate_series(1, 2000) n;
 CREATE INDEX ON measured (word);
 """
+# Whoever asks for JSON holds the program's input open for as long as he wants the answer.
 VERIFY = """
+asker=$(mktemp --dry-run) && mkfifo "$asker" && exec <>"$asker" && rm "$asker"
 cd /backups/damage
 for dump in damaged-*; do
   case $dump in *.sha256|*.answer) continue ;; esac

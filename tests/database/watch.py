@@ -10,9 +10,25 @@ from collections.abc import Callable, Sequence
 
 from tests.database.stack import LightStack
 
-# $*: names of programs. Says `+` when the first of them lives and `-` when none does any more; a line on its input
-# makes it kill what lives, or what lives next. In a container there is a shell, but neither pgrep nor pkill.
+# $1: `asked` where only what `wepp-backup --json` runs is meant, for the sidecar works for itself too; the others:
+# names of programs. Says `+` when the first of them lives and `-` when none does any more; a line on its input makes it
+# kill what lives, or what lives next. In a container there is a shell, but neither pgrep nor pkill.
 LOOK = """
+only=$1
+shift
+asked() {
+  local number=$1 word flag
+  while [ "$number" -gt 1 ]; do
+    word= flag=
+    { IFS= read -r -d '' word; IFS= read -r -d '' flag; } <"/proc/$number/cmdline"
+    [ "$word $flag" != "wepp-backup --json" ] || return 0
+    read -r number <"/proc/$number/stat" || return 1
+    number=${number##*) } # the name stands in brackets
+    number=${number#* }
+    number=${number%% *}
+  done
+  return 1
+}
 told=
 while :; do
   found=
@@ -22,7 +38,9 @@ while :; do
     # One that has died and waits for its parent has no arguments any more.
     word=
     IFS= read -r -d '' word <"$folder/cmdline"
-    [ -z "$word" ] || found="$found ${folder#/proc/}"
+    [ -n "$word" ] || continue
+    [ "$only" != asked ] || asked "${folder#/proc/}" || continue
+    found="$found ${folder#/proc/}"
   done
   if [ -n "$found$told" ] && { [ -z "$found" ] || [ -z "$told" ]; }; then
     told=$found
@@ -36,7 +54,7 @@ while :; do
   [ -z "$word" ] || strike=now
 done 2>/dev/null
 """
-# The helper containers of tasks, and the server's own, in which tasks run psql.
+# The helper containers of tasks and the sidecar, in which tasks run their programs; the server's own for their psql.
 STARTED = '{{index .Actor.Attributes "com.docker.compose.oneoff"}} {{.Actor.Attributes.name}}'
 START_SECONDS = 10.0
 
@@ -51,6 +69,7 @@ class Watch:
         self.stack = stack
         self.programs = tuple(programs)
         self.server = server
+        self.sidecar = stack.container("postgres-backup")
         self.lives: list[tuple[float, float]] = []
         self.births: list[float] = []
         self.ends: list[float] = []
@@ -68,6 +87,7 @@ class Watch:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._thread(self._listen)
+        self._look_into(self.sidecar)
         if self.server:
             self._look_into(self.stack.container("postgres"))
         return self
@@ -93,12 +113,13 @@ class Watch:
     def _listen(self) -> None:
         for line in self._events.stdout or ():
             oneoff, _, name = line.strip().partition(" ")
-            if oneoff == "True":
+            if oneoff == "True" or name == self.sidecar:
                 self._look_into(name)
 
     def _look_into(self, container: str) -> None:
+        whose = "asked" if container == self.sidecar else "all"
         look = subprocess.Popen(
-            ["docker", "exec", "-i", container, "bash", "-c", LOOK, "look", *self.programs],
+            ["docker", "exec", "-i", container, "bash", "-c", LOOK, "look", whose, *self.programs],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         with self._guard:

@@ -271,6 +271,7 @@ class Checkout:
         runner.on("docker", "compose", "version", stdout="2.26.1-4\n")
         runner.on("docker", "buildx", "version", stdout="github.com/docker/buildx 0.13.1\n")
         runner.on("docker", "ps", '{{.Names}}\t{{.Label "com.docker.compose.project"}}\t{{.Ports}}')
+        runner.on("docker", "ps", "label=com.docker.compose.service=postgres-backup")
         runner.on("config", "json", stdout=json.dumps(model(root)))
         runner.on("docker", "volume", "ls", stdout="wepppy_pgdata\nwepppy_wc1\n")
         runner.on("docker", "network", "ls")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.credentials import demand_login
+from scripts.credentials import CHANGE_LOCK, demand_login
 from scripts.errors import ExitCode, StackError
+from scripts.menu import ROOT
 from tests.unit.memory_stack import MemoryStack
 
 IN_ENV = "a-very-secret-word"
@@ -40,3 +41,8 @@ def test_an_edited_env_is_refused_with_the_file_that_holds_the_right_one_and_nei
     assert all(
         word not in f"{caught.value.what} {caught.value.mend}" for word in (IN_ENV, "the-one-that-works")
     )
+
+
+def test_both_ways_to_change_a_password_wait_for_the_same_lock() -> None:
+    program = ROOT / "docker" / "backup" / "password_command.go"
+    assert f"pg_advisory_xact_lock({CHANGE_LOCK})" in program.read_text(encoding="utf-8")

@@ -51,7 +51,7 @@ class Rotating:
         if self.server_fails:
             self.server_fails -= 1
             return Result(tuple(argv), 3, "", "ERROR: out of disk")
-        self.kept_by_server = statement.split("'")[1]
+        self.kept_by_server = statement.split("PASSWORD '")[1].split("'")[0]
         return Result(tuple(argv), 0)
 
     def say_login(self, *, own: bool, old: bool = False) -> None:
