@@ -17,13 +17,17 @@ LOCAL = ("", "localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Origin:
-    """A server outside the stack, and the database on it. password: empty where none is asked for."""
+    """A server outside the stack, and the database on it. password: empty where none is asked for.
+
+    password_file: where it was read from; empty where it was not.
+    """
 
     host: str
     port: int
     database: str
     user: str
     password: str
+    password_file: str
     socket_dir: Path | None
     uid: int
     gid: int
@@ -68,7 +72,8 @@ def origin(
     folder = _socket_folder(socket_dir, port) if socket_dir else None
     ids = (account or _account)(user) if folder else None
     uid, gid = ids or (os.getuid(), os.getgid())
-    return Origin(host or "localhost", port, database, user, _password(password_file), folder, uid, gid)
+    file = str(Path.cwd() / Path(password_file).expanduser()) if password_file else ""
+    return Origin(host or "localhost", port, database, user, _password(file), file, folder, uid, gid)
 
 
 def _account(name: str) -> tuple[int, int] | None:
@@ -102,7 +107,7 @@ def _password(name: str) -> str:
     """The first line of the file. Raises StackError when it is missing, empty or readable for others."""
     if not name:
         return ""
-    path = Path.cwd() / Path(name).expanduser()
+    path = Path(name)
     try:
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8")

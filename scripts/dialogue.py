@@ -1,6 +1,6 @@
 """Owns the conversation with the backup service's program, which does all work at the database.
 
-The program answers in JSON lines (progress, note, ready, lost, result, problem) and, where it says `ready`, waits
+The program answers in JSON lines (progress, note, left, ready, lost, result, problem) and, where it says `ready`, waits
 for one word. It runs in the backup service's container, or in one of its own that ends with the conversation; when this
 process dies, its input ends and it takes back what it prepared.
 """
@@ -56,6 +56,8 @@ class Dialogue:
         self._began = self.clock.monotonic()
         # What a user has to know and to do when the program dies; whoever leads the conversation keeps it true.
         self.standing = "nothing was swapped, run the same command again"
+        # True once it died, or said that it could not take back something of its own.
+        self.unfinished = False
         self._conversation: Conversation | None = None
         self._told_lost = False
 
@@ -72,7 +74,9 @@ class Dialogue:
     def leave(self) -> None:
         """Ends the conversation and waits until the program has ended."""
         if self._conversation:
-            self._conversation.end()
+            status, _ = self._conversation.end()
+            if status and _exit_code(status) == ExitCode.BUG:
+                self.unfinished = True
 
     def ready(self) -> Any:
         """What the program prepared, once it waits for a word."""
@@ -110,6 +114,9 @@ class Dialogue:
                     progress.update(event["phase"], event["done"], event["total"])
                 elif event["kind"] == "note":
                     self.console.say(self.translate(event["text"]))
+                elif event["kind"] == "left":
+                    self.unfinished = True
+                    self.console.warn(event["text"])
                 elif event["kind"] == "lost":
                     # It cries until the server is back; people need to hear it once.
                     if not self._told_lost:
@@ -122,6 +129,7 @@ class Dialogue:
                     raise self._problem(event)
                 elif event["kind"] == wanted:
                     return event
+        self.unfinished = True
         status, complaints = self._conversation.end()
         raise StackError(
             f"the program at the database ended without an answer (status {status})",

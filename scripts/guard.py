@@ -97,7 +97,7 @@ def _finish(plan: dict[str, Any]) -> int:
     compose = Compose(root, SystemRunner(root, echo_to=sys.stdout))
     try:
         with lock.sole(compose, patience=LOCK_SECONDS, purpose=lock.RECOVERY):
-            recovery.recover(compose, Console(out=sys.stdout, err=sys.stdout))
+            recovery.recover(compose, Console(out=sys.stdout, err=sys.stdout), seen=False)
     except StackError as error:
         return report(error, sys.stdout)
     return 0

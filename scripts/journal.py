@@ -55,6 +55,24 @@ class Rotation:
 
 
 @dataclass(frozen=True)
+class Move:
+    """A move under way: where its source is and as whom to log in there, as the flags said.
+
+    A password stays in its file. live: something of the move may be on the source. before: number of the stack's
+    database, once a swap is near.
+    """
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password_file: str
+    socket_dir: str
+    live: bool
+    before: int = 0
+
+
+@dataclass(frozen=True)
 class Entry:
     """What is under way.
 
@@ -68,6 +86,7 @@ class Entry:
     running: tuple[Kept, ...] = ()
     stopping: tuple[str, ...] = ()
     rotation: Rotation | None = None
+    move: Move | None = None
 
 
 def path_of(compose: Compose) -> Path:
@@ -118,7 +137,7 @@ def remove(compose: Compose) -> None:
 def _entry(document: Mapping[str, Any]) -> Entry:
     if document["format"] != FORMAT:
         raise ValueError(document["format"])
-    rotation = document["rotation"]
+    rotation, move = document["rotation"], document.get("move")
     return Entry(
         task=document["task"],
         process=document["process"],
@@ -126,6 +145,7 @@ def _entry(document: Mapping[str, Any]) -> Entry:
         running=tuple(Kept(**each) for each in document["running"]),
         stopping=tuple(document["stopping"]),
         rotation=Rotation(**rotation) if rotation else None,
+        move=Move(**move) if move else None,
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts import cluster, envfile, lock, recovery, relay, secretfiles, systemd
+from scripts import cluster, envfile, lock, recovery, relay, secretfiles, systemd, takeback
 from scripts.bare_metal import Origin
 from scripts.build import build
 from scripts.catalogue import Catalogue
@@ -77,26 +77,24 @@ def migrate(
             units(options.service if origin.local else "", compose.runner, console) as unit,
             relay.leading(compose, origin) as lead,
             keeping(compose, console, "bare-metal-migrate") as keeper,
-            Dialogue(
-                compose,
-                console,
-                [*command, "--relay", lead.folder, "--relay-from-server", lead.folder_of_server],
-                options=lead.options,
-                alone=True,
-            ) as talk,
         ):
-            plan = talk.ready()
-            show_plan(console, origin, plan)
-            if options.dry_run:
-                _answer(console, {"ok": True, "dry_run": True, "plan": plan}, "dry run: nothing was changed")
-                return
-            demand_yes(
-                console,
-                options.yes,
-                f"replace the stack's database {plan['target']['database']} by this one? It is kept beside it",
-                "invoke bare-metal-migrate ... --yes",
-            )
-            moved, downtime = _move(keeper, talk)
+            command += ["--relay", lead.folder, "--relay-from-server", lead.folder_of_server]
+            talk = Dialogue(compose, console, command, options=lead.options, alone=True)
+            with takeback.unless_finished(keeper, talk, origin), talk:
+                plan = talk.ready()
+                show_plan(console, origin, plan)
+                if options.dry_run:
+                    document = {"ok": True, "dry_run": True, "plan": plan}
+                    _answer(console, document, "dry run: nothing was changed")
+                    return
+                demand_yes(
+                    console,
+                    options.yes,
+                    f"replace the stack's database {plan['target']['database']} by this one? It is kept beside it",
+                    "invoke bare-metal-migrate ... --yes",
+                )
+                takeback.note_begin(keeper, origin, live=options.live)
+                moved, downtime = _move(keeper, talk)
         stopped = options.stop_source and unit.stop()
     _tell(compose, console, origin, moved, downtime, stopped, clock or SystemClock())
 
@@ -107,6 +105,7 @@ def _move(keeper: Keeper, talk: Dialogue) -> tuple[Mapping[str, Any], float]:
     keeper.console.say(
         f"beside and compared: {prepared['rows']} rows in {prepared['tables']} tables are equal; swapping"
     )
+    takeback.note_prepared(keeper, prepared["live_id"])
     # Where the application has never run there is nothing to start, and its first start brings the schema up to date.
     upgrade = needs_upgrade(prepared) and bool(prepared["live_revision"])
     _, downtime = swap(keeper, talk, prepared["live_id"], upgrade=upgrade)

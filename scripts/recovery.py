@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from scripts import journal, revive
+from scripts import journal, revive, takeback
 from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
 from scripts.console import Console
@@ -13,8 +14,13 @@ from scripts.probe import Ask, ask
 from scripts.quiesce import WORKER_SECONDS
 
 
-def recover(compose: Compose, console: Console, *, clock: Clock | None = None, asking: Ask = ask) -> bool:
+def recover(
+    compose: Compose, console: Console, *, clock: Clock | None = None, asking: Ask = ask, seen: bool = True
+) -> bool:
     """Finishes what the journal names; True when there was something. To be called with the project's lock held.
+
+    seen: a person sees what the console says. What cannot be taken back from a move's source is then only told; else it
+    is left to the next task.
 
     Raises StackError when it cannot be finished yet; the journal stays then, and the next task tries again.
     """
@@ -30,7 +36,10 @@ def recover(compose: Compose, console: Console, *, clock: Clock | None = None, a
     for problem in revive.start(compose, console, entry.running, clock, asking=asking):
         # It was started as it was found; that it is not well is for its owner to see, not to bar every task.
         console.warn(f"not back: {problem}; see `invoke compose-logs`, then `invoke compose-up`")
-    journal.remove(compose)
+    if entry.move and not takeback.attempt(compose, console, entry.move) and not seen:
+        journal.write(compose, replace(entry, running=(), stopping=(), rotation=None))
+    else:
+        journal.remove(compose)
     console.say("all that ran before runs again")
     return True
 

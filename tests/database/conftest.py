@@ -14,7 +14,7 @@ from tests.database.sweep import KILLS
 from tests.engine.lifetime import own_stack
 
 # How many of each there are in a full sweep.
-DEATHS = {"restore": 34, "rollback": 12, "rotate": 14, "backup": 14, "migrate": 30, "migrate-live": 10}
+DEATHS = {"restore": 34, "rollback": 12, "rotate": 14, "backup": 14, "migrate": 30, "migrate-live": 12}
 DAMAGES = 500
 
 

@@ -24,14 +24,14 @@ from tests.database.watch import Watch
 CLIENTS = ("pg_dump", "pg_dumpall", "pg_restore", "psql", "vacuumdb")
 PROGRAMS = {"client": CLIENTS, "program": ("wepp-backup",)}
 # Who dies, in the order in which they take their turns: a tenth of a sweep meets the first ones. A rollback runs no
-# client; what a live move has at its source can only be taken back by the program, so that one lives.
+# client.
 VICTIMS = {
     "restore": ("client", "server", "container", "task", "program"),
     "rollback": ("program", "server", "task", "container"),
     "rotate": ("client", "task", "server", "container"),
     "backup": ("client", "server", "task", "container"),
     "migrate": ("client", "source", "task", "server", "container", "program"),
-    "migrate-live": ("source", "server", "task", "client", "container"),
+    "migrate-live": ("program", "source", "server", "task", "client", "container"),
 }
 # A client may come a little later than in the measured run.
 STRIKE_SECONDS = 60.0

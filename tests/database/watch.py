@@ -124,7 +124,8 @@ class Watch:
         )  # fmt: skip
         with self._guard:
             self._looks.append(look)
-            if self._striking:
+            # A task that takes back what a killed program left starts another one, which shall live.
+            if self._striking and not self._struck.is_set():
                 self._tell(look)
         self._thread(self._hear, look)
 

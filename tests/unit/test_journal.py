@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scripts import journal
 from scripts.errors import StackError
-from scripts.journal import Entry, Kept, Rotation
+from scripts.journal import Entry, Kept, Move, Rotation
 from tests.unit.fakes import Checkout
 
 
@@ -24,6 +25,26 @@ def test_a_note_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     written = entry(rotation=Rotation("wepppy", "old-word", "new-word"))
     journal.write(made.compose(), written)
     assert journal.read(made.compose()) == written
+
+
+def test_a_move_is_noted_with_the_way_to_its_source(tmp_path: Path) -> None:
+    made = Checkout(tmp_path)
+    made.with_env()
+    move = Move("localhost", 5433, "old", "roger", "/home/roger/pw.txt", "", live=True, before=7)
+    written = replace(entry(), move=move)
+    journal.write(made.compose(), written)
+    assert journal.read(made.compose()) == written
+
+
+def test_a_note_of_before_moves_were_noted_is_read(tmp_path: Path) -> None:
+    made = Checkout(tmp_path)
+    made.with_env()
+    journal.write(made.compose(), entry())
+    path = journal.path_of(made.compose())
+    document = json.loads(path.read_text())
+    del document["move"]
+    path.write_text(json.dumps(document))
+    assert journal.read(made.compose()) == entry()
 
 
 def test_a_note_is_for_its_owners_eyes_only(tmp_path: Path) -> None:

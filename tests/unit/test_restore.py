@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from scripts import journal
 from scripts.compose import Compose
 from scripts.console import Console
 from scripts.errors import ExitCode, StackError
@@ -63,6 +64,10 @@ class FakeKeeper:
     talk: FakeConversation
     broken: int = 0
     moments: list[list[str]] = field(default_factory=list)
+    entry: journal.Entry = field(default_factory=lambda: journal.Entry("a task", 7, 0.0))
+
+    def note(self, entry: journal.Entry) -> None:
+        self.entry = entry
 
     @contextmanager
     def quiesced(self) -> Iterator[Pause]:

@@ -2,7 +2,8 @@
 //
 // A line is one object with a `kind`: `progress` (phase, done and total in bytes or pieces), `note` (text), `ready`
 // (what was prepared; the program waits for a word on its standard input), `result` (the answer, the last line of a
-// run that went well) or `problem` (what, mend, and exit: the status the program ends with).
+// run that went well) or `problem` (what, mend, and exit: the status the program ends with). `left` is a note, too: of
+// something that stays behind, for whoever asked to see to.
 package event
 
 import (
@@ -101,6 +102,11 @@ func (r *Reporter) Progress(phase string, done, total int64) {
 // Note is a remark.
 func (r *Reporter) Note(text string, args ...any) {
 	r.line("note", map[string]any{"text": fmt.Sprintf(text, args...)}, fmt.Sprintf(text, args...))
+}
+
+// Left says what stays behind because it could not be taken back. Whoever asked may be able to do it a little later.
+func (r *Reporter) Left(text string, args ...any) {
+	r.line("left", map[string]any{"text": fmt.Sprintf(text, args...)}, fmt.Sprintf(text, args...))
 }
 
 // Ready says that all is prepared and a word on standard input is awaited.

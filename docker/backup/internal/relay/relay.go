@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -72,12 +73,14 @@ func sweep(parent string) {
 	folders, _ := filepath.Glob(filepath.Join(parent, Prefix+"*"))
 	for _, folder := range folders {
 		socket := filepath.Join(folder, SocketName)
-		if asked, err := net.Dial("unix", socket); err == nil {
+		asked, err := net.Dial("unix", socket)
+		if err == nil {
 			asked.Close()
 			continue
 		}
-		// A relay that is just being born has no socket yet.
-		if about, err := os.Stat(folder); err == nil && time.Since(about.ModTime()) > time.Minute {
+		// A relay that is just being born has no socket yet; one that has died has one that refuses.
+		about, missing := os.Stat(folder)
+		if errors.Is(err, syscall.ECONNREFUSED) || missing == nil && time.Since(about.ModTime()) > time.Minute {
 			os.RemoveAll(folder)
 		}
 	}

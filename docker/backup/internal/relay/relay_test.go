@@ -162,8 +162,9 @@ func TestNoServerAtAllIsTold(t *testing.T) {
 func TestARelayRemovesWhatDeadOnesLeftAndLeavesLivingOnesAlone(t *testing.T) {
 	port, _ := serve(t)
 	living, _ := lead(t, &Relay{Host: "127.0.0.1", Port: port})
-	dead, young := filepath.Join(filepath.Dir(living), Prefix+"dead"), filepath.Join(filepath.Dir(living), Prefix+"young")
-	for _, folder := range []string{dead, young} {
+	beside := func(name string) string { return filepath.Join(filepath.Dir(living), Prefix+name) }
+	dead, young, killed := beside("dead"), beside("young"), beside("killed")
+	for _, folder := range []string{dead, young, killed} {
 		if err := os.Mkdir(folder, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -174,8 +175,14 @@ func TestARelayRemovesWhatDeadOnesLeftAndLeavesLivingOnesAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(killed, SocketName), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket.SetUnlinkOnClose(false)
+	socket.Close()
 	sweep(filepath.Dir(living))
-	for folder, stays := range map[string]bool{dead: false, young: true, living: true} {
+	for folder, stays := range map[string]bool{dead: false, killed: false, young: true, living: true} {
 		if _, err := os.Stat(folder); (err == nil) != stays {
 			t.Fatalf("%s: stays should be %t", folder, stays)
 		}

@@ -17,8 +17,10 @@ const (
 	// lockKey is our number among the server's advisory locks ("wepp" in ASCII).
 	lockKey = 0x77657070
 	// patience is for an earlier run that was killed and is still taking back what it prepared.
-	patience  = 15 * time.Second
-	lookPause = 250 * time.Millisecond
+	patience = 15 * time.Second
+	// longPatience is for one that has every step of that before it.
+	longPatience = 2 * dropPatience
+	lookPause    = 250 * time.Millisecond
 )
 
 // Lock is the right to change databases of a server; one holder at a time. It ends with its session, however that ends.
@@ -35,15 +37,20 @@ const trialName = postgres.ApplicationName + " trial"
 // Take waits a moment for the lock and removes what earlier runs left behind. Refuses when another run goes on; a test
 // restore is ended instead, for nobody waits for that.
 func Take(ctx context.Context, server postgres.Server, live string, report *event.Reporter) (*Lock, error) {
-	return take(ctx, server, live, report, false)
+	return take(ctx, server, live, report, patience, false)
+}
+
+// TakeAfter is Take for whoever takes back what a dead run left, which may itself be doing so yet.
+func TakeAfter(ctx context.Context, server postgres.Server, live string, report *event.Reporter) (*Lock, error) {
+	return take(ctx, server, live, report, longPatience, false)
 }
 
 // TakeForTrial is Take for a test restore: it ends nothing and gives way to everything else.
 func TakeForTrial(ctx context.Context, server postgres.Server, live string, report *event.Reporter) (*Lock, error) {
-	return take(ctx, server, live, report, true)
+	return take(ctx, server, live, report, patience, true)
 }
 
-func take(ctx context.Context, server postgres.Server, live string, report *event.Reporter, trial bool) (*Lock, error) {
+func take(ctx context.Context, server postgres.Server, live string, report *event.Reporter, patience time.Duration, trial bool) (*Lock, error) {
 	session, err := server.Connect(ctx, postgres.Maintenance(live))
 	if err != nil {
 		return nil, err

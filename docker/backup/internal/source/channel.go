@@ -103,8 +103,7 @@ func (c *Channel) Close(report *event.Reporter) {
 	c.EndSnapshot()
 	err := c.source.again(func(ctx context.Context, session *pgx.Conn) error { return removeChannel(ctx, session, c.Name) })
 	if err != nil {
-		report.Note("%s stays behind on the source (%s): the next move removes it, or by hand: SELECT pg_drop_replication_slot('%s'); DROP PUBLICATION %s;",
-			c.Name, message(err), c.Name, c.Name)
+		report.Left("%s stays behind on the source: %s", c.Name, message(err))
 	}
 }
 
@@ -165,27 +164,39 @@ func (s *Source) SweepChannels(ctx context.Context, report *event.Reporter) erro
 	if _, err := s.Session.Exec(ctx, "set default_transaction_read_only = off"); err != nil {
 		return fmt.Errorf("preparing the source's session: %w", err)
 	}
+	return s.sweepChannels(ctx, s.Session, false, report)
+}
+
+// TakeBack removes what a move left that died, once its last session has ended. moved: its database is live, and the
+// source stays closed to writers.
+func (s *Source) TakeBack(moved bool, report *event.Reporter) error {
+	return s.again(func(ctx context.Context, session *pgx.Conn) error {
+		return s.sweepChannels(ctx, session, moved, report)
+	})
+}
+
+func (s *Source) sweepChannels(ctx context.Context, session *pgx.Conn, moved bool, report *event.Reporter) error {
 	var got bool
-	if err := s.Session.QueryRow(ctx, "select pg_try_advisory_lock($1)", channelLock).Scan(&got); err != nil {
+	if err := session.QueryRow(ctx, "select pg_try_advisory_lock($1)", channelLock).Scan(&got); err != nil {
 		return fmt.Errorf("asking for the source's lock: %w", err)
 	}
 	if !got {
 		return event.Refuse("wait until it has ended", "another move out of this database is under way")
 	}
-	left, err := postgres.Strings(ctx, s.Session, `select pubname::text from pg_publication where starts_with(pubname::text, $1)
+	left, err := postgres.Strings(ctx, session, `select pubname::text from pg_publication where starts_with(pubname::text, $1)
 		union select slot_name::text from pg_replication_slots where database = current_database() and starts_with(slot_name::text, $1)`, channelPrefix)
 	if err != nil {
 		return fmt.Errorf("looking for what earlier moves left: %w", err)
 	}
 	for _, name := range left {
 		report.Note("removing %s, which an interrupted move left on the source", name)
-		if err := removeChannel(ctx, s.Session, name); err != nil {
+		if err := removeChannel(ctx, session, name); err != nil {
 			return event.Fail("remove it by hand and run this again", "%s cannot be removed from the source: %s", name, message(err))
 		}
 	}
-	if len(left) > 0 {
+	if len(left) > 0 && !moved {
 		// Only an interrupted move leaves both: a source that was left for good has no publication any more.
-		return s.unseal(ctx, s.Session, "")
+		return s.unseal(ctx, session, "")
 	}
 	return nil
 }

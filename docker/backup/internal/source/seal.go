@@ -80,7 +80,7 @@ func (seal *Seal) Break(report *event.Reporter) {
 	s := seal.source
 	err := s.again(func(ctx context.Context, session *pgx.Conn) error { return s.unseal(ctx, session, seal.before) })
 	if err != nil {
-		report.Note("the source is still read-only (%s): %s", message(err), seal.Undo())
+		report.Left("the source is still read-only (%s): %s", message(err), seal.Undo())
 	}
 }
 

@@ -8,8 +8,6 @@ package transfer
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -85,16 +83,6 @@ func (r *run) lap(phase string) {
 	now := time.Now()
 	r.answer.Seconds[phase] = now.Sub(r.clock).Round(time.Millisecond).Seconds()
 	r.clock = now
-}
-
-// sweep removes what a run left that died with its machine. Whoever holds the lock is alone.
-func (r *run) sweep(ctx context.Context) {
-	left, _ := filepath.Glob(filepath.Join(r.Folder, dumpPrefix+"*"))
-	for _, each := range left {
-		r.Report.Note("removing %s, which an interrupted move left", each)
-		removeFolder(each)
-	}
-	r.sweepRoles(ctx)
 }
 
 func (r *run) atRest(ctx context.Context, words Words) error {
@@ -203,17 +191,4 @@ func (r *run) inside(ctx context.Context) (*pgx.Conn, error) {
 	}
 	_, err = session.Exec(ctx, "set event_triggers = off")
 	return session, err
-}
-
-const dumpPrefix = ".moving-"
-
-// removeFolder also while a process that was just ended lets go of it.
-func removeFolder(folder string) {
-	const tries = 50
-	for range tries {
-		if os.RemoveAll(folder) == nil {
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
 }

@@ -75,25 +75,7 @@ func (r *run) dropRole(name string) {
 		_, err = session.Exec(ctx, "drop role if exists "+postgres.Quote(name))
 	}
 	if err != nil {
-		r.Report.Note("the role %s stays behind (%s); the next move removes it", name, err)
-	}
-}
-
-func (r *run) sweepRoles(ctx context.Context) {
-	names, err := postgres.Strings(ctx, r.lock.Session, "select rolname::text from pg_roles where shobj_description(oid, 'pg_authid') = $1", unfinished)
-	if err != nil {
-		return
-	}
-	for _, name := range names {
-		// One that a kept database uses since stays; it is in nobody's way.
-		if _, err := r.lock.Session.Exec(ctx, "drop role "+postgres.Quote(name)); err == nil {
-			r.Report.Note("removed the role %s, which an interrupted move left", name)
-			for i, role := range r.plan.Source.Roles {
-				if role.Name == name && !slices.Contains(r.plan.RolesToMake, name) {
-					r.plan.missing = append(r.plan.missing, r.plan.Source.Roles[i])
-				}
-			}
-		}
+		r.Report.Left("the role %s stays behind (%s); the next move removes it", name, err)
 	}
 }
 
@@ -107,7 +89,7 @@ func (r *run) keepRoles(ctx context.Context) {
 		return
 	}
 	for _, name := range r.answer.RolesMade {
-		if _, err := r.lock.Session.Exec(ctx, "comment on role "+postgres.Quote(name)+" is null"); err != nil {
+		if err := finishRole(ctx, r.lock, name); err != nil {
 			r.Report.Note("the role %s keeps the remark of an unfinished move: %s", name, err)
 		}
 	}

@@ -38,7 +38,7 @@ func (r *run) subscribe(ctx context.Context, channel *source.Channel) (*subscrip
 		ctx, cancel := patience()
 		defer cancel()
 		if err := link.drop(ctx); err != nil {
-			r.Report.Note("the subscription %s could not be dropped: %s", link.name, err)
+			r.Report.Left("the subscription %s could not be dropped: %s", link.name, err)
 		}
 	})
 	// No password: the relay on this socket logs in. As the owner's own rights may be too few, a superuser applies (16+).
