@@ -69,7 +69,7 @@ def origin(
     for flag, value in (("--dbname", database), ("--user", user)):
         if not value:
             usage(f"{flag} is empty", "name the database and the user of the source, as for psql")
-    folder = _socket_folder(socket_dir, port) if socket_dir else None
+    folder = _socket_folder(socket_dir) if socket_dir else None
     ids = (account or _account)(user) if folder else None
     uid, gid = ids or (os.getuid(), os.getgid())
     file = str(Path.cwd() / Path(password_file).expanduser()) if password_file else ""
@@ -84,23 +84,31 @@ def _account(name: str) -> tuple[int, int] | None:
     return entry.pw_uid, entry.pw_gid
 
 
-def _socket_folder(name: str, port: int) -> Path:
+def _socket_folder(name: str) -> Path:
     folder = (Path.cwd() / Path(name).expanduser()).resolve()
     if ":" in str(folder):
         usage(f"{folder} has a colon in its name, which no container can be given", "use --host instead")
-    if not folder.is_dir():
+    return folder
+
+
+def demand_socket(origin: Origin, *, starting: bool) -> None:
+    """Raises StackError when the source shall be met at a socket that is not there.
+
+    starting: the server has only just been started, and makes its socket in a moment.
+    """
+    folder = origin.socket_dir
+    if folder and not folder.is_dir():
         raise StackError(
             f"there is no folder {folder}",
             "the source's unix_socket_directories says where its socket is; is the server running?",
             ExitCode.REFUSED,
         )
-    if not (folder / f".s.PGSQL.{port}").exists():
+    if folder and not starting and not (folder / f".s.PGSQL.{origin.port}").exists():
         raise StackError(
-            f"no server has its socket for port {port} in {folder}",
+            f"no server has its socket for port {origin.port} in {folder}",
             f"start it, or correct --socket-dir and --port (look with ls -a {folder})",
             ExitCode.REFUSED,
         )
-    return folder
 
 
 def _password(name: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts import cluster, envfile, lock, recovery, relay, secretfiles, systemd, takeback
-from scripts.bare_metal import Origin
+from scripts.bare_metal import Origin, demand_socket
 from scripts.build import build
 from scripts.catalogue import Catalogue
 from scripts.clock import Clock, SystemClock
@@ -39,7 +39,7 @@ from scripts.swap import swap
 class Options:
     """The flags of `bare-metal-migrate` that do not say where the source is. jobs: 0 for one each processor."""
 
-    service: str = "postgresql.service"
+    service: str = systemd.USUAL
     jobs: int = 0
     live: bool = False
     dry_run: bool = False
@@ -70,12 +70,16 @@ def migrate(
     command = ["migrate", "--user", origin.user, "--dbname", origin.database]
     command += ["--jobs", str(options.jobs)] if options.jobs else []
     command += [flag for flag, wanted in (("--live", options.live), ("--force", options.force)) if wanted]
-    with lock.sole(compose):
+    name = options.service if origin.local else ""
+    needed = options.stop_source or name not in ("", systemd.USUAL)
+    with lock.sole(compose), units(name, compose.runner, console, needed=needed) as unit:
+        # Before the stack's database, which would take the port that the source is about to listen on.
+        starting = bool(unit.lent)
+        demand_socket(origin, starting=starting)
         recovery.recover(compose, console)
         demand_database(compose, console, host or LocalHost())
         with (
-            units(options.service if origin.local else "", compose.runner, console) as unit,
-            relay.leading(compose, origin) as lead,
+            relay.leading(compose, origin, starting=starting) as lead,
             keeping(compose, console, "bare-metal-migrate") as keeper,
         ):
             command += ["--relay", lead.folder, "--relay-from-server", lead.folder_of_server]
@@ -95,6 +99,7 @@ def migrate(
                 )
                 takeback.note_begin(keeper, origin, live=options.live)
                 moved, downtime = _move(keeper, talk)
+        # Once nobody of ours is connected any more, whom a server may wait for.
         stopped = options.stop_source and unit.stop()
     _tell(compose, console, origin, moved, downtime, stopped, clock or SystemClock())
 

@@ -24,6 +24,8 @@ VOLUME = "postgres-tmp"
 # The volume in our containers, and in the database's.
 HERE, THERE = "/relay", "/tmp"  # noqa: S108 - the container's
 LABEL = "wepp.relay"
+# How long a server that was just started may take until it answers: a unit counts as started before that.
+START_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ class Lead:
     options: tuple[str, ...]
 
 
-def argv(compose: Compose, origin: Origin, name: str) -> list[str]:
+def argv(compose: Compose, origin: Origin, name: str, *, starting: bool = False) -> list[str]:
     """The command that runs a relay whose socket lies in the folder `name` of the volume."""
+    patience = ["--patience", f"{START_SECONDS}s"] if starting else []
     model = compose.model
     volume = model["volumes"][VOLUME]["name"]
     mounts = ["--volume", f"{volume}:{HERE}"]
@@ -54,15 +57,18 @@ def argv(compose: Compose, origin: Origin, name: str) -> list[str]:
         "--tmpfs", "/var/lib/postgresql:mode=755,size=1m", "--tmpfs", "/var/lib/postgresql/data:size=1m",
         *mounts, "--entrypoint", PROGRAM[0], model["services"][SERVICE]["image"], *PROGRAM[1:], "relay",
         "--host", host, "--port", str(origin.port), "--user", origin.user, "--dbname", origin.database,
-        "--folder", f"{HERE}/{name}",
+        "--folder", f"{HERE}/{name}", *patience,
     ]  # fmt: skip
 
 
 @contextmanager
-def leading(compose: Compose, origin: Origin) -> Iterator[Lead]:
-    """A relay to the source while the block runs. Raises StackError when the source lets nobody in, with its reason."""
+def leading(compose: Compose, origin: Origin, *, starting: bool = False) -> Iterator[Lead]:
+    """A relay to the source while the block runs. Raises StackError when the source lets nobody in, with its reason.
+
+    starting: the server was just started and is waited for.
+    """
     name = f"wepp-relay-{os.getpid()}-{os.urandom(4).hex()}"
-    talk = compose.runner.converse(argv(compose, origin, name))
+    talk = compose.runner.converse(argv(compose, origin, name, starting=starting))
     try:
         talk.say(origin.password)
         _await(talk)

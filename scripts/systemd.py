@@ -1,72 +1,110 @@
-"""Owns the source's systemd unit: started for the move when it was down, then left as found, or stopped on request."""
+"""Owns the source's systemd unit: started for the move when it was down, then left as found, or stopped on request.
+
+A unit may be a mere handle. Debian's postgresql.service is "active" whether or not a server runs, its start succeeds
+when theirs fails, and its stop returns before theirs is over. The servers are the units that are part of it (PartOf=),
+so those are looked at, started and stopped together with it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from scripts.console import Console
 from scripts.errors import ExitCode, StackError
 from scripts.host import is_root
-from scripts.runner import Runner
+from scripts.runner import NOT_FOUND, Runner
 
-
-def booted() -> bool:
-    """True where systemd manages the machine (sd_booted(3))."""
-    return Path("/run/systemd/system").is_dir()
+# What is taken for granted when no unit is named: it need not exist.
+USUAL = "postgresql.service"
+UP = ("active", "activating", "reloading")
+LOOK_SECONDS = 20.0
 
 
 @dataclass
 class Unit:
-    """One unit of systemd. here: False where there is none of that name, or no systemd."""
+    """One unit of systemd, with those that are part of it. lent: what was down and runs for the move."""
 
     name: str
     runner: Runner
     console: Console
-    here: bool = False
-    started: bool = False
     asroot: Callable[[], bool] = is_root
+    lent: list[str] = field(default_factory=list)
+
+    def look(self) -> dict[str, dict[str, str]]:
+        """Properties of the unit, then of the servers it is a handle for, by name; empty when there is no such unit."""
+        own = self._show(self.name) if self.name else {}
+        handles = [each for each in own.values() if each["Type"] == "oneshot"]
+        return own | self._show(*(part for each in handles for part in each["ConsistsOf"].split()))
+
+    def _show(self, *names: str) -> dict[str, dict[str, str]]:
+        if not names:
+            return {}
+        wanted = "--property=Id,Type,LoadState,ActiveState,UnitFileState,ConsistsOf"
+        result = self.runner.capture(["systemctl", "show", wanted, "--", *names], timeout=LOOK_SECONDS)
+        blocks = result.stdout.split("\n\n") if result.ok else []
+        told = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
+        return {each["Id"]: each for each in told if each.get("LoadState") == "loaded"}
+
+    def serving(self) -> bool:
+        """True when a server is up. A handle that has servers is none itself."""
+        units = self.look().values()
+        servers = [each for each in units if each["Type"] != "oneshot"] or units
+        return any(each["ActiveState"] in UP for each in servers)
+
+    def start(self) -> None:
+        """Starts what is down of it. Raises StackError, with all as before."""
+        self.console.say(f"{self.name} is down: starting it for the move")
+        self.lent = [name for name, each in self.look().items() if each["ActiveState"] not in UP]
+        # Its status does not count: where one of several servers fails, another may be the wanted one; and Debian's
+        # units are told to overlook a failure.
+        self._control("start", self.lent)
+        if not self.serving():
+            # systemd may go on trying: it comes to rest.
+            self._control("stop", self.lent)
+            raise StackError(
+                f"{self.name} could not be started",
+                f"see what hinders it: {self._journal}",
+                ExitCode.NOT_READY,
+            )
+
+    def leave(self) -> None:
+        """Stops what was started for the move."""
+        if self.lent and not self.serving():
+            self.console.warn(f"{self.name} was started and did not stay up: see {self._journal}")
+        if self.lent and self._control("stop", self.lent):
+            self.console.warn(f"{self.name} was down before and still runs: sudo systemctl stop {self.name}")
 
     def stop(self) -> bool:
-        """Stops it and says how to keep it from coming back with the next boot; True when it is stopped."""
-        if not self.here:
-            self.console.warn("the source is no unit of systemd here: stop it the way it was started")
-            return False
-        if self.control("stop"):
+        """Stops it for good and says how to keep it from coming back with the next boot; True when it is stopped."""
+        units = self.look()
+        if self._control("stop", list(units) or [self.name]):
             self.console.warn(f"{self.name} was not stopped: sudo systemctl stop {self.name}")
             return False
-        self.started = False
+        self.lent = []
+        # What something else wants to run, as each of Debian's servers, is not to be disabled: it is wanted again.
+        known = {each["UnitFileState"] for each in list(units.values())[:1]} <= {"enabled", "disabled"}
+        verb = "disable" if known else "mask"
         self.console.say(
-            f"{self.name} is stopped; `sudo systemctl disable {self.name}` keeps it so after a boot"
+            f"{self.name} is stopped; `sudo systemctl {verb} {self.name}` keeps it so after a boot"
         )
         return True
 
-    def control(self, verb: str) -> int:
-        """systemctl's exit status for `start` or `stop`."""
+    @property
+    def _journal(self) -> str:
+        return " ".join(["journalctl", *(f"-u {name}" for name in self.lent)])
+
+    def _control(self, verb: str, names: list[str]) -> int:
+        """systemctl's exit status for `start` or `stop`; it returns when all of them are started or stopped."""
         sudo = [] if self.asroot() else ["sudo"] if self.console.can_ask else ["sudo", "-n"]
-        # With the terminal: sudo may ask for a password.
-        return self.runner.attach([*sudo, "systemctl", verb, self.name])
-
-    def look(self) -> str:
-        """The unit's state in systemd's words; empty when it is unknown there."""
-        result = self.runner.capture(
-            ["systemctl", "show", "--property=LoadState,ActiveState", self.name], timeout=20.0
-        )
-        told = dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
-        return told.get("ActiveState", "") if result.ok and told.get("LoadState") == "loaded" else ""
-
-    def start(self) -> None:
-        """Starts it. Raises StackError."""
-        self.console.say(f"{self.name} is down: starting it for the move")
-        if self.control("start"):
-            raise StackError(
-                f"{self.name} could not be started",
-                f"start it by hand: sudo systemctl start {self.name} (see journalctl -u {self.name})",
-                ExitCode.NOT_READY,
-            )
-        self.started = True
+        try:
+            # With the terminal: sudo may ask for a password.
+            return self.runner.attach([*sudo, "systemctl", verb, *names])
+        except StackError as error:
+            # After the swap nothing may stand between the move and its report.
+            self.console.warn(error.what)
+            return NOT_FOUND
 
 
 @contextmanager
@@ -75,26 +113,34 @@ def as_found(
     runner: Runner,
     console: Console,
     *,
-    present: Callable[[], bool] = booted,
+    needed: bool = False,
     asroot: Callable[[], bool] = is_root,
 ) -> Iterator[Unit]:
-    """The unit runs while the block does; one that was started for it is stopped again when the block is left."""
+    """The unit runs while the block does; one that was started for it is stopped again when the block is left.
+
+    needed: raises StackError where there is no such unit. Otherwise the source is taken as it is.
+    """
     unit = Unit(name, runner, console, asroot=asroot)
-    if not name:
+    if not unit.look():
+        if needed:
+            what = (
+                f"systemd has no unit {name} on this machine"
+                if name
+                else "the source is no unit of systemd here"
+            )
+            raise StackError(
+                what,
+                "name the old server's unit with --service (systemctl list-units 'postgres*' shows them), or leave "
+                "--service and --stop-source away and see to the server yourself",
+                ExitCode.REFUSED,
+            )
+        if name:
+            console.say(f"systemd has no unit {name} here: the source is taken as it is")
         yield unit
         return
-    if not present():
-        console.say(f"no systemd on this machine: {name} is left alone")
-        yield unit
-        return
-    state = unit.look()
-    unit.here = bool(state)
-    if not state:
-        console.say(f"systemd knows no {name} here: the source is taken as it is")
-    elif state not in ("active", "activating", "reloading"):
+    if not unit.serving():
         unit.start()
     try:
         yield unit
     finally:
-        if unit.started and unit.control("stop"):
-            console.warn(f"{name} was down before and still runs: sudo systemctl stop {name}")
+        unit.leave()

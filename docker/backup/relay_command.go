@@ -31,6 +31,7 @@ func runRelay(ctx context.Context, app *app, args []string) error {
 	user := flags.String("user", "", "to log in with for a trial")
 	database := flags.String("dbname", "", "to log in to for a trial")
 	folder := flags.String("folder", "", "to make and to put the socket into")
+	patience := flags.Duration("patience", 0, "how long the source, which was just started, may take to answer")
 	if err := flags.Parse(args); err != nil {
 		return event.Usage("see the flags of relay_command.go", "relay: %s", err)
 	}
@@ -42,22 +43,8 @@ func runRelay(ctx context.Context, app *app, args []string) error {
 		return event.Fail("run the task again", "whoever started the relay is gone")
 	}
 	leads := &relay.Relay{Host: *host, Port: *port, Password: strings.TrimRight(password, "\r\n")}
-	if err := leads.Try(ctx, *user, *database); err != nil {
-		return err
-	}
-	listener, err := relay.Listen(*folder)
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(*folder)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	served := make(chan struct{})
-	go func() {
-		leads.Serve(ctx, listener)
-		close(served)
-	}()
-	app.report.Ready(map[string]any{"folder": *folder})
 	go func() {
 		word, _ := app.input.ReadString('\n')
 		for word != "stop\n" && leads.Idle() < lingerSeconds {
@@ -65,6 +52,20 @@ func runRelay(ctx context.Context, app *app, args []string) error {
 		}
 		stop()
 	}()
+	if err := leads.Try(ctx, *user, *database, *patience); err != nil {
+		return err
+	}
+	listener, err := relay.Listen(*folder)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(*folder)
+	served := make(chan struct{})
+	go func() {
+		leads.Serve(ctx, listener)
+		close(served)
+	}()
+	app.report.Ready(map[string]any{"folder": *folder})
 	<-served
 	app.report.Result(map[string]any{}, "the relay has ended")
 	return nil

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts.bare_metal import Origin, origin
+from scripts.bare_metal import Origin, demand_socket, origin
 from scripts.errors import ExitCode, StackError
 
 
@@ -71,7 +71,6 @@ def test_without_such_an_account_or_over_the_network_the_caller_comes(tmp_path: 
         ({"user": ""}, ExitCode.USAGE),
         ({"database": ""}, ExitCode.USAGE),
         ({"socket_dir": "/tmp", "host": "db.example"}, ExitCode.USAGE),
-        ({"socket_dir": "/no/such/folder"}, ExitCode.REFUSED),
     ],
 )
 def test_flags_that_make_no_sense_are_told(changes: dict[str, Any], status: ExitCode) -> None:
@@ -80,9 +79,24 @@ def test_flags_that_make_no_sense_are_told(changes: dict[str, Any], status: Exit
     assert caught.value.exit_code == status
 
 
-def test_a_folder_without_the_ports_socket_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StackError, match="no server has its socket for port 5432"):
-        made(socket_dir=str(tmp_path))
+@pytest.mark.parametrize(
+    ("folder", "what"), [("", "no server has its socket for port 5432"), ("none", "there is no folder")]
+)
+def test_a_socket_that_is_not_there_is_told(tmp_path: Path, folder: str, what: str) -> None:
+    with pytest.raises(StackError, match=what) as caught:
+        demand_socket(made(socket_dir=str(tmp_path / folder)), starting=False)
+    assert caught.value.exit_code == ExitCode.REFUSED
+
+
+def test_a_server_that_was_just_started_may_make_its_socket_a_moment_later(tmp_path: Path) -> None:
+    source = made(socket_dir=str(tmp_path))
+    demand_socket(source, starting=True)
+    (tmp_path / ".s.PGSQL.5432").touch()
+    demand_socket(source, starting=False)
+
+
+def test_a_source_on_the_network_needs_no_socket() -> None:
+    demand_socket(made(), starting=False)
 
 
 @pytest.mark.parametrize(

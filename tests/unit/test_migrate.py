@@ -63,6 +63,7 @@ class Scene:
         self.compose = self.made.compose()
         self.keeper = FakeKeeper(self.compose, self.screen.console, self.talk)
         self.stops: list[str] = []
+        self.needed = False
         password = folder / "password"
         password.write_text(f"{SECRET}\n")
         password.chmod(0o600)
@@ -81,7 +82,8 @@ class Scene:
         yield cast(Keeper, self.keeper)
 
     @contextmanager
-    def units(self, name: str, runner: Runner, console: Console) -> Iterator[Unit]:
+    def units(self, name: str, runner: Runner, console: Console, *, needed: bool) -> Iterator[Unit]:
+        self.needed = needed
         stops = self.stops
 
         class Stoppable(Unit):
@@ -108,6 +110,23 @@ def test_a_move_asks_for_one_swap_with_the_writers_stopped_and_writes_a_report(t
     assert json.loads(Path(answer["report"]).read_text())["tables"]["public.a"]["sum"] == "77"
     assert Path(answer["report"]).stat().st_mode & 0o777 == 0o600
     assert scene.stops == ["postgresql.service"]
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ({}, False),
+        ({"service": "own.service"}, True),
+        ({"service": ""}, False),
+        ({"stop_source": True}, True),
+    ],
+)
+def test_a_unit_has_to_be_there_when_one_was_named_or_the_source_shall_be_stopped(
+    tmp_path: Path, options: dict[str, Any], needed: bool
+) -> None:
+    scene = Scene(tmp_path)
+    scene.migrate(yes=True, **options)
+    assert scene.needed == needed
 
 
 def test_the_sources_password_goes_over_the_relays_input_and_nowhere_else(tmp_path: Path) -> None:

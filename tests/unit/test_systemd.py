@@ -2,86 +2,202 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from inspect import signature
+
 import pytest
 
 from scripts.errors import ExitCode, StackError
-from scripts.systemd import as_found
+from scripts.menu_database import bare_metal_migrate
+from scripts.runner import Result
+from scripts.systemd import USUAL, Unit, as_found
 from tests.unit.fakes import FakeRunner, Screen
 
-NAME = "postgresql.service"
+HANDLE, SERVER, OTHER = "postgresql.service", "postgresql@15-main.service", "postgresql@15-other.service"
+OWN = "wepp-postgres.service"
 
 
-def machine(active: str = "active", load: str = "loaded") -> FakeRunner:
-    runner = FakeRunner()
-    runner.on("systemctl", "show", stdout=f"LoadState={load}\nActiveState={active}\n")
-    runner.on("systemctl", "start")
-    runner.on("systemctl", "stop")
-    return runner
+@dataclass
+class Service:
+    """What systemd knows of a unit. works: it comes up when it is started."""
+
+    state: str = "inactive"
+    type: str = "forking"
+    file: str = "enabled-runtime"
+    parts: str = ""
+    works: bool = True
 
 
-def verbs(runner: FakeRunner) -> list[str]:
-    return [argv[argv.index("systemctl") + 1] for argv in runner.commands("attach")]
+class Machine:
+    """One with systemd and these units."""
+
+    def __init__(self, **units: Service) -> None:
+        self.units = units
+        self.runner, self.screen = FakeRunner(), Screen()
+        self.runner.do("systemctl", "show", action=self.show)
+        self.runner.do("systemctl", "start", action=lambda argv: self.turn(argv, "active"))
+        self.runner.do("systemctl", "stop", action=lambda argv: self.turn(argv, "inactive"))
+
+    def show(self, argv: Sequence[str]) -> Result:
+        blocks = []
+        for name in argv[argv.index("--") + 1 :]:
+            unit = self.units.get(name)
+            told = {
+                "Id": name,
+                "LoadState": "loaded" if unit else "not-found",
+                "Type": unit.type if unit else "",
+            }
+            if unit:
+                told |= {"ActiveState": unit.state, "UnitFileState": unit.file, "ConsistsOf": unit.parts}
+            blocks.append("".join(f"{key}={value}\n" for key, value in told.items()))
+        return Result(tuple(argv), 0, "\n".join(blocks))
+
+    def turn(self, argv: Sequence[str], state: str) -> Result:
+        failed = False
+        for name in argv[argv.index("systemctl") + 2 :]:
+            works = self.units[name].works or state == "inactive"
+            self.units[name].state = state if works else "failed"
+            failed = failed or not works
+        return Result(tuple(argv), int(failed))
+
+    def found(self, name: str, *, needed: bool = False, root: bool = True) -> AbstractContextManager[Unit]:
+        return as_found(name, self.runner, self.screen.console, needed=needed, asroot=lambda: root)
+
+    @property
+    def commands(self) -> list[list[str]]:
+        return [argv[argv.index("systemctl") + 1 :] for argv in self.runner.commands("attach")]
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {name: unit.state for name, unit in self.units.items()}
+
+    @property
+    def said(self) -> str:
+        return self.screen.err.getvalue()
+
+
+def debian(state: str, server: str, **more: Service) -> Machine:
+    """Debian's handle and one server of its."""
+    parts = " ".join([SERVER, *more])
+    handle = Service(state, "oneshot", "enabled", parts)
+    return Machine(**{HANDLE: handle, SERVER: Service(server), **more})
 
 
 def test_a_unit_that_runs_is_left_alone() -> None:
-    runner = machine()
-    with as_found(NAME, runner, Screen().console, present=lambda: True, asroot=lambda: True) as unit:
-        assert unit.here
-    assert verbs(runner) == []
+    machine = Machine(**{OWN: Service("active")})
+    with machine.found(OWN) as unit:
+        assert not unit.lent
+    assert machine.commands == []
 
 
 @pytest.mark.parametrize("state", ["inactive", "failed"])
 def test_a_unit_that_is_down_is_started_and_stopped_again_also_after_a_failure(state: str) -> None:
-    runner = machine(state)
-    found = as_found(NAME, runner, Screen().console, present=lambda: True, asroot=lambda: True)
+    machine = Machine(**{OWN: Service(state)})
+    found = machine.found(OWN)
     found.__enter__()
-    assert verbs(runner) == ["start"]
+    assert machine.states == {OWN: "active"}
     assert not found.__exit__(RuntimeError, RuntimeError(), None)
-    assert verbs(runner) == ["start", "stop"]
+    assert machine.states == {OWN: "inactive"}
+    assert machine.commands == [["start", OWN], ["stop", OWN]]
+
+
+def test_a_handle_that_is_up_while_its_server_is_down_has_the_server_started_and_stopped_again() -> None:
+    machine = debian("active", "inactive")
+    with machine.found(HANDLE):
+        assert machine.states == {HANDLE: "active", SERVER: "active"}
+    assert machine.states == {HANDLE: "active", SERVER: "inactive"}
+
+
+def test_of_several_servers_only_what_was_down_is_stopped_again() -> None:
+    machine = debian("inactive", "inactive", **{OTHER: Service(works=False)})
+    with machine.found(HANDLE):
+        assert machine.states == {HANDLE: "active", SERVER: "active", OTHER: "failed"}
+    assert set(machine.states.values()) == {"inactive"}
+
+
+def test_one_server_that_runs_is_enough_for_nothing_to_be_started() -> None:
+    machine = debian("active", "active", **{OTHER: Service("inactive")})
+    with machine.found(HANDLE):
+        pass
+    assert machine.commands == []
 
 
 def test_a_unit_that_was_stopped_on_request_is_not_stopped_twice_and_its_disabling_is_told() -> None:
-    runner, screen = machine("inactive"), Screen()
-    with as_found(NAME, runner, screen.console, present=lambda: True, asroot=lambda: True) as unit:
+    machine = debian("inactive", "inactive")
+    with machine.found(HANDLE) as unit:
         assert unit.stop()
-    assert verbs(runner) == ["start", "stop"]
-    assert f"sudo systemctl disable {NAME}" in screen.err.getvalue()
+    assert machine.commands == [["start", HANDLE, SERVER], ["stop", HANDLE, SERVER]]
+    assert f"sudo systemctl disable {HANDLE}" in machine.said
+
+
+def test_one_of_a_handles_servers_is_kept_down_by_masking_for_the_handle_wants_it() -> None:
+    machine = Machine(**{SERVER: Service("active")})
+    with machine.found(SERVER) as unit:
+        assert unit.stop()
+    assert f"sudo systemctl mask {SERVER}" in machine.said
 
 
 def test_without_root_sudo_is_asked_and_never_waits_where_nobody_can_answer() -> None:
-    runner = machine("inactive")
-    with as_found(NAME, runner, Screen().console, present=lambda: True, asroot=lambda: False):
+    machine = Machine(**{OWN: Service()})
+    with machine.found(OWN, root=False):
         pass
-    assert runner.commands("attach")[0] == ["sudo", "-n", "systemctl", "start", NAME]
+    assert machine.runner.commands("attach")[0] == ["sudo", "-n", "systemctl", "start", OWN]
 
 
-def test_a_unit_that_does_not_start_is_a_problem_with_its_log_named() -> None:
-    runner = machine("inactive")
-    runner.on("systemctl", "start", returncode=1)
-    with (
-        pytest.raises(StackError, match="could not be started") as caught,
-        as_found(NAME, runner, Screen().console, present=lambda: True, asroot=lambda: True),
-    ):
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_unit_that_does_not_come_up_is_a_problem_with_its_log_named_whatever_the_start_says(
+    status: int,
+) -> None:
+    machine = debian("active", "inactive")
+    machine.units[SERVER].works = False
+    machine.runner.on("systemctl", "start", returncode=status)
+    with pytest.raises(StackError, match="could not be started") as caught, machine.found(HANDLE):
         raise AssertionError("not reached")
     assert caught.value.exit_code == ExitCode.NOT_READY
-    assert "journalctl" in caught.value.mend
+    assert f"journalctl -u {SERVER}" in caught.value.mend
+    assert machine.states == {HANDLE: "active", SERVER: "inactive"}
 
 
-@pytest.mark.parametrize(
-    ("present", "load", "words"), [(False, "loaded", "no systemd"), (True, "not-found", "knows no")]
-)
-def test_without_systemd_or_such_a_unit_the_source_is_taken_as_it_is(
-    present: bool, load: str, words: str
-) -> None:
-    runner, screen = machine("inactive", load), Screen()
-    with as_found(NAME, runner, screen.console, present=lambda: present, asroot=lambda: True) as unit:
+def test_a_server_that_did_not_stay_up_is_told() -> None:
+    machine = Machine(**{OWN: Service()})
+    with machine.found(OWN):
+        machine.units[OWN].state = "failed"
+    assert f"did not stay up: see journalctl -u {OWN}" in machine.said
+
+
+def test_a_unit_that_cannot_be_stopped_is_told_with_the_command_that_does_it() -> None:
+    machine = Machine(**{OWN: Service()})
+    machine.runner.on("systemctl", "stop", returncode=1)
+    with machine.found(OWN) as unit:
         assert not unit.stop()
-    assert verbs(runner) == []
-    assert words in screen.err.getvalue()
+    assert machine.said.count(f"sudo systemctl stop {OWN}") == 2
+
+
+def test_without_such_a_unit_the_source_is_taken_as_it_is() -> None:
+    machine = Machine()
+    with machine.found(HANDLE) as unit:
+        assert not unit.lent
+    assert machine.commands == []
+    assert "systemd has no unit postgresql.service here" in machine.said
+
+
+@pytest.mark.parametrize("name", ["other.service", ""])
+def test_a_unit_that_was_asked_for_has_to_be_there(name: str) -> None:
+    machine = Machine()
+    with pytest.raises(StackError) as caught, machine.found(name, needed=True):
+        raise AssertionError("not reached")
+    assert caught.value.exit_code == ExitCode.REFUSED
+    assert "--service" in caught.value.mend
+
+
+def test_the_flags_default_is_the_unit_that_is_taken_for_granted() -> None:
+    assert signature(bare_metal_migrate).parameters["service"].default == USUAL
 
 
 def test_a_source_without_a_unit_asks_nothing_of_systemd() -> None:
-    runner = FakeRunner()
-    with as_found("", runner, Screen().console, present=lambda: True, asroot=lambda: True):
+    machine = Machine()
+    with machine.found(""):
         pass
-    assert runner.calls == []
+    assert machine.runner.calls == []

@@ -43,10 +43,10 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def build_image() -> None:
+def build_image(stage: str = "bare", image: str = IMAGE) -> None:
     """The image with three of the servers; 17 is in the one that stacks of 17 are built from."""
     docker(
-        "build", "--quiet", "--tag", IMAGE, "--secret", f"id=ca_bundle,src={ca_bundle()}",
+        "build", "--quiet", "--target", stage, "--tag", image, "--secret", f"id=ca_bundle,src={ca_bundle()}",
         "--build-arg", f"PYTHON_IMAGE={base_images()['PYTHON_IMAGE']}", str(FOLDER),
     )  # fmt: skip
 

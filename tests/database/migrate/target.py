@@ -47,6 +47,11 @@ class Target(Stack):
         return comparable(server.definitions(database, self.image))
 
     @property
+    def port(self) -> str:
+        """The port of this machine that the database is published on."""
+        return docker("port", f"{self.name}-postgres", "5432/tcp").split()[0].rpartition(":")[2]
+
+    @property
     def image(self) -> str:
         """The image of the server."""
         return docker("inspect", "--format", "{{.Image}}", f"{self.name}-postgres").strip()

@@ -38,6 +38,9 @@ const Prefix = "wepp-relay-"
 // LoginSeconds is how long the source may take to let one connection in.
 const LoginSeconds = 15 * time.Second
 
+// askAgain is the pause before a server that is starting is asked again.
+const askAgain = 200 * time.Millisecond
+
 // Relay passes connections on to one server.
 type Relay struct {
 	Host, Port string // of the source; the host may be the folder of its socket
@@ -124,13 +127,20 @@ func (r *Relay) count(change int) {
 	r.idle = time.Now()
 }
 
-// Try logs in once, so that a wrong password or host is told before anything else is begun.
-func (r *Relay) Try(ctx context.Context, user, database string) error {
-	session, err := r.login(ctx, map[string]string{"user": user, "database": database})
-	if err != nil {
-		return refused(r.Host, r.Port, user, err)
+// Try logs in once, so that a wrong password or host is told before anything else is begun. A server that does not
+// answer, or is only starting, is asked again for as long as patience lasts.
+func (r *Relay) Try(ctx context.Context, user, database string, patience time.Duration) error {
+	for end := time.Now().Add(patience); ; time.Sleep(askAgain) {
+		session, err := r.login(ctx, map[string]string{"user": user, "database": database})
+		if err == nil {
+			return session.Close(ctx)
+		}
+		var answer *pgconn.PgError
+		starting := !errors.As(err, &answer) || answer.Code == "57P03"
+		if !starting || ctx.Err() != nil || time.Now().After(end) {
+			return refused(r.Host, r.Port, user, err)
+		}
 	}
-	return session.Close(ctx)
 }
 
 func (r *Relay) connection(ctx context.Context, client net.Conn) {

@@ -26,17 +26,19 @@ func serve(t *testing.T) (port string, cancelled chan uint32) {
 	}
 	t.Cleanup(func() { listener.Close() })
 	cancelled = make(chan uint32, 1)
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go session(client, cancelled)
-		}
-	}()
+	go accept(listener, cancelled)
 	_, port, _ = net.SplitHostPort(listener.Addr().String())
 	return port, cancelled
+}
+
+func accept(listener net.Listener, cancelled chan uint32) {
+	for {
+		client, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go session(client, cancelled)
+	}
 }
 
 func session(client net.Conn, cancelled chan uint32) {
@@ -144,7 +146,7 @@ func TestARefusalOfTheSourceArrivesInItsOwnWordsAndIsToldWithItsMend(t *testing.
 	if _, err := pgconn.ConnectConfig(context.Background(), config); err == nil || !strings.Contains(err.Error(), "password authentication failed") {
 		t.Fatalf("got %v", err)
 	}
-	problem := event.ProblemOf(relay.Try(context.Background(), "somebody", "something"))
+	problem := event.ProblemOf(relay.Try(context.Background(), "somebody", "something", 0))
 	if problem.Exit != event.ExitRefused || !strings.Contains(problem.Mend, "--password-file") || strings.Contains(problem.What, "wrong") {
 		t.Fatalf("got %+v", problem)
 	}
@@ -152,10 +154,63 @@ func TestARefusalOfTheSourceArrivesInItsOwnWordsAndIsToldWithItsMend(t *testing.
 
 func TestNoServerAtAllIsTold(t *testing.T) {
 	for _, relay := range []*Relay{{Host: "127.0.0.1", Port: "1"}, {Host: t.TempDir(), Port: "5432"}} {
-		problem := event.ProblemOf(relay.Try(context.Background(), "somebody", "something"))
+		problem := event.ProblemOf(relay.Try(context.Background(), "somebody", "something", 0))
 		if problem.Exit != event.ExitRefused || !strings.Contains(problem.What, "no server answers") {
 			t.Fatalf("got %+v", problem)
 		}
+	}
+}
+
+func TestAServerThatIsOnlyStartingIsWaitedForAndAWrongPasswordIsNot(t *testing.T) {
+	const starting = 3
+	folder, err := os.MkdirTemp("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	cancelled := make(chan uint32, 1)
+	ready := make(chan struct{})
+	go func() {
+		defer close(ready)
+		time.Sleep(askAgain)
+		listener, err := net.Listen("unix", filepath.Join(folder, SocketName))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		t.Cleanup(func() { listener.Close() })
+		for range starting {
+			client, err := listener.Accept()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			backend := pgproto3.NewBackend(client, client)
+			backend.ReceiveStartupMessage()
+			backend.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "57P03", Message: "the database system is starting up"})
+			backend.Flush()
+			client.Close()
+		}
+		go accept(listener, cancelled)
+	}()
+	relay := &Relay{Host: folder, Port: "5432", Password: secret}
+	if err := relay.Try(context.Background(), "somebody", "something", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	<-ready
+	relay.Password = "wrong"
+	problem := event.ProblemOf(relay.Try(context.Background(), "somebody", "something", time.Hour))
+	if !strings.Contains(problem.What, "password authentication failed") {
+		t.Fatalf("got %+v", problem)
+	}
+}
+
+func TestWhoeverGoesAwayEndsTheWaiting(t *testing.T) {
+	ctx, leave := context.WithCancel(context.Background())
+	leave()
+	relay := &Relay{Host: t.TempDir(), Port: "5432"}
+	if relay.Try(ctx, "somebody", "something", time.Hour) == nil {
+		t.Fatal("nobody answers there")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -94,6 +95,9 @@ func (m *Move) Plan(ctx context.Context, lock *scratch.Lock) (*Plan, error) {
 		return nil, fmt.Errorf("looking at the stack's server: %w", err)
 	}
 	m.direction(plan)
+	if err := m.another(ctx, plan, target); err != nil {
+		return nil, err
+	}
 	if err := m.locale(ctx, plan, target); err != nil {
 		return nil, err
 	}
@@ -123,6 +127,23 @@ func (m *Move) direction(plan *Plan) {
 		plan.obstacle(fmt.Sprintf("upgrade the source to a major from %d on first (pg_upgrade)", oldestMajor),
 			"the source is PostgreSQL %d; majors from %d on are moved", from, oldestMajor)
 	}
+}
+
+// another refuses the stack's own server as the source: it answers on the port of an old one that is down.
+func (m *Move) another(ctx context.Context, plan *Plan, target *pgx.Conn) error {
+	const born = "select pg_postmaster_start_time()"
+	var from, to time.Time
+	if err := m.Source.Session.QueryRow(ctx, born).Scan(&from); err != nil {
+		return fmt.Errorf("asking the source since when it runs: %w", err)
+	}
+	if err := target.QueryRow(ctx, born).Scan(&to); err != nil {
+		return fmt.Errorf("asking the stack's server since when it runs: %w", err)
+	}
+	if from.Equal(to) {
+		plan.obstacle("start the old server, or correct --host and --port; if both want the same port, give the stack another PORT_POSTGRES in .env, then `invoke compose-up`",
+			"the server that answers there is the stack's own")
+	}
+	return nil
 }
 
 // locale decides how the new database sorts: as the source where the target can do that, else as the stack's own.
