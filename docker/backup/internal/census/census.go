@@ -84,7 +84,12 @@ type relation struct {
 	schema, table string
 	view          bool
 	// in alphabetical order: loading a dump may give a child by inheritance another
-	columns []string
+	columns []column
+}
+
+type column struct {
+	name string
+	kind uint32 // the type's number
 }
 
 // in chooses the map that the relation is counted in.
@@ -113,9 +118,11 @@ func quoted(name string) string {
 func (r relation) identifier() string { return pgx.Identifier{r.schema, r.table}.Sanitize() }
 
 const relationsQuery = `
-SELECT n.nspname, c.relname, c.relkind = 'm', ARRAY(
-  SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attname COLLATE "C")
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT n.nspname, c.relname, c.relkind = 'm', columns.names, columns.kinds
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, LATERAL (
+  SELECT coalesce(array_agg(a.attname::text ORDER BY a.attname COLLATE "C"), '{}') AS names,
+    coalesce(array_agg(a.atttypid ORDER BY a.attname COLLATE "C"), '{}') AS kinds
+  FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
 WHERE (c.relkind = 'r' OR (c.relkind = 'm' AND c.relispopulated))
   AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND NOT EXISTS (
@@ -135,7 +142,13 @@ func relations(ctx context.Context, session *pgx.Conn) ([]relation, error) {
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (relation, error) {
 		var one relation
-		return one, row.Scan(&one.schema, &one.table, &one.view, &one.columns)
+		var names []string
+		var kinds []uint32
+		err := row.Scan(&one.schema, &one.table, &one.view, &names, &kinds)
+		for i, name := range names {
+			one.columns = append(one.columns, column{name, kinds[i]})
+		}
+		return one, err
 	})
 }
 

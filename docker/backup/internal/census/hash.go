@@ -5,12 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"sort"
 	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // Hashes of one database. Equal hashes are equal contents, whatever order the rows lie in.
@@ -28,41 +27,54 @@ type TableHash struct {
 	Sum  string `json:"sum"`
 }
 
-// rowHash is the SQL that counts a relation's rows, r, and sums up their hashes. A row is hashed as its columns' text, one
-// behind the other with a separator between them: that takes half the time of `ROW(r.*)::text`, which looks at each
-// byte for what must be quoted. NULLs, which concat_ws leaves out, are told from what stands around them by another
-// form and another seed. In collation C, because a hash under another one asks the C library.
+// rowHash is the SQL that counts a relation's rows, r, and sums up their 64-bit hashes. Each column goes through the
+// server's own hash function of its type, which takes a quarter of the time of hashing `r::text`: numbers and moments
+// side by side, seeded with the column's place among the sorted names; the seed of all texts, one after the other, is
+// what came before. Of types whose own hash calls different values equal (numeric, float, json) the text is taken.
 func rowHash(one relation) string {
-	if len(one.columns) == 0 {
-		return "count(*)::text, ''"
+	seeds := []string{"0"}
+	var texts []string
+	for i, each := range one.columns {
+		name := "r." + pgx.Identifier{each.name}.Sanitize()
+		if hash, has := hashes[each.kind]; has {
+			seeds = append(seeds, fmt.Sprintf("coalesce(%s, %d)", fmt.Sprintf(hash, name, i+1), -i-1))
+		} else if each.kind == pgtype.TextOID || each.kind == pgtype.VarcharOID {
+			texts = append(texts, "coalesce("+name+", "+null+")")
+		} else {
+			// The type's output function: a cast to text may be another, and leave blanks out.
+			texts = append(texts, "CASE num_nulls("+name+") WHEN 0 THEN concat("+name+") ELSE "+null+" END")
+		}
 	}
-	values := make([]string, len(one.columns))
-	marked := make([]string, 0, 2*len(one.columns))
-	var nulls []string
-	for i, column := range one.columns {
-		values[i] = "r." + pgx.Identifier{column}.Sanitize()
-		marked = append(marked, values[i]+" IS NULL", values[i])
+	row := mixed(seeds)
+	for _, text := range append(texts, "''") {
+		// In collation C, because a hash under another one asks the C library.
+		row = "hashtextextended(" + text + ` COLLATE "C", ` + row + ")"
 	}
-	for some := range slices.Chunk(values, arguments) {
-		nulls = append(nulls, "num_nulls("+strings.Join(some, ", ")+")")
-	}
-	return fmt.Sprintf(`count(*)::text, coalesce(sum(CASE %s WHEN 0 THEN hashtextextended(%s COLLATE "C", 0) ELSE hashtextextended(%s COLLATE "C", 1) END), 0)::text`,
-		strings.Join(nulls, " + "), joined(values), joined(marked))
+	return "count(*)::text, coalesce(sum(" + row + "), 0)::text"
 }
 
-// arguments are what one call of a function may have beside a separator (FUNC_MAX_ARGS is 100).
-const arguments = 99
+// hashes are the expressions for a column and a seed, by type. That of a bigint folds its halves onto one another, so
+// the value itself is mixed in.
+var hashes = map[uint32]string{
+	pgtype.Int2OID:        "hashint2extended(%s, %d)",
+	pgtype.Int4OID:        "hashint4extended(%s, %d)",
+	pgtype.Int8OID:        "hashint8extended(%[1]s, %[2]d) # %[1]s",
+	pgtype.BoolOID:        "hashint4extended(%s::int4, %d)",
+	pgtype.UUIDOID:        "uuid_hash_extended(%s, %d)",
+	pgtype.TimestampOID:   "timestamp_hash_extended(%s, %d)",
+	pgtype.TimestamptzOID: "timestamp_hash_extended(timezone('UTC', %s), %d)",
+}
 
-// joined is the SQL for the texts of all values with a separator between them.
-func joined(values []string) string {
-	if len(values) > arguments {
-		var groups []string
-		for some := range slices.Chunk(values, arguments) {
-			groups = append(groups, joined(some))
-		}
-		return joined(groups)
+// null stands for a NULL among texts.
+const null = `E'\x01null'`
+
+// mixed is the SQL for the sum modulo 2 of all; halved again and again, for a server's patience with depth is limited.
+func mixed(parts []string) string {
+	if len(parts) == 1 {
+		return parts[0]
 	}
-	return `concat_ws(E'\x01', ` + strings.Join(values, ", ") + ")"
+	half := len(parts) / 2
+	return "(" + mixed(parts[:half]) + " # " + mixed(parts[half:]) + ")"
 }
 
 // Hash reads everything there is in the database once. The session's parameters must be those of postgres.Server.Connect

@@ -17,8 +17,9 @@ import (
 )
 
 // loadOptions are what the sessions of a load set for themselves. Nothing is lost by late commits: the swap that makes
-// the database live is committed in step, and it stands behind all of them in the log.
-const loadOptions = "-c maintenance_work_mem=384MB -c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0" +
+// the database live is committed in step, and it stands behind all of them in the log. One helper for each index: more
+// only take the processors from the other jobs, and none leaves them idle while the last index is built.
+const loadOptions = "-c maintenance_work_mem=384MB -c max_parallel_maintenance_workers=1 -c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0" +
 	" -c idle_in_transaction_session_timeout=0 -c client_min_messages=warning"
 
 const sizePause = 400 * time.Millisecond
@@ -69,6 +70,10 @@ func (d *Database) restore(ctx context.Context, dump archive.Archive, jobs int) 
 			return err
 		}
 		args = append(args, "--section=data", "--section=post-data")
+	} else if dump.Ours && jobs > 1 {
+		if err := archive.Freeze(dump.Path); err != nil {
+			return fmt.Errorf("preparing the dump: %w", err)
+		}
 	}
 	return d.run(ctx, d.lock.Server.Command(ctx, "pg_restore", append(args, dump.Path)...), loadOptions+d.quietTriggers(ctx), dump.Path)
 }

@@ -164,6 +164,7 @@ func (r *run) load(ctx context.Context, held *source.Snapshot) error {
 	if err != nil {
 		return err
 	}
+	dump.Ours = true
 	r.answer.DumpBytes = dump.Bytes
 	if err := r.incoming.Load(ctx, dump, r.Jobs, r.plan.Source.Bytes, r.Report); err != nil {
 		return err
