@@ -59,7 +59,7 @@ class Move:
     """A move under way: where its source is and as whom to log in there, as the flags said.
 
     A password stays in its file. live: something of the move may be on the source. before: number of the stack's
-    database, once a swap is near.
+    database (0: there is none) once a swap is near.
     """
 
     host: str
@@ -69,7 +69,7 @@ class Move:
     password_file: str
     socket_dir: str
     live: bool
-    before: int = 0
+    before: int | None = None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def note_begin(keeper: Keeper, origin: Origin, *, live: bool) -> None:
 
 
 def note_prepared(keeper: Keeper, before: int) -> None:
-    """From here on it may be swapped. before: number of the database that is live until then."""
+    """From here on it may be swapped. before: number of the database that is live until then, 0 for none."""
     assert keeper.entry.move is not None  # noqa: S101 - it was begun
     keeper.note(replace(keeper.entry, move=replace(keeper.entry.move, before=before)))
 
@@ -51,25 +51,53 @@ def attempt(compose: Compose, console: Console, move: Move, origin: Origin | Non
     origin: the source, where its password is still known; otherwise what the flags named is read again.
     """
     console.say("the move did not come to its own end: taking back what it left")
-    command = ["takeback", "--before", str(move.before)]
+    command = ["takeback", *([] if move.before is None else ["--before", str(move.before)])]
     try:
-        if not move.live:
+        if move.live:
+            _on_both(compose, console, command, move, origin)
+        else:
             answer(compose, console, command)
-            return True
-        origin = origin or bare_metal.origin(
-            host=move.host, port=move.port, database=move.database, user=move.user,
-            password_file=move.password_file, socket_dir=move.socket_dir,
-        )  # fmt: skip
-        with relay.leading(compose, origin) as lead:
-            command += ["--relay", lead.folder, "--user", origin.user, "--dbname", origin.database]
-            answer(compose, console, command, options=lead.options)
     except StackError as error:
         console.warn(f"it could not be taken back: {error.what}; {error.mend}")
         if move.live:
-            console.warn(
-                f"the database {move.database} at {move.socket_dir or move.host} port {move.port} may have a slot "
-                "wepp_move_... that keeps the server's log until its disk is full. The next `invoke "
-                f"bare-metal-migrate --live` out of it removes it, or by hand, there: {BY_HAND};"
-            )
+            _tell_left(console, move, _here(compose, console, command))
         return False
     return True
+
+
+def _on_both(
+    compose: Compose, console: Console, command: list[str], move: Move, origin: Origin | None
+) -> None:
+    origin = origin or bare_metal.origin(
+        host=move.host, port=move.port, database=move.database, user=move.user,
+        password_file=move.password_file, socket_dir=move.socket_dir,
+    )  # fmt: skip
+    # A folder that is not there would be made by the engine, as root's.
+    bare_metal.demand_socket(origin, starting=False)
+    with relay.leading(compose, origin) as lead:
+        way = ["--relay", lead.folder, "--user", origin.user, "--dbname", origin.database]
+        answer(compose, console, [*command, *way], options=lead.options)
+
+
+def _here(compose: Compose, console: Console, command: list[str]) -> bool | None:
+    """Takes back what is on the stack's side alone; whether the moved database is live, None where nobody knows."""
+    try:
+        return bool(answer(compose, console, command)["moved"])
+    except StackError as error:
+        console.warn(f"nor could the stack's side: {error.what}; {error.mend}")
+        return None
+
+
+def _tell_left(console: Console, move: Move, moved: bool | None) -> None:
+    where = f"the database {move.database} at {move.socket_dir or move.host} port {move.port}"
+    console.warn(
+        f"{where} may have a slot wepp_move_... that keeps the server's log until its disk is full. The next `invoke "
+        f"bare-metal-migrate --live` out of it removes it, or by hand, there: {BY_HAND};"
+    )
+    if move.before is not None and not moved:
+        unless = "" if moved is False else " (leave it so if the moved database is the live one)"
+        name = move.database.replace('"', '""')
+        console.warn(
+            f"and it may be read-only{unless}: the next --live opens it, or by hand, there: "
+            f'ALTER DATABASE "{name}" RESET default_transaction_read_only;'
+        )

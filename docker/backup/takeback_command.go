@@ -12,13 +12,13 @@ import (
 )
 
 func init() {
-	menu["takeback"] = command{about: "remove what a move left that died: --before NUMBER [--relay FOLDER --user U --dbname D]", run: runTakeBack}
+	menu["takeback"] = command{about: "remove what a move left that died: [--before NUMBER] [--relay FOLDER --user U --dbname D]", run: runTakeBack}
 }
 
 // runTakeBack clears the stack's side and, with a relay, the source's: the subscription must go before the slot can.
 func runTakeBack(ctx context.Context, app *app, args []string) error {
 	flags := newFlags("takeback")
-	before := flags.Uint("before", 0, "number of the database that was live before the move; 0: it did not come to a swap")
+	before := flags.Int64("before", -1, "number of the database that was live before the move, 0 for none; without it: it did not come to a swap")
 	relay := flags.String("relay", "", "folder of the relay's socket, as this container sees it; empty: the move wrote nothing to its source")
 	user := flags.String("user", "", "of the source")
 	database := flags.String("dbname", "", "of the source")
@@ -42,7 +42,7 @@ func runTakeBack(ctx context.Context, app *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	moved := *before != 0 && live != uint32(*before) //nolint:gosec // an OID has 32 bits
+	moved := *before >= 0 && int64(live) != *before
 	transfer.TakeBack(ctx, lock, app.settings.Folder, moved, app.report)
 	if *relay != "" {
 		from := &source.Source{Server: postgres.Server{Host: *relay, Port: "5432", User: *user}, Database: *database}

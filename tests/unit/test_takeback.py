@@ -23,6 +23,10 @@ def way() -> FakeConversation:
     return FakeConversation([event("ready", prepared={})])
 
 
+def gone() -> FakeConversation:
+    return FakeConversation([event("problem", what="no server answers", mend="start it", exit=4)])
+
+
 def ready(*prepared: object) -> list[str]:
     return [event("ready", prepared=each) for each in prepared]
 
@@ -53,20 +57,23 @@ def test_a_program_that_dies_is_followed_by_one_that_takes_back_over_a_new_way_t
     assert "ended without an answer" in what
     assert relay.heard == [SECRET, "stop"]
     command = asked(scene)
-    assert command[:3] == ["takeback", "--before", "0"]
+    assert command[:2] == ["takeback", "--relay"]
     assert command[-4:] == ["--user", "roger", "--dbname", "old"]
-    assert command[command.index("--relay") + 1].startswith("/relay/wepp-relay-")
+    assert command[2].startswith("/relay/wepp-relay-")
 
 
-def test_it_is_told_which_database_was_live_once_that_may_have_changed(tmp_path: Path) -> None:
-    standing = FakeConversation([event("result", answer={"database": "wepppy", "id": 7, "kept": ""})])
-    scene, _ = died(tmp_path, *ready(PLAN, PREPARED), then=(standing, way(), FakeConversation([DONE])))
-    assert asked(scene)[:3] == ["takeback", "--before", "7"]
+# 0: the stack has no live database yet, and a swap may give it one.
+@pytest.mark.parametrize("before", [7, 0])
+def test_it_is_told_which_database_was_live_once_that_may_have_changed(tmp_path: Path, before: int) -> None:
+    standing = FakeConversation([event("result", answer={"database": "wepppy", "id": before, "kept": ""})])
+    said = ready(PLAN, {**PREPARED, "live_id": before})
+    scene, _ = died(tmp_path, *said, then=(standing, way(), FakeConversation([DONE])))
+    assert asked(scene)[:3] == ["takeback", "--before", str(before)]
 
 
 def test_a_move_at_rest_wrote_nothing_to_its_source_so_no_way_to_it_is_needed(tmp_path: Path) -> None:
     scene, _ = died(tmp_path, *ready(PLAN), live=False, then=(FakeConversation([DONE]),))
-    assert asked(scene) == ["takeback", "--before", "0"]
+    assert asked(scene) == ["takeback"]
 
 
 def test_a_program_that_dies_before_it_was_told_to_begin_has_left_nothing(tmp_path: Path) -> None:
@@ -98,13 +105,36 @@ def test_what_a_program_says_it_could_not_take_back_is_taken_back_after_it(
 def test_when_the_source_lets_nobody_in_any_more_it_is_told_what_may_be_left_and_how_to_remove_it(
     tmp_path: Path,
 ) -> None:
-    gone = FakeConversation([event("problem", what="no server answers", mend="start it", exit=4)])
-    scene, what = died(tmp_path, *ready(PLAN), then=(gone,))
+    scene, what = died(tmp_path, *ready(PLAN), then=(gone(), FakeConversation([DONE])))
     assert "ended without an answer" in what
     told = scene.screen.err.getvalue()
     assert "could not be taken back: no server answers" in told
     assert "old at localhost port 5432" in told
     assert "SELECT pg_drop_replication_slot(slot_name)" in told
+    assert "read-only" not in told
+    # What is on the stack's own side needs no source.
+    assert asked(scene) == ["takeback"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([event("result", answer={"moved": False})], "it may be read-only:"),
+        ([event("problem", what="the server is away", mend="m", exit=3)], "leave it so if the moved database is"),
+        ([event("result", answer={"moved": True})], ""),
+    ],
+)
+def test_a_source_that_may_be_closed_to_writers_is_told_of_with_the_statement_that_opens_it(
+    tmp_path: Path, answers: list[str], words: str
+) -> None:
+    standing = FakeConversation([event("result", answer={"database": "wepppy", "id": 7, "kept": ""})])
+    here = FakeConversation(answers)
+    scene, _ = died(tmp_path, *ready(PLAN, PREPARED), then=(standing, gone(), here))
+    told = scene.screen.err.getvalue()
+    assert words in told
+    statement = 'ALTER DATABASE "old" RESET default_transaction_read_only;'
+    assert (statement in told) == bool(words)
+    assert asked(scene) == ["takeback", "--before", "7"]
 
 
 # ---- by another process, when the task died, too ----
@@ -161,9 +191,19 @@ def test_a_move_at_rest_is_taken_back_without_its_source(tmp_path: Path) -> None
 
 def test_a_source_that_cannot_be_reached_bars_no_task_but_is_told_to_a_person(tmp_path: Path) -> None:
     left = Remains(tmp_path, password="")
-    assert left.recover(seen=False).count("SELECT pg_drop_replication_slot(slot_name)") == 1
+    here = FakeConversation([DONE])
+    assert left.recover(here, seen=False).count("SELECT pg_drop_replication_slot(slot_name)") == 1
     kept = journal.read(left.stack.compose)
     assert kept is not None
     assert kept.move == left.entry.move
-    assert "old at 127.0.0.1 port 5433" in left.recover()
+    assert "old at 127.0.0.1 port 5433" in left.recover(FakeConversation([DONE]))
     assert journal.read(left.stack.compose) is None
+
+
+def test_a_socket_folder_that_is_gone_is_not_made_by_the_engine(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    left = Remains(tmp_path, password="", password_file="", host="", socket_dir=str(folder))
+    told = left.recover(FakeConversation([DONE]))
+    assert f"there is no folder {folder}" in told
+    (program,) = left.stack.made.runner.commands("converse")
+    assert program[-3:] == ["takeback", "--before", "7"]

@@ -121,6 +121,7 @@ def test_without_the_password_the_next_task_says_what_is_left_and_what_removes_i
     kill_everything(target, task)
     file.unlink()
     told = target.invoke(*NEXT).stderr
+    assert (target.leftovers(), target.scratch(), target.names()[1]) == ([], [], ["wepppy"])
     assert f"moving at 127.0.0.1 port {localhost_only.port} may have a slot" in told
     (statement,) = (line for line in told.splitlines() if "SELECT pg_drop" in line)
     assert "wepp_move_" in localhost_only.psql("SELECT slot_name FROM pg_replication_slots", moving)

@@ -20,9 +20,10 @@ const (
 	channelLock = 0x77657070
 	// lookPause lies between two looks at something that is waited for.
 	lookPause = 100 * time.Millisecond
-	// closePatience outlasts a source that is just recovering, or a sender that is slow to end.
-	closePatience = 30 * time.Second
 )
+
+// closePatience outlasts a source that is just recovering, or a sender that is slow to end; tests have less.
+var closePatience = 30 * time.Second
 
 // Channel is what a live move makes on the source: a publication, and a slot that keeps for the subscriber what is
 // written. A slot that nobody reads makes the source keep its log for ever, so it goes away on every way out.
@@ -101,7 +102,12 @@ func (c *Channel) EndSnapshot() {
 // Close removes slot and publication, also when the caller was told to stop or the source is just coming back.
 func (c *Channel) Close(report *event.Reporter) {
 	c.EndSnapshot()
-	err := c.source.again(func(ctx context.Context, session *pgx.Conn) error { return removeChannel(ctx, session, c.Name) })
+	err := c.source.again(func(ctx context.Context, session *pgx.Conn) error {
+		if err := dropSlot(ctx, session, c.Name); err != nil || c.source.staysSealed {
+			return err
+		}
+		return dropPublication(ctx, session, c.Name)
+	})
 	if err != nil {
 		report.Left("%s stays behind on the source: %s", c.Name, message(err))
 	}
@@ -130,12 +136,12 @@ func (s *Source) again(what func(context.Context, *pgx.Conn) error) error {
 	}
 }
 
-func removeChannel(ctx context.Context, session *pgx.Conn, name string) error {
+func dropSlot(ctx context.Context, session *pgx.Conn, name string) error {
 	for {
 		var pid *int32
 		err := session.QueryRow(ctx, "select active_pid from pg_replication_slots where slot_name = $1", name).Scan(&pid)
 		if errors.Is(err, pgx.ErrNoRows) {
-			break
+			return nil
 		}
 		if err != nil {
 			return err
@@ -143,7 +149,7 @@ func removeChannel(ctx context.Context, session *pgx.Conn, name string) error {
 		if pid == nil {
 			// Somebody may take it in this moment; then it is ended in the next round.
 			if _, err = session.Exec(ctx, "select pg_drop_replication_slot($1)", name); err == nil {
-				break
+				return nil
 			}
 		} else {
 			_, err = session.Exec(ctx, "select pg_terminate_backend($1)", *pid)
@@ -154,6 +160,9 @@ func removeChannel(ctx context.Context, session *pgx.Conn, name string) error {
 		case <-time.After(lookPause):
 		}
 	}
+}
+
+func dropPublication(ctx context.Context, session *pgx.Conn, name string) error {
 	_, err := session.Exec(ctx, "drop publication if exists "+postgres.Quote(name))
 	return err
 }
@@ -190,15 +199,27 @@ func (s *Source) sweepChannels(ctx context.Context, session *pgx.Conn, moved boo
 	}
 	for _, name := range left {
 		report.Note("removing %s, which an interrupted move left on the source", name)
-		if err := removeChannel(ctx, session, name); err != nil {
-			return event.Fail("remove it by hand and run this again", "%s cannot be removed from the source: %s", name, message(err))
+		if err := dropSlot(ctx, session, name); err != nil {
+			return stuck(name, err)
 		}
 	}
 	if len(left) > 0 && !moved {
-		// Only an interrupted move leaves both: a source that was left for good has no publication any more.
-		return s.unseal(ctx, session, "")
+		// Only an interrupted move leaves both: a source that was left for good has no publication any more. So that goes
+		// last, for it says to the next one, should this one die, too, that the source may still be closed.
+		if err := s.unseal(ctx, session, ""); err != nil {
+			return err
+		}
+	}
+	for _, name := range left {
+		if err := dropPublication(ctx, session, name); err != nil {
+			return stuck(name, err)
+		}
 	}
 	return nil
+}
+
+func stuck(name string, err error) error {
+	return event.Fail("remove it by hand and run this again", "%s cannot be removed from the source: %s", name, message(err))
 }
 
 // Position is how far the source's log is written, and how many bytes of it the subscriber has not confirmed.

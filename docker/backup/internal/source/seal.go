@@ -80,8 +80,15 @@ func (seal *Seal) Break(report *event.Reporter) {
 	s := seal.source
 	err := s.again(func(ctx context.Context, session *pgx.Conn) error { return s.unseal(ctx, session, seal.before) })
 	if err != nil {
+		s.staysSealed = true
 		report.Left("the source is still read-only (%s): %s", message(err), seal.Undo())
 	}
+}
+
+// Leave keeps the source closed because the moved database may be the live one. Whoever asked for the move can find out.
+func (seal *Seal) Leave(report *event.Reporter) {
+	seal.source.staysSealed = true
+	report.Left("the source stays read-only, for the moved database may be the live one; to open it again: %s", seal.Undo())
 }
 
 // Undo is the statement that opens the source by hand.

@@ -20,6 +20,8 @@ type Source struct {
 	Server   postgres.Server
 	Database string
 	Session  *pgx.Conn
+	// staysSealed: it was not opened to writers again. Its publication stays, too, as the mark of that.
+	staysSealed bool
 }
 
 // Open connects. Refuses with the server's reason.

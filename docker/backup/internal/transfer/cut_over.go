@@ -36,7 +36,7 @@ func (r *run) cutOver(ctx context.Context, channel *source.Channel, link *subscr
 	r.later(func() {
 		if r.moved {
 			// Two databases that both take writes would be worse than one that takes none.
-			r.Report.Note("the source stays read-only, for the moved database may be the live one; to open it again: %s", seal.Undo())
+			seal.Leave(r.Report)
 			return
 		}
 		seal.Break(r.Report)
