@@ -83,7 +83,7 @@ def migrate(
             keeping(compose, console, "bare-metal-migrate") as keeper,
         ):
             command += ["--relay", lead.folder, "--relay-from-server", lead.folder_of_server]
-            talk = Dialogue(compose, console, command, options=lead.options, alone=True)
+            talk = Dialogue(compose, console, command)
             with takeback.unless_finished(keeper, talk, origin), talk:
                 plan = talk.ready()
                 show_plan(console, origin, plan)

@@ -21,7 +21,7 @@ from scripts.errors import ExitCode, StackError
 from scripts.sidecar import SERVICE
 
 VOLUME = "postgres-tmp"
-# The volume in our containers, and in the database's.
+# The volume in the backup service's containers and the relay's own, and in the database's.
 HERE, THERE = "/relay", "/tmp"  # noqa: S108 - the container's
 LABEL = "wepp.relay"
 # How long a server that was just started may take until it answers: a unit counts as started before that.
@@ -30,11 +30,10 @@ START_SECONDS = 60
 
 @dataclass(frozen=True)
 class Lead:
-    """Where the relay's socket is: for containers with `options`, and for the stack's database server."""
+    """Where the relay's socket is: for the backup service's containers, and for the stack's database server."""
 
     folder: str
     folder_of_server: str
-    options: tuple[str, ...]
 
 
 def argv(compose: Compose, origin: Origin, name: str, *, starting: bool = False) -> list[str]:
@@ -72,8 +71,7 @@ def leading(compose: Compose, origin: Origin, *, starting: bool = False) -> Iter
     try:
         talk.say(origin.password)
         _await(talk)
-        volume = compose.model["volumes"][VOLUME]["name"]
-        yield Lead(f"{HERE}/{name}", f"{THERE}/{name}", ("--volume", f"{volume}:{HERE}"))
+        yield Lead(f"{HERE}/{name}", f"{THERE}/{name}")
     finally:
         talk.say("stop")
         talk.end()

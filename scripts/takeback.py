@@ -76,7 +76,7 @@ def _on_both(
     bare_metal.demand_socket(origin, starting=False)
     with relay.leading(compose, origin) as lead:
         way = ["--relay", lead.folder, "--user", origin.user, "--dbname", origin.database]
-        answer(compose, console, [*command, *way], options=lead.options)
+        answer(compose, console, [*command, *way])
 
 
 def _here(compose: Compose, console: Console, command: list[str]) -> bool | None:

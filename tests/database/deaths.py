@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 
 from tests.database.busy import busy_with_roles
 from tests.database.migrate.bare import BareServer
+from tests.database.programs import CLIENTS
 from tests.database.running import Running
 from tests.database.stack import LightStack
 from tests.database.watch import Watch
 
-CLIENTS = ("pg_dump", "pg_dumpall", "pg_restore", "psql", "vacuumdb")
 PROGRAMS = {"client": CLIENTS, "program": ("wepp-backup",)}
 # Who dies, in the order in which they take their turns: a tenth of a sweep meets the first ones. A rollback runs no
 # client.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.database.programs import programs
 from tests.engine.stack import Command, Stack
 
 SERVICES = ("postgres", "redis", "weppcloud", "postgres-backup")
@@ -106,8 +107,7 @@ class LightStack(Stack):
 
     def programs(self) -> list[str]:
         """What tasks run in the backup sidecar now."""
-        found = self.docker("top", self.container("postgres-backup"), "-eo", "args", check=False)
-        return [line for line in found.splitlines() if line.startswith("wepp-backup --json")]
+        return programs(self.container("postgres-backup"))
 
     def down(self) -> list[str]:
         """What of the services does not run, or does not answer, right now."""

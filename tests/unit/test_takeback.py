@@ -120,7 +120,10 @@ def test_when_the_source_lets_nobody_in_any_more_it_is_told_what_may_be_left_and
     ("answers", "words"),
     [
         ([event("result", answer={"moved": False})], "it may be read-only:"),
-        ([event("problem", what="the server is away", mend="m", exit=3)], "leave it so if the moved database is"),
+        (
+            [event("problem", what="the server is away", mend="m", exit=3)],
+            "leave it so if the moved database is",
+        ),
         ([event("result", answer={"moved": True})], ""),
     ],
 )

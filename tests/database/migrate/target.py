@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from tests.database.migrate.bare import BareServer, docker, quoted
+from tests.database.programs import programs
 from tests.database.running import Running
 from tests.database.stack import CONTENT, statements
 from tests.engine.stack import Stack
@@ -45,6 +46,11 @@ class Target(Stack):
     def definitions_of(self, server: BareServer, database: str) -> list[str]:
         """The same of a bare server's database, by the same pg_dump."""
         return comparable(server.definitions(database, self.image))
+
+    @property
+    def sidecar(self) -> str:
+        """Name of the container of the backup service."""
+        return f"{self.name}-postgres-backup-1"
 
     @property
     def port(self) -> str:
@@ -89,6 +95,7 @@ class Target(Stack):
         mine += docker(
             "ps", "--all", "--filter", f"label=com.docker.compose.project={self.name}", *oneoff
         ).split()
+        mine += programs(self.sidecar)
         mine += docker("exec", f"{self.name}-postgres", "ls", "-A", "/tmp").split()
         folder = self.env_file.parent / "postgres-backups"
         return mine + [each.name for each in folder.iterdir() if each.name.startswith(".moving")]

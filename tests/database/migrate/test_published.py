@@ -57,7 +57,9 @@ def test_its_data_lies_in_the_stacks_volume_and_stays_when_the_containers_go(pub
     assert published.psql("SHOW data_directory") == "/var/lib/postgresql/data\n"
     published.psql("CREATE TABLE kept (id int); INSERT INTO kept VALUES (7)")
     expected = [
-        (f"{published.name}_postgres-data", "/var/lib/postgresql/data"), (f"{published.name}_postgres-tmp", "/tmp"),
+        (f"{published.name}_postgres-data", "/var/lib/postgresql/data"),
+        (f"{published.name}_postgres-tmp", "/relay"),
+        (f"{published.name}_postgres-tmp", "/tmp"),
     ]  # fmt: skip
     assert volumes(published) == expected
     published.invoke("compose-down")

@@ -10,11 +10,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 
+	"wepp.example/backup/internal/child"
 	"wepp.example/backup/internal/event"
 	"wepp.example/backup/internal/vault"
 )
@@ -41,7 +41,7 @@ func Verify(ctx context.Context, dump Archive, report *event.Reporter) (Needs, e
 	if err != nil {
 		return needs, err
 	}
-	command := exec.CommandContext(ctx, "pg_restore", "--file=/dev/null", dump.Path)
+	command := child.Command(ctx, "pg_restore", "--file=/dev/null", dump.Path)
 	return needs, readThrough(ctx, command, dump, report)
 }
 
@@ -102,7 +102,7 @@ func describe(ctx context.Context, dump Archive) (Needs, error) {
 
 func output(ctx context.Context, dump Archive, args ...string) ([]byte, error) {
 	var told bytes.Buffer
-	command := exec.CommandContext(ctx, "pg_restore", append(args, dump.Path)...)
+	command := child.Command(ctx, "pg_restore", append(args, dump.Path)...)
 	command.Stderr = &told
 	answer, err := command.Output()
 	if ctx.Err() != nil {

@@ -7,13 +7,10 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
-	"time"
 
+	"wepp.example/backup/internal/child"
 	"wepp.example/backup/internal/event"
 )
-
-// goodbye is how long a program that was told to stop may take before it is killed.
-const goodbye = 5 * time.Second
 
 // complaint is what a program wrote before it failed.
 type complaint struct {
@@ -31,15 +28,8 @@ func run(command *exec.Cmd) error {
 func output(command *exec.Cmd) ([]byte, error) {
 	var told, answer bytes.Buffer
 	command.Stderr, command.Stdout = &told, &answer
-	politely(command)
 	err := command.Run()
 	return answer.Bytes(), failed(command, told.String(), err)
-}
-
-// politely asks a program to stop, so that its server process ends with it, and kills it when it does not.
-func politely(command *exec.Cmd) {
-	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
-	command.WaitDelay = goodbye
 }
 
 func failed(command *exec.Cmd, told string, err error) error {
@@ -85,7 +75,7 @@ func (m Maker) explained(ctx context.Context, err error) error {
 
 // clientVersion is the pg_dump's in this image, which is the server's where the two are of one image.
 func clientVersion(ctx context.Context) (string, error) {
-	text, err := output(exec.CommandContext(ctx, "pg_dump", "--version"))
+	text, err := output(child.Command(ctx, "pg_dump", "--version"))
 	if err != nil {
 		return "", err
 	}

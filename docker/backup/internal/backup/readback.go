@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"wepp.example/backup/internal/child"
 )
 
 // readBack reads the dump while it is being written, and returns the rows that it holds by table.
@@ -19,10 +20,9 @@ import (
 // lie; through a pipe it is not used for that.
 func readBack(ctx context.Context, file *os.File, written <-chan struct{}, tell func(int64)) (map[string]int64, error) {
 	var told bytes.Buffer
-	command := exec.CommandContext(ctx, "pg_restore", "--data-only", "--file=-")
+	command := child.Command(ctx, "pg_restore", "--data-only", "--file=-")
 	command.Stdin = &follower{ctx: ctx, file: file, written: written, tell: tell}
 	command.Stderr = &told
-	politely(command)
 	text, err := command.StdoutPipe()
 	if err != nil {
 		return nil, err

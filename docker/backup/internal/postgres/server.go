@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"wepp.example/backup/internal/child"
 	"wepp.example/backup/internal/event"
 )
 
@@ -90,7 +91,7 @@ func (s Server) Config(database string) (*pgx.ConnConfig, error) {
 
 // Command is one of Postgres' client programs, bound for this server by its environment.
 func (s Server) Command(ctx context.Context, program string, args ...string) *exec.Cmd {
-	command := exec.CommandContext(ctx, program, args...)
+	command := child.Command(ctx, program, args...)
 	command.Env = append(os.Environ(),
 		"PGHOST="+s.Host, "PGPORT="+s.Port, "PGUSER="+s.User, "PGPASSFILE="+s.Passfile, "PGAPPNAME="+ApplicationName)
 	return command

@@ -98,8 +98,6 @@ func (d *Database) run(ctx context.Context, command *exec.Cmd, options, dump str
 	var told bytes.Buffer
 	command.Stderr = &told
 	command.Env = append(command.Env, "PGOPTIONS="+options)
-	command.Cancel = func() error { return command.Process.Kill() }
-	command.WaitDelay = 10 * time.Second
 	err := command.Run()
 	if ctx.Err() != nil {
 		return ctx.Err()

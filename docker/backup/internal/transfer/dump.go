@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"wepp.example/backup/internal/census"
@@ -60,9 +59,6 @@ func (r *run) pgDump(ctx context.Context, folder, snapshot string) error {
 	command := r.Source.Server.Command(ctx, "pg_dump", args...)
 	var told bytes.Buffer
 	command.Stderr = &told
-	// The leader of parallel dumps ends its workers when it is asked to stop.
-	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
-	command.WaitDelay = 5 * time.Second
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
