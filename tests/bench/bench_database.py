@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench import stopwatch
 from tests.bench.figures import Figure, report
 from tests.bench.plan_server import docker, plan_server
 from tests.engine.lifetime import own_stack
@@ -71,7 +72,7 @@ class Bench:
 
     def task(self, *arguments: str) -> tuple[float, float, dict[str, Any]]:
         """Run a task with --json: seconds, megabytes of memory of its largest process, its answer."""
-        started = time.monotonic()
+        started = stopwatch.start()
         with subprocess.Popen(
             ["invoke", *arguments, "--json"], cwd=ROOT, env=self.stack.task_environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -87,7 +88,7 @@ class Bench:
 
     def by_hand(self, *arguments: str) -> float:
         """Run `docker compose` as the operators' page says; the seconds it took."""
-        started = time.monotonic()
+        started = stopwatch.start()
         done = self.stack.compose(*arguments, check=False, timeout=3600)
         if done.returncode:
             raise SystemExit(f"{arguments}: {done.stderr[-2000:]}")
@@ -141,7 +142,7 @@ def restore(bench: Bench) -> list[Figure]:
 
 def restore_by_hand(bench: Bench, server: str, dump: str) -> float:
     """The operators' steps 2 to 6 at a server's container; the seconds they took."""
-    started = time.monotonic()
+    started = stopwatch.start()
     bench.by_hand("stop", *WRITERS)
     docker("cp", dump, f"{server}:/tmp/restore.dump")
     docker(

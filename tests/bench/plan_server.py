@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.engine.stack import ROOT
+
 START_SECONDS = 60.0
 
 
@@ -42,6 +44,11 @@ class PlanServer:
         self.in_it("pg_restore", "--no-owner", "-j2", "-U", "wepppy", "-d", "wepppy", "/tmp/first.dump")
         self.remove("/tmp/first.dump")
 
+    def compose_exec(self, *command: str) -> None:
+        """Run a command in it as the operators do, by the development file and its service's name."""
+        file = ["--env-file", f"{ROOT}/.env.example", "--file", f"{ROOT}/docker/docker-compose.dev.yml"]
+        docker("compose", "--project-name", self.name, *file, "exec", "-T", "postgres", *command)
+
     def in_it(self, *command: str) -> None:
         """Run a command in its container."""
         docker("exec", self.name, *command)
@@ -56,8 +63,17 @@ def plan_server(stack: str) -> Iterator[PlanServer]:
     """A server from the stack's own image, with nothing but name and password told to it; removed afterwards."""
     server = PlanServer(f"{stack}-plan")
     told = ["POSTGRES_DB=wepppy", "POSTGRES_USER=wepppy", "POSTGRES_PASSWORD=change_me"]
+    # By which Compose finds the container of a service.
+    marks = {
+        "project": server.name,
+        "service": "postgres",
+        "oneoff": "False",
+        "container-number": "1",
+        "config-hash": "-",
+    }
+    labels = [f"--label=com.docker.compose.{name}={value}" for name, value in marks.items()]
     docker(
-        "run", "--detach", "--name", server.name, "--volume", "/var/lib/postgresql/data",
+        "run", "--detach", "--name", server.name, "--volume", "/var/lib/postgresql/data", *labels,
         *(f"--env={each}" for each in told), f"{stack}-postgres:dev",
     )  # fmt: skip
     try:

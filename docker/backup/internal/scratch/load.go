@@ -19,8 +19,11 @@ import (
 // loadOptions are what the sessions of a load set for themselves. Nothing is lost by late commits: the swap that makes
 // the database live is committed in step, and it stands behind all of them in the log. One helper for each index: more
 // only take the processors from the other jobs, and none leaves them idle while the last index is built.
-const loadOptions = "-c maintenance_work_mem=384MB -c max_parallel_maintenance_workers=1 -c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0" +
+const loadOptions = "-c max_parallel_maintenance_workers=1 -c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0" +
 	" -c idle_in_transaction_session_timeout=0 -c client_min_messages=warning"
+
+// sortMegabytes are what all jobs of a load may sort in together, and one of them: the server's container has 2 GB.
+const sortMegabytes, jobMegabytes = 768, 384
 
 const sizePause = 400 * time.Millisecond
 
@@ -75,7 +78,12 @@ func (d *Database) restore(ctx context.Context, dump archive.Archive, jobs int) 
 			return fmt.Errorf("preparing the dump: %w", err)
 		}
 	}
-	return d.run(ctx, d.lock.Server.Command(ctx, "pg_restore", append(args, dump.Path)...), loadOptions+d.quietTriggers(ctx), dump.Path)
+	return d.run(ctx, d.lock.Server.Command(ctx, "pg_restore", append(args, dump.Path)...), loadOptions+sorting(jobs)+d.quietTriggers(ctx), dump.Path)
+}
+
+// sorting is what each of so many jobs may sort in.
+func sorting(jobs int) string {
+	return fmt.Sprintf(" -c maintenance_work_mem=%dMB", max(min(jobMegabytes, sortMegabytes/jobs), 64))
 }
 
 func (d *Database) runSQL(ctx context.Context, dump archive.Archive, _ int) error {
@@ -91,7 +99,7 @@ func (d *Database) psql(ctx context.Context, text io.Reader, dump string) error 
 	command := d.lock.Server.Command(ctx, "psql", "--no-psqlrc", "--quiet", "--no-password",
 		"--set=ON_ERROR_STOP=1", "--output=/dev/null", "--dbname="+postgres.Conninfo(d.Name), "--file=-")
 	command.Stdin = text
-	return d.run(ctx, command, loadOptions+d.quietTriggers(ctx), dump)
+	return d.run(ctx, command, loadOptions+sorting(1)+d.quietTriggers(ctx), dump)
 }
 
 func (d *Database) run(ctx context.Context, command *exec.Cmd, options, dump string) error {
