@@ -1,5 +1,5 @@
 // Package archive owns what a dump is before anything is done with it: of which kind, from which server, what it needs,
-// and whether every byte of it can be read. It only reads, but for Freeze.
+// and whether every byte of it can be read. It only reads.
 package archive
 
 import (
@@ -37,7 +37,6 @@ type Archive struct {
 	Compression string // of a plain dump: "", gzip, zstd or bzip2
 	Bytes       int64  // on disk
 	Checksummed bool   // its checksum lies beside it, in a file of that name or in its manifest
-	Ours        bool   // was made to be loaded at once, and may be changed for that
 
 	manifestSum string // of a dump whose checksum file was left behind where it was copied from
 }

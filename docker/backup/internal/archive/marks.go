@@ -14,11 +14,11 @@ var mark = regexp.MustCompile(`^(ALTER (?:FOREIGN )?TABLE .* ALTER COLUMN .* SET
 
 const markName = "pg_attver="
 
-// Unmarked is the schema up to the rows, without those numbers; false where there are none, and nothing is to be done.
+// Unmarked is the schema up to the rows, without those numbers; false where there are none.
 func (a Archive) Unmarked(ctx context.Context) ([]byte, bool, error) {
 	schema, err := output(ctx, a, "--section=pre-data", "--no-tablespaces", "--file=-")
 	if err != nil || !bytes.Contains(schema, []byte(markName)) {
-		return nil, false, err
+		return schema, false, err
 	}
 	unmarked := withoutMarks(schema)
 	return unmarked, len(unmarked) < len(schema), nil

@@ -220,12 +220,14 @@ func join(client net.Conn, backend *pgproto3.Backend, session *pgconn.PgConn) {
 		return
 	}
 	ended := make(chan struct{}, 2)
-	copyOne := func(to io.Writer, from io.Reader) {
-		io.Copy(to, from) //nolint:errcheck // either side may end at any time
+	go func() {
+		io.Copy(server.Conn, client) //nolint:errcheck // either side may end at any time
 		ended <- struct{}{}
-	}
-	go copyOne(server.Conn, client)
-	go copyOne(client, server.Conn)
+	}()
+	go func() {
+		pour(client, server.Conn)
+		ended <- struct{}{}
+	}()
 	<-ended
 }
 

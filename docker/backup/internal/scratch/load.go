@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"wepp.example/backup/internal/archive"
 	"wepp.example/backup/internal/event"
 	"wepp.example/backup/internal/postgres"
@@ -59,25 +61,48 @@ func (d *Database) AnalyseWhile(ctx context.Context, jobs int, read func(context
 	return <-gathered
 }
 
-func (d *Database) restore(ctx context.Context, dump archive.Archive, jobs int) error {
-	args := []string{"--dbname=" + postgres.Conninfo(d.Name), "--exit-on-error", "--no-password", "--no-tablespaces"}
-	if dump.Kind != archive.Tar { // pg_restore cannot seek in those
-		args = append(args, "--jobs="+strconv.Itoa(jobs))
+// LoadAround fills the database from a dump that lacks the rows of some tables: `rows` brings them while the dump's own
+// are loaded, when all tables are there and none has an index yet. The rest as in Load.
+func (d *Database) LoadAround(ctx context.Context, dump archive.Archive, jobs int, expected int64, report *event.Reporter, rows func(context.Context) error) error {
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	go d.tellSize(watch, expected, report)
+	schema, _, err := dump.Unmarked(ctx)
+	if err != nil {
+		return err
 	}
+	if err := d.psql(ctx, bytes.NewReader(schema), dump.Path); err != nil {
+		return err
+	}
+	together, working := errgroup.WithContext(ctx)
+	together.Go(func() error { return d.pgRestore(working, dump, 1, "--section=data") })
+	together.Go(func() error { return rows(working) })
+	if err := together.Wait(); err != nil {
+		return err
+	}
+	return d.pgRestore(ctx, dump, jobs, "--section=post-data")
+}
+
+func (d *Database) restore(ctx context.Context, dump archive.Archive, jobs int) error {
 	schema, marked, err := dump.Unmarked(ctx)
 	if err != nil {
 		return err
 	}
-	if marked {
-		if err := d.psql(ctx, bytes.NewReader(schema), dump.Path); err != nil {
-			return err
-		}
-		args = append(args, "--section=data", "--section=post-data")
-	} else if dump.Ours && jobs > 1 {
-		if err := archive.Freeze(dump.Path); err != nil {
-			return fmt.Errorf("preparing the dump: %w", err)
-		}
+	if !marked {
+		return d.pgRestore(ctx, dump, jobs)
 	}
+	if err := d.psql(ctx, bytes.NewReader(schema), dump.Path); err != nil {
+		return err
+	}
+	return d.pgRestore(ctx, dump, jobs, "--section=data", "--section=post-data")
+}
+
+func (d *Database) pgRestore(ctx context.Context, dump archive.Archive, jobs int, sections ...string) error {
+	args := []string{"--dbname=" + postgres.Conninfo(d.Name), "--exit-on-error", "--no-password", "--no-tablespaces"}
+	if dump.Kind != archive.Tar { // pg_restore cannot seek in those
+		args = append(args, "--jobs="+strconv.Itoa(jobs))
+	}
+	args = append(args, sections...)
 	return d.run(ctx, d.lock.Server.Command(ctx, "pg_restore", append(args, dump.Path)...), loadOptions+sorting(jobs)+d.quietTriggers(ctx), dump.Path)
 }
 

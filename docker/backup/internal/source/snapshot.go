@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 	"wepp.example/backup/internal/event"
 	"wepp.example/backup/internal/postgres"
 )
+
+// lockPatience is for whoever changes a table of the source, or empties it; tests have less.
+var lockPatience = time.Minute
 
 // Snapshot is one moment of the source, held still by an open transaction; other sessions read the same moment by its name.
 type Snapshot struct {
@@ -38,6 +42,45 @@ func (s *Source) HoldAt(ctx context.Context, name string) (*Snapshot, error) {
 }
 
 func (s *Source) hold(ctx context.Context, name string) (*Snapshot, error) {
+	held, err := s.join(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	held.Mark, err = markOf(ctx, held.Session)
+	if err == nil && name == "" {
+		err = held.Session.QueryRow(ctx, "select pg_export_snapshot()").Scan(&held.Name)
+	}
+	if err != nil {
+		held.Release()
+		return nil, noSnapshot(err)
+	}
+	return held, nil
+}
+
+// Keep has the tables (quoted names) stay as they are until the moment is let go: emptying one or rewriting it would show
+// in every moment, also in one before. Their rows may be written.
+func (h *Snapshot) Keep(ctx context.Context, tables []string) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	for _, statement := range []string{
+		"set local lock_timeout = " + strconv.FormatInt(lockPatience.Milliseconds(), 10),
+		"lock table only " + strings.Join(tables, ", only ") + " in access share mode",
+		"set local lock_timeout = 0",
+	} {
+		if _, err := h.Session.Exec(ctx, statement); err != nil {
+			return event.Fail("see who holds it in the source's pg_locks, then run it again", "the source's tables could not be locked: %s", message(err))
+		}
+	}
+	return nil
+}
+
+// Join opens another session in the same moment, without a mark.
+func (s *Source) Join(ctx context.Context, held *Snapshot) (*Snapshot, error) {
+	return s.join(ctx, held.Name)
+}
+
+func (s *Source) join(ctx context.Context, name string) (*Snapshot, error) {
 	session, err := s.Server.Connect(ctx, s.Database)
 	if err != nil {
 		return nil, err
@@ -45,24 +88,19 @@ func (s *Source) hold(ctx context.Context, name string) (*Snapshot, error) {
 	held := &Snapshot{Name: name, Session: session}
 	statements := []string{"begin isolation level repeatable read read only"}
 	if name != "" {
-		statements = append(statements, "set transaction snapshot '"+strings.ReplaceAll(name, "'", "''")+"'")
+		statements = append(statements, "set transaction snapshot "+postgres.Literal(name))
 	}
 	for _, statement := range statements {
 		if _, err = session.Exec(ctx, statement); err != nil {
-			break
+			held.Release()
+			return nil, noSnapshot(err)
 		}
 	}
-	if err == nil {
-		held.Mark, err = markOf(ctx, session)
-	}
-	if err == nil && name == "" {
-		err = session.QueryRow(ctx, "select pg_export_snapshot()").Scan(&held.Name)
-	}
-	if err != nil {
-		held.Release()
-		return nil, event.Fail("see the source's log, then run it again", "the source gives no snapshot: %s", err)
-	}
 	return held, nil
+}
+
+func noSnapshot(err error) error {
+	return event.Fail("see the source's log, then run it again", "the source gives no snapshot: %s", err)
 }
 
 // Release lets go of the moment.

@@ -48,6 +48,7 @@ type Inventory struct {
 	User         string         `json:"user"`
 	Superuser    bool           `json:"superuser"`
 	Bytes        int64          `json:"bytes"`
+	TableBytes   int64          `json:"-"` // of it rows and large objects, without indexes
 	Tables       int            `json:"tables"`
 	LargeObjects int64          `json:"large_objects"`
 	Extensions   []Extension    `json:"extensions"`
@@ -77,12 +78,14 @@ func (s *Source) Look(ctx context.Context) (Inventory, error) {
 	found := Inventory{Database: s.Database}
 	err := s.Session.QueryRow(ctx, `select current_setting('server_version_num')::int, current_setting('server_version'),
 			current_user::text, r.rolsuper, pg_database_size(current_database()),
+			(select coalesce(sum(pg_table_size(c.oid)), 0)::bigint from pg_class c join pg_namespace n on n.oid = c.relnamespace
+				where c.relkind = 'r' and (c.oid = 'pg_largeobject'::regclass or `+userSchema+`)),
 			(select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p', 'm') and `+userSchema+`)::int,
 			(select count(*) from pg_largeobject_metadata),
 			(select count(*) from pg_subscription s join pg_database d on d.oid = s.subdbid where d.datname = current_database())::int,
 			(select count(*) from pg_prepared_xacts where database = current_database())::int
 		from pg_roles r where r.rolname = current_user`).
-		Scan(&found.Version, &found.ServerText, &found.User, &found.Superuser, &found.Bytes, &found.Tables, &found.LargeObjects,
+		Scan(&found.Version, &found.ServerText, &found.User, &found.Superuser, &found.Bytes, &found.TableBytes, &found.Tables, &found.LargeObjects,
 			&found.Foreign, &found.Prepared)
 	if err != nil {
 		return found, fmt.Errorf("looking at the source: %w", err)

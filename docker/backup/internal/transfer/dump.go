@@ -43,18 +43,22 @@ func (u *reading) result(ctx context.Context) (census.Hashes, error) {
 	return u.there, context.Cause(ctx)
 }
 
-// dump writes the held moment into a hidden folder beside the backups.
-func (r *run) dump(ctx context.Context, held *source.Snapshot) (string, error) {
+// dump writes the held moment, without the rows of some tables, into a hidden folder beside the backups.
+func (r *run) dump(ctx context.Context, held *source.Snapshot, without []stream) (string, error) {
 	folder := filepath.Join(r.Folder, dumpPrefix+strconv.FormatInt(time.Now().UnixMilli(), 10))
 	r.later(func() { removeFolder(folder) })
-	return folder, r.pgDump(ctx, folder, held.Name)
+	return folder, r.pgDump(ctx, folder, held.Name, without)
 }
 
-func (r *run) pgDump(ctx context.Context, folder, snapshot string) error {
+func (r *run) pgDump(ctx context.Context, folder, snapshot string, without []stream) error {
 	args := []string{"--format=directory", "--jobs=" + strconv.Itoa(r.Jobs), "--compress=zstd:1",
 		"--snapshot=" + snapshot, "--no-subscriptions", "--no-password", "--lock-wait-timeout=60000", "--file=" + folder, "--dbname=" + postgres.Conninfo(r.Source.Database)}
 	if r.Live {
 		args = append(args, "--no-publications") // the channel is one, of a user that the target may not know
+	}
+	for _, name := range names(without) {
+		// A pattern's quoted names are taken as they are.
+		args = append(args, "--exclude-table-data="+name)
 	}
 	command := r.Source.Server.Command(ctx, "pg_dump", args...)
 	var told bytes.Buffer

@@ -1,5 +1,6 @@
-// Package transfer owns the move of a whole database from one server to another: dumped and hashed in one moment of the
-// source, loaded beside the live database of the target, compared, and made the live one when the word comes.
+// Package transfer owns the move of a whole database from one server to another: read and hashed in one moment of the
+// source, loaded beside the live database of the target, compared, and made the live one when the word comes. Definitions
+// and small tables go by way of a dump, the rows of the others directly.
 //
 // Two ways. At rest: the source must not be written meanwhile, and nothing is written to it. Live: changes made meanwhile
 // follow through logical replication, and the source stops for the cut-over only.
@@ -120,14 +121,21 @@ func (r *run) atRest(ctx context.Context, words Words) error {
 	return r.conclude(ctx, words)
 }
 
-// copyAcross dumps and hashes the held moment, loads it beside the live database and compares. It returns what the
+// copyAcross reads and hashes the held moment, loads it beside the live database and compares. It returns what the
 // source held.
 func (r *run) copyAcross(ctx context.Context, held *source.Snapshot) (census.Hashes, error) {
+	tables, err := streams(ctx, held.Session)
+	if err == nil {
+		err = held.Keep(ctx, names(tables))
+	}
+	if err != nil {
+		return census.Hashes{}, err
+	}
 	working, stop := context.WithCancel(ctx)
 	reads, under := r.read(working, held)
 	// The session that reads is the snapshot's: nobody may let go of it before the reading has ended.
 	defer func() { stop(); <-under.done }()
-	err := r.load(reads, held)
+	err = r.load(reads, held, tables)
 	if cause := context.Cause(reads); cause != nil {
 		err = cause
 	}
@@ -145,9 +153,9 @@ func (r *run) copyAcross(ctx context.Context, held *source.Snapshot) (census.Has
 	return there, err
 }
 
-// load dumps the held moment and loads it beside the live database.
-func (r *run) load(ctx context.Context, held *source.Snapshot) error {
-	folder, err := r.dump(ctx, held)
+// load dumps the held moment, but for the rows of the tables, and loads all beside the live database.
+func (r *run) load(ctx context.Context, held *source.Snapshot, tables []stream) error {
+	folder, err := r.dump(ctx, held, tables)
 	defer removeFolder(folder)
 	if err != nil {
 		return err
@@ -164,9 +172,9 @@ func (r *run) load(ctx context.Context, held *source.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	dump.Ours = true
 	r.answer.DumpBytes = dump.Bytes
-	if err := r.incoming.Load(ctx, dump, r.Jobs, r.plan.Source.Bytes, r.Report); err != nil {
+	rows := func(ctx context.Context) error { return r.stream(ctx, held, tables) }
+	if err := r.incoming.LoadAround(ctx, dump, r.Jobs, r.plan.Source.Bytes, r.Report, rows); err != nil {
 		return err
 	}
 	r.lap("load")

@@ -104,7 +104,15 @@ func (m *Move) Plan(ctx context.Context, lock *scratch.Lock) (*Plan, error) {
 	if err := m.needs(ctx, plan, target); err != nil {
 		return nil, err
 	}
-	m.room(ctx, plan, lock)
+	tables, err := streams(ctx, m.Source.Session)
+	if err != nil {
+		return nil, err
+	}
+	dumped := plan.Source.TableBytes
+	for _, each := range tables {
+		dumped -= each.Bytes
+	}
+	m.room(ctx, plan, lock, dumped)
 	if m.Live {
 		if err := m.liveNeeds(ctx, plan, target); err != nil {
 			return nil, err
@@ -112,7 +120,7 @@ func (m *Move) Plan(ctx context.Context, lock *scratch.Lock) (*Plan, error) {
 	}
 	size := plan.Source.Bytes
 	plan.Seconds = map[string]int64{
-		"dump": 1 + size/dumpBytesPerSecond, "load": 1 + size/loadBytesPerSecond, "compare": 1 + size/compareBytesPerSecond, "downtime": 5,
+		"dump": 1 + dumped/dumpBytesPerSecond, "load": 1 + size/loadBytesPerSecond, "compare": 1 + size/compareBytesPerSecond, "downtime": 5,
 	}
 	return plan, nil
 }
@@ -236,9 +244,9 @@ func (m *Move) needs(ctx context.Context, plan *Plan, target *pgx.Conn) error {
 	return nil
 }
 
-// room compares what is free with what a dump and a second database take.
-func (m *Move) room(ctx context.Context, plan *Plan, lock *scratch.Lock) {
-	plan.DumpBytes = plan.Source.Bytes / dumpShare
+// room compares what is free with what a dump of so many bytes and a second database take.
+func (m *Move) room(ctx context.Context, plan *Plan, lock *scratch.Lock, dumped int64) {
+	plan.DumpBytes = dumped / dumpShare
 	plan.FreeForDump, plan.FreeForServer = free(m.Folder), scratch.Free(ctx, lock)
 	if plan.FreeForDump >= 0 && plan.FreeForDump < plan.DumpBytes+spareBytes {
 		plan.obstacle("make room there", "the dump may take %d MiB and %d MiB are free where the backups are", plan.DumpBytes>>20, plan.FreeForDump>>20)

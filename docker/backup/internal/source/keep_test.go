@@ -1,0 +1,63 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"wepp.example/backup/internal/servertest"
+)
+
+func TestAKeptTableTakesRowsButIsNotEmptiedUntilTheMomentIsLetGo(t *testing.T) {
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", `CREATE TABLE public."a ""b""" (id int)`, "CREATE TABLE public.other (id int)")
+	ctx := context.Background()
+	held, err := (&Source{Server: server, Database: "wepppy"}).Hold(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Release()
+	if err := held.Keep(ctx, []string{`public."a ""b"""`, "public.other"}); err != nil {
+		t.Fatal(err)
+	}
+	another := servertest.Session(t, server, "wepppy")
+	for statement, allowed := range map[string]bool{
+		`INSERT INTO public."a ""b""" VALUES (1)`: true,
+		`TRUNCATE public."a ""b"""`:               false,
+		"ALTER TABLE public.other ADD more int":   false,
+	} {
+		_, err := another.Exec(ctx, "SET lock_timeout = 100; "+statement)
+		var answer *pgconn.PgError
+		if errors.As(err, &answer) && answer.Code != "55P03" || (err == nil) != allowed {
+			t.Errorf("%s: %v", statement, err)
+		}
+	}
+	held.Release()
+	servertest.Do(t, server, "wepppy", `TRUNCATE public."a ""b"""`)
+}
+
+func TestATableThatSomebodyElseHoldsIsToldOf(t *testing.T) {
+	patience := lockPatience
+	lockPatience = patience / 600
+	defer func() { lockPatience = patience }()
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", "CREATE TABLE public.one (id int)")
+	ctx := context.Background()
+	another := servertest.Session(t, server, "wepppy")
+	for _, statement := range []string{"BEGIN", "LOCK TABLE public.one"} {
+		if _, err := another.Exec(ctx, statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held, err := (&Source{Server: server, Database: "wepppy"}).Hold(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Release()
+	if err := held.Keep(ctx, []string{"public.one"}); err == nil || !strings.Contains(err.Error(), "could not be locked: canceling statement due to lock timeout") {
+		t.Errorf("got %v", err)
+	}
+}
