@@ -79,7 +79,7 @@ def database(session: nox.Session) -> None:
 
 @nox.session
 def sweep(session: nox.Session) -> None:
-    """The sweeps in full: kill -9 at more than 100 moments, 500 damaged dumps; about an hour on two cores."""
+    """The sweeps in full: kill -9 at more than 100 moments, 500 damaged dumps; about half an hour on two cores."""
     session.run(
         "pytest", "tests/database", "-k", "sweep", "--sweep=full", "--timeout", "7200", *session.posargs
     )

@@ -1,10 +1,10 @@
 """The database tasks against the operators' own commands, side by side on one stack, one database, one run.
 
-    python -m tests.bench.bench_database [--gigabytes 1.2] [--only backup,restore]
+    python -m tests.bench.bench_database [--gigabytes 0.1,1.2,4] [--only backup,restore]
 
 Goals on two cores: a verified backup >= 3 times as fast as `pg_dump -Fc` and no larger; a restore >= 1.35 times as fast
-as the documented one on the documented server (see plan_server), with the application away for at most 5 s; a task's
-own memory <= 80 MB.
+as the documented one on the documented server (see plan_server); both of a database of a gigabyte and more. At any
+size the application away for at most 5 s and a task's own memory <= 80 MB.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tests.engine.stack import ROOT, Stack
 
 SERVICES = "weppcloud,redis,postgres,postgres-backup"
 WRITERS = ("weppcloud",)
+GIGABYTE = 1e9
 # What one "gigabyte" of the test database holds: tables and indexes of the kinds that web applications have.
 TABLES = """
 create table bench_account as select g id, g % 97 branch, (g * 7919) % 100000 balance, repeat(' ', 84) filler
@@ -60,6 +61,11 @@ class Bench:
     """One stack that is measured, and what was found."""
 
     stack: Stack
+    size: int = 0  # of the database, in bytes
+
+    def goal(self, times: float) -> float | None:
+        """How many times as fast a task shall be; what a start takes hides that in a small database."""
+        return times if self.size >= GIGABYTE else None
 
     def sql(self, statement: str, database: str = "wepppy") -> str:
         """Run SQL in the database's container."""
@@ -94,11 +100,11 @@ class Bench:
             raise SystemExit(f"{arguments}: {done.stderr[-2000:]}")
         return time.monotonic() - started
 
-    def fill(self, gigabytes: float) -> int:
-        """Make the test tables anew; the size of the database in bytes."""
+    def fill(self, gigabytes: float) -> None:
+        """Make the test tables anew."""
         self.sql("drop table if exists bench_account, bench_event, bench_document")
         self.sql(tables(gigabytes))
-        return int(self.sql("select pg_database_size('wepppy')"))
+        self.size = int(self.sql("select pg_database_size('wepppy')"))
 
 
 def backup(bench: Bench) -> list[Figure]:
@@ -110,7 +116,7 @@ def backup(bench: Bench) -> list[Figure]:
     return [
         Figure("plan's pg_dump -Fc", plan, "s"),
         Figure("verified backup", ours, "s"),
-        Figure("times as fast", plan / ours, "x", at_least=3),
+        Figure("times as fast", plan / ours, "x", at_least=bench.goal(3)),
         Figure("size against the plan's", told["bytes"] / manual, "x", at_most=1),
         Figure("memory of the task", memory, "MB", at_most=80),
     ]
@@ -133,7 +139,7 @@ def restore(bench: Bench) -> list[Figure]:
         Figure("restore beside, verify to probe, old one kept", ours, "s"),
         Figure("of it: reading the dump", told["seconds"]["verify"], "s"),
         Figure("of it: loading and checking", told["seconds"]["load"], "s"),
-        Figure("times as fast", plan / ours, "x", at_least=1.35),
+        Figure("times as fast", plan / ours, "x", at_least=bench.goal(1.35)),
         Figure("times as fast as those commands here", here / ours, "x"),
         Figure("application away", told["seconds"]["downtime"], "s", at_most=5),
         Figure("memory of the task", memory, "MB", at_most=80),
@@ -174,16 +180,16 @@ BENCHES: dict[str, Callable[[Bench], list[Figure]]] = {"backup": backup, "restor
 def main(arguments: Sequence[str]) -> int:
     """Measure what is asked for at each size."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gigabytes", default="1.2", help="sizes, separated by commas")
+    parser.add_argument("--gigabytes", default="0.1,1.2,4", help="sizes, separated by commas")
     parser.add_argument("--only", default=",".join(BENCHES), help="benches, separated by commas")
     options = parser.parse_args(arguments)
     missed = 0
     with own_stack(Stack, "bench", SERVICES) as stack:
         bench = Bench(stack)
         for gigabytes in map(float, options.gigabytes.split(",")):
-            size = bench.fill(gigabytes)
+            bench.fill(gigabytes)
             for name in options.only.split(","):
-                missed |= report(f"database {name}, {size / 1e9:.1f} GB", BENCHES[name](bench))
+                missed |= report(f"database {name}, {bench.size / GIGABYTE:.1f} GB", BENCHES[name](bench))
     return missed
 
 

@@ -1,6 +1,6 @@
 """The move from a bare-metal server against the operators' own commands, on one machine in one run.
 
-    python -m tests.bench.bench_move [--gigabytes 1.2]
+    python -m tests.bench.bench_move [--gigabytes 1.2,4]
 
 The plan's commands are a plain dump, a copy into the container, `psql -f` and the role's password, the last two by
 `docker compose exec`; application and source stand still all the time, and nothing is compared. Ours proves every row
@@ -83,7 +83,7 @@ def measure(server: BareServer, target: Target) -> list[Figure]:
 def main(arguments: Sequence[str]) -> int:
     """Measure at each size."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gigabytes", default="1.2", help="sizes, separated by commas")
+    parser.add_argument("--gigabytes", default="1.2,4", help="sizes, separated by commas")
     options = parser.parse_args(arguments)
     missed = 0
     build_image()

@@ -34,6 +34,11 @@ class Figure:
         return "" if self.at_least is None else f">= {self.at_least:g}"
 
 
+def readable(measured: float) -> str:
+    """A number as people read it; the line of JSON has every digit."""
+    return f"{measured:,.0f}" if measured >= 1000 or measured == int(measured) else f"{measured:.3f}"
+
+
 def report(bench: str, figures: Sequence[Figure]) -> int:
     """Print the figures of one benchmark with the machine's load; return 0, or 1 when a goal is missed."""
     load = [round(value, 2) for value in os.getloadavg()]
@@ -42,7 +47,7 @@ def report(bench: str, figures: Sequence[Figure]) -> int:
     rows = [("FIGURE", "MEASURED", "GOAL", "UNIT", "")]
     for figure in figures:
         verdict = ("met" if figure.met else "MISSED") if figure.goal else ""
-        rows.append((figure.name, f"{figure.measured:,.10g}", figure.goal, figure.unit, verdict))
+        rows.append((figure.name, readable(figure.measured), figure.goal, figure.unit, verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     print(f"{bench} (load {load[0]:g}, {os.cpu_count()} cores)", file=sys.stderr)
     for name, measured, goal, unit, verdict in rows:

@@ -38,3 +38,11 @@ def test_a_missed_goal_is_told_to_people_and_programs(capsys: pytest.CaptureFixt
     assert [(entry["name"], entry["met"]) for entry in entries] == [("speed", True), ("delay", False)]
     assert "MISSED" in told.err.splitlines()[-1]
     assert "1,200" in told.err
+
+
+def test_people_read_three_decimals_and_programs_every_digit(capsys: pytest.CaptureFixture[str]) -> None:
+    report("sample/x", [Figure("seconds", 8.510451605, "s"), Figure("frames", 12345.67, "")])
+    told = capsys.readouterr()
+    assert "8.510451605" in told.out
+    assert "8.510 " in told.err
+    assert "12,346" in told.err
