@@ -84,9 +84,18 @@ func (s Server) Config(database string) (*pgx.ConnConfig, error) {
 	for name, value := range parameters {
 		config.RuntimeParams[name] = value
 	}
+	config.AfterConnect = unlimited
 	// Simple, described queries: nothing is prepared that outlives a renamed database.
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	return config, nil
+}
+
+// unlimited takes away the limits that only newer servers have (idle_session_timeout from 14, transaction_timeout from 17):
+// older ones refuse a session that names them at its start. Sessions that hold a moment, a slot or a lock are idle for long.
+func unlimited(ctx context.Context, session *pgconn.PgConn) error {
+	_, err := session.Exec(ctx, `select set_config(name, '0', false) from pg_settings
+		where name in ('idle_session_timeout', 'transaction_timeout') and setting <> '0'`).ReadAll()
+	return err
 }
 
 // Command is one of Postgres' client programs, bound for this server by its environment.

@@ -61,3 +61,50 @@ func TestATableThatSomebodyElseHoldsIsToldOf(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestAReaderBehindAChangeThatWaitsForTheMomentGivesUpInsteadOfWaitingForEver(t *testing.T) {
+	patience := lockPatience
+	lockPatience = patience / 600
+	defer func() { lockPatience = patience }()
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", "CREATE TABLE public.one (id int)")
+	ctx := context.Background()
+	source := &Source{Server: server, Database: "wepppy"}
+	held, err := source.Hold(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Release()
+	if err := held.Keep(ctx, []string{"public.one"}); err != nil {
+		t.Fatal(err)
+	}
+	changing := servertest.Session(t, server, "wepppy")
+	changed := make(chan error, 1)
+	go func() {
+		_, err := changing.Exec(ctx, "ALTER TABLE public.one ADD more int")
+		changed <- err
+	}()
+	watching := servertest.Session(t, server, "wepppy")
+	for waits := false; !waits; {
+		if err := watching.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)").Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	joined, err := source.Join(ctx, held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer joined.Release()
+	_, err = joined.Session.Exec(ctx, "SELECT FROM public.one")
+	var answer *pgconn.PgError
+	if !errors.As(err, &answer) || answer.Code != "55P03" {
+		t.Errorf("got %v", err)
+	}
+	if _, err := held.Session.Exec(ctx, "SELECT FROM public.one"); err != nil {
+		t.Errorf("whoever holds the moment reads on: %v", err)
+	}
+	held.Release()
+	if err := <-changed; err != nil {
+		t.Error(err)
+	}
+}

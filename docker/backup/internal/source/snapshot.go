@@ -13,7 +13,8 @@ import (
 	"wepp.example/backup/internal/postgres"
 )
 
-// lockPatience is for whoever changes a table of the source, or empties it; tests have less.
+// lockPatience is for whoever changes a table of the source, or empties it; tests have less. Without an end to it, a reader
+// that comes behind one who waits for the held moment to end would wait for ever.
 var lockPatience = time.Minute
 
 // Snapshot is one moment of the source, held still by an open transaction; other sessions read the same moment by its name.
@@ -63,14 +64,8 @@ func (h *Snapshot) Keep(ctx context.Context, tables []string) error {
 	if len(tables) == 0 {
 		return nil
 	}
-	for _, statement := range []string{
-		"set local lock_timeout = " + strconv.FormatInt(lockPatience.Milliseconds(), 10),
-		"lock table only " + strings.Join(tables, ", only ") + " in access share mode",
-		"set local lock_timeout = 0",
-	} {
-		if _, err := h.Session.Exec(ctx, statement); err != nil {
-			return event.Fail("see who holds it in the source's pg_locks, then run it again", "the source's tables could not be locked: %s", message(err))
-		}
+	if _, err := h.Session.Exec(ctx, "lock table only "+strings.Join(tables, ", only ")+" in access share mode"); err != nil {
+		return event.Fail("see who holds it in the source's pg_locks, then run it again", "the source's tables could not be locked: %s", message(err))
 	}
 	return nil
 }
@@ -90,6 +85,7 @@ func (s *Source) join(ctx context.Context, name string) (*Snapshot, error) {
 	if name != "" {
 		statements = append(statements, "set transaction snapshot "+postgres.Literal(name))
 	}
+	statements = append(statements, "set local lock_timeout = "+strconv.FormatInt(lockPatience.Milliseconds(), 10))
 	for _, statement := range statements {
 		if _, err = session.Exec(ctx, statement); err != nil {
 			held.Release()

@@ -155,6 +155,9 @@ func (s stream) problem(err error) error {
 		return err
 	case errors.As(err, &answer) && answer.Code == "53100":
 		return postgres.FullDisk(answer.Message)
+	case errors.As(err, &answer) && answer.Code == "55P03":
+		return event.Fail("let nobody change tables of the source meanwhile (see its pg_locks), and run it again",
+			"the rows of %s could not be read: somebody waits to change that table", s.Name)
 	}
 	why := err.Error()
 	if answer != nil {
