@@ -66,7 +66,7 @@ def db_restore(
 
 @listed(
     flags={
-        "to": "The kept database to go back to. Default: the newest.",
+        "to": "The kept database to go back to, as `db-prune --dry-run` lists them. Default: the newest.",
         "yes": YES_HELP,
         "dry_run": DRY_HELP,
         "force": "End the sessions of strangers.",
@@ -89,7 +89,7 @@ def db_rollback(
 
 @listed(
     flags={
-        "keep_days": "Days that a kept database stays.",
+        "keep_days": "Days that a kept database stays. Default: 7.",
         "yes": YES_HELP,
         "dry_run": DRY_HELP,
         "json": JSON_HELP,
@@ -114,7 +114,7 @@ def db_prune(
 
 @listed(
     flags={
-        "password_file": "File with the new password in its first line. Default: a random one is made.",
+        "password_file": "File with the new password as its only line (12 characters or more). Default: a random one.",
         "yes": YES_HELP,
         "dry_run": "Print what would be changed and restarted; change nothing.",
         "json": JSON_HELP,
@@ -132,12 +132,12 @@ def db_rotate_password(
 @listed(
     flags={
         "host": "Where the old server listens; localhost is this machine's.",
-        "port": "Its port.",
-        "dbname": "The database to move.",
-        "user": "Who reads it: its owner, or a superuser of the old server.",
+        "port": "Its port. Default: 5432.",
+        "dbname": "The database to move. Default: wepppy.",
+        "user": "Who reads it: its owner, or a superuser of the old server. Default: wepppy.",
         "password_file": "File, readable for you alone, with that user's password. Not needed for peer and trust.",
         "socket_dir": "Folder of the old server's socket, for a server that listens on no network: /var/run/postgresql",
-        "service": "Its systemd unit: started for the move if it is down, and left as found.",
+        "service": "Its systemd unit: started for the move if down, left as found. Default: postgresql.service.",
         "jobs": "How much is dumped and loaded at a time. Default: one for each processor.",
         "live": "Let the old server be written meanwhile (logical replication): writers stop for the cut-over only.",
         "dry_run": DRY_HELP,

@@ -99,5 +99,5 @@ def _tell_left(console: Console, move: Move, moved: bool | None) -> None:
         name = move.database.replace('"', '""')
         console.warn(
             f"and it may be read-only{unless}: the next --live opens it, or by hand, there: "
-            f'ALTER DATABASE "{name}" RESET default_transaction_read_only;'
+            f'BEGIN READ WRITE; ALTER DATABASE "{name}" RESET default_transaction_read_only; COMMIT;'
         )

@@ -137,7 +137,8 @@ class Up:
         folder = backups_folder(self.compose)
         uid, gid = (int(self.compose.setting(key, "1000")) for key in ("UID", "GID"))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            # Its owner's alone: that guards the dumps, which the database's own user has to be able to read.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if is_root() and folder.stat().st_uid != uid:
                 os.chown(folder, uid, gid)
         except OSError as error:

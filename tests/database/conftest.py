@@ -71,7 +71,7 @@ def stack(light: LightStack) -> Iterator[LightStack]:
 def folder(stack: LightStack, tmp_path: Path) -> Path:
     """An empty folder for backups that the sidecar's user may write to."""
     made = tmp_path / "backups"
-    made.mkdir()
+    made.mkdir(mode=0o700)
     if os.getuid() == 0:
         tmp_path.chmod(0o755)
         os.chown(made, int(stack.settings["UID"]), int(stack.settings["GID"]))

@@ -64,7 +64,10 @@ def test_a_dump_by_hand_lands_on_the_host_in_the_callers_ownership(stack: LightS
 def test_both_schedule_variables_are_obeyed(stack: LightStack, folder: Path) -> None:
     with sidecar(stack, "first", folder, BACKUP_INTERVAL_SECONDS=3600):
         (first,) = until(lambda: dumps(folder), "the first backup")
-        assert (folder / first).stat().st_mode & 0o777 == 0o600
+        # The operators' own pg_restore is another user; the folder is closed to all others.
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert (folder / first).stat().st_mode & 0o777 == 0o644
+        assert (folder / f"{first}.globals.sql").stat().st_mode & 0o777 == 0o600
     age(folder, first, 3)
     (folder / "wepppy-manual-20200101-000000.dump").touch()
     os.utime(folder / "wepppy-manual-20200101-000000.dump", (0, 0))

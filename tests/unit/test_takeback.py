@@ -135,7 +135,7 @@ def test_a_source_that_may_be_closed_to_writers_is_told_of_with_the_statement_th
     scene, _ = died(tmp_path, *ready(PLAN, PREPARED), then=(standing, gone(), here))
     told = scene.screen.err.getvalue()
     assert words in told
-    statement = 'ALTER DATABASE "old" RESET default_transaction_read_only;'
+    statement = 'BEGIN READ WRITE; ALTER DATABASE "old" RESET default_transaction_read_only; COMMIT;'
     assert (statement in told) == bool(words)
     assert asked(scene) == ["takeback", "--before", "7"]
 

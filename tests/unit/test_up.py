@@ -77,7 +77,9 @@ def test_a_good_start_waits_for_health_probes_and_tells_the_addresses(attempt: A
     assert up[-5:] == ["--detach", "--no-build", "--wait", "--wait-timeout", "300"]
     assert "http://localhost:8080/met/" in attempt.screen.out.getvalue()
     assert (attempt.checkout.root / ".docker-data" / "secrets" / "postgres_password").exists()
-    assert (attempt.checkout.root / ".docker-data" / "postgres-backups").is_dir()
+    folder = attempt.checkout.root / ".docker-data" / "postgres-backups"
+    assert folder.is_dir()
+    assert folder.stat().st_mode & 0o777 == 0o700
     assert attempt.streamed("build") == []
 
 

@@ -109,12 +109,19 @@ func (m Maker) write(ctx context.Context, taken *snapshot, partial string) (glob
 	var held map[string]int64
 	written := make(chan struct{})
 	work, ctx := errgroup.WithContext(ctx)
+	mode, err := m.Vault.DumpMode()
+	if err != nil {
+		return nil, counts, err
+	}
 	// Made here and by us alone: what follows it must find it.
 	file, err := os.OpenFile(partial, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, counts, err
 	}
 	defer file.Close() //nolint:errcheck // pg_dump writes and syncs by its own descriptor
+	if err := file.Chmod(mode); err != nil {
+		return nil, counts, err
+	}
 	work.Go(func() error {
 		defer close(written)
 		return run(m.Server.Command(ctx, "pg_dump", "--format=custom", "--compress=zstd:1", "--no-password",

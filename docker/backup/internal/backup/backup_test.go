@@ -121,9 +121,26 @@ func TestABackupIsVerifiedTellsWhatItHoldsAndCanBeRestored(t *testing.T) {
 			t.Errorf("%s has mode %s", name, status.Mode())
 		}
 	}
+	if mode, err := m.Vault.DumpMode(); err != nil || mode != 0o600 {
+		t.Errorf("in a folder that others enter: %s, %v", mode, err)
+	}
 	outcome, err := drill.Run(context.Background(), m.Server, "wepppy", made.Path, m.Report)
 	if err != nil || !outcome.OK || outcome.Rows != 1007 {
 		t.Fatalf("%+v %v", outcome, err)
+	}
+}
+
+func TestOnlyTheDumpItselfIsReadableForOthersInAFolderThatIsClosedToThem(t *testing.T) {
+	m := filled(t)
+	if err := os.Chmod(m.Vault.Folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	made := backedUp(t, m)
+	for suffix, wanted := range map[string]os.FileMode{"": 0o644, vault.ChecksumSuffix: 0o600, vault.ManifestSuffix: 0o600, vault.GlobalsSuffix: 0o600} {
+		status, err := os.Stat(made.Path + suffix)
+		if err != nil || status.Mode().Perm() != wanted {
+			t.Errorf("%s: %v %v", suffix, status, err)
+		}
 	}
 }
 

@@ -2,10 +2,18 @@ package relay
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	cryptorand "crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
+	"math/big"
 	"math/rand"
+	"net"
 	"testing"
+	"time"
 )
 
 // pieces gives what it holds in pieces of those sizes, and with the last one the end.
@@ -54,5 +62,38 @@ func TestPouringEndsWhenNobodyTakesIt(t *testing.T) {
 	pour(gone, source)
 	if gone.taken != 10 {
 		t.Errorf("%d bytes went nowhere", gone.taken)
+	}
+}
+
+func TestEncryptedPagesWaitForNothingForTheyDoNotGather(t *testing.T) {
+	defer func(before func(time.Duration)) { gather = before }(gather)
+	pauses := 0
+	gather = func(time.Duration) { pauses++ }
+	key, err := ecdsa.GenerateKey(elliptic.P256(), cryptorand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	about := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	certificate, err := x509.CreateCertificate(cryptorand.Reader, about, about, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := net.Pipe()
+	server := tls.Server(far, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}}})
+	client := tls.Client(near, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // both ends are here
+	text := make([]byte, 1<<20)
+	rand.New(rand.NewSource(1)).Read(text)
+	go func() {
+		defer server.Close() //nolint:errcheck // all is sent
+		for rest := text; len(rest) > 0; rest = rest[serverPage:] {
+			if _, err := server.Write(rest[:serverPage]); err != nil {
+				return
+			}
+		}
+	}()
+	var got bytes.Buffer
+	pour(&got, client)
+	if !bytes.Equal(got.Bytes(), text) || pauses > 0 {
+		t.Errorf("%d of %d bytes, or others, with %d pauses", got.Len(), len(text), pauses)
 	}
 }

@@ -39,6 +39,49 @@ func TestAKeptTableTakesRowsButIsNotEmptiedUntilTheMomentIsLetGo(t *testing.T) {
 	servertest.Do(t, server, "wepppy", `TRUNCATE public."a ""b"""`)
 }
 
+func TestAKeptTableMayChangeAgainAsSoonAsItsRowsAreRead(t *testing.T) {
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", "CREATE TABLE public.one (id int)", "CREATE TABLE public.two (id int)", "INSERT INTO public.two VALUES (1)")
+	ctx := context.Background()
+	source := &Source{Server: server, Database: "wepppy"}
+	held, err := source.Hold(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Release()
+	if err := held.LetChange(ctx); err != nil {
+		t.Errorf("nothing is kept: %v", err)
+	}
+	if err := held.Keep(ctx, []string{"public.one"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := held.LetChange(ctx); err != nil {
+		t.Fatal(err)
+	}
+	servertest.Do(t, server, "wepppy", "SET lock_timeout = 100; TRUNCATE public.one; DELETE FROM public.two")
+	joined, err := source.Join(ctx, held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer joined.Release()
+	var rows int
+	if err := joined.Session.QueryRow(ctx, "SELECT count(*) FROM public.two").Scan(&rows); err != nil || rows != 1 {
+		t.Errorf("the moment is held still: %d rows, %v", rows, err)
+	}
+}
+
+func TestATableThatIsGoneIsToldOfAsSuch(t *testing.T) {
+	server := servertest.Start(t)
+	held, err := (&Source{Server: server, Database: "wepppy"}).Hold(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Release()
+	if err := held.Keep(context.Background(), []string{"public.gone"}); err == nil || !strings.Contains(err.Error(), "was dropped just now") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestATableThatSomebodyElseHoldsIsToldOf(t *testing.T) {
 	patience := lockPatience
 	lockPatience = patience / 600
@@ -106,5 +149,29 @@ func TestAReaderBehindAChangeThatWaitsForTheMomentGivesUpInsteadOfWaitingForEver
 	held.Release()
 	if err := <-changed; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestASourceWhoseTableSomebodyHoldsIsRefusedWithTheReason(t *testing.T) {
+	patience := lockPatience
+	lockPatience = patience / 600
+	defer func() { lockPatience = patience }()
+	server := servertest.Start(t)
+	servertest.Do(t, server, "wepppy", "CREATE TABLE public.one (id int)")
+	ctx := context.Background()
+	another := servertest.Session(t, server, "wepppy")
+	if _, err := another.Exec(ctx, "BEGIN"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := another.Exec(ctx, "LOCK TABLE public.one"); err != nil {
+		t.Fatal(err)
+	}
+	source, err := Open(ctx, server, "wepppy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	if _, err := source.Look(ctx); err == nil || !strings.Contains(err.Error(), "somebody holds a table of the source") {
+		t.Errorf("got %v", err)
 	}
 }

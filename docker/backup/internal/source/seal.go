@@ -91,9 +91,9 @@ func (seal *Seal) Leave(report *event.Reporter) {
 	report.Left("the source stays read-only, for the moved database may be the live one; to open it again: %s", seal.Undo())
 }
 
-// Undo is the statement that opens the source by hand.
+// Undo is what opens the source by hand, also typed inside it, where a transaction is read-only unless it says otherwise.
 func (seal *Seal) Undo() string {
-	return "ALTER DATABASE " + postgres.Quote(seal.source.Database) + " RESET default_transaction_read_only;"
+	return "BEGIN READ WRITE; ALTER DATABASE " + postgres.Quote(seal.source.Database) + " RESET default_transaction_read_only; COMMIT;"
 }
 
 func (s *Source) unseal(ctx context.Context, session *pgx.Conn, before string) error {

@@ -2,12 +2,14 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"wepp.example/backup/internal/event"
 	"wepp.example/backup/internal/postgres"
@@ -22,6 +24,7 @@ type Snapshot struct {
 	Name    string
 	Session *pgx.Conn // inside the transaction; for reading in that moment
 	Mark    Mark
+	keeps   bool
 }
 
 // Mark is how far the source had been written.
@@ -58,16 +61,35 @@ func (s *Source) hold(ctx context.Context, name string) (*Snapshot, error) {
 	return held, nil
 }
 
-// Keep has the tables (quoted names) stay as they are until the moment is let go: emptying one or rewriting it would show
+// Keep has the tables (quoted names) stay as they are until LetChange or Release: emptying one or rewriting it would show
 // in every moment, also in one before. Their rows may be written.
 func (h *Snapshot) Keep(ctx context.Context, tables []string) error {
 	if len(tables) == 0 {
 		return nil
 	}
-	if _, err := h.Session.Exec(ctx, "lock table only "+strings.Join(tables, ", only ")+" in access share mode"); err != nil {
+	_, err := h.Session.Exec(ctx, "savepoint unkept")
+	if err == nil {
+		_, err = h.Session.Exec(ctx, "lock table only "+strings.Join(tables, ", only ")+" in access share mode")
+	}
+	if err != nil {
+		var answer *pgconn.PgError
+		if errors.As(err, &answer) && answer.Code == "42P01" {
+			return event.Fail("run it again", "a table of the source was dropped just now: %s", message(err))
+		}
 		return event.Fail("see who holds it in the source's pg_locks, then run it again", "the source's tables could not be locked: %s", message(err))
 	}
+	h.keeps = true
 	return nil
+}
+
+// LetChange ends what Keep began, as soon as the rows are read: whoever waits to change a table holds up all who come after.
+func (h *Snapshot) LetChange(ctx context.Context) error {
+	if !h.keeps {
+		return nil
+	}
+	h.keeps = false
+	_, err := h.Session.Exec(ctx, "rollback to savepoint unkept")
+	return err
 }
 
 // Join opens another session in the same moment, without a mark.

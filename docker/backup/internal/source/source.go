@@ -6,11 +6,15 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
+	"wepp.example/backup/internal/event"
 	"wepp.example/backup/internal/postgres"
 	"wepp.example/backup/internal/scratch"
 )
@@ -29,6 +33,10 @@ func Open(ctx context.Context, server postgres.Server, database string) (*Source
 	session, err := server.Connect(ctx, database)
 	if err != nil {
 		return nil, err
+	}
+	// Sizes and sequences are asked for, too, which waits for whoever holds the table.
+	if _, err := session.Exec(ctx, "set lock_timeout = "+strconv.FormatInt(lockPatience.Milliseconds(), 10)); err != nil {
+		return nil, fmt.Errorf("preparing the source's session: %w", err)
 	}
 	return &Source{Server: server, Database: database, Session: session}, nil
 }
@@ -87,6 +95,10 @@ func (s *Source) Look(ctx context.Context) (Inventory, error) {
 		from pg_roles r where r.rolname = current_user`).
 		Scan(&found.Version, &found.ServerText, &found.User, &found.Superuser, &found.Bytes, &found.TableBytes, &found.Tables, &found.LargeObjects,
 			&found.Foreign, &found.Prepared)
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && answer.Code == "55P03" {
+		return found, event.Refuse("see who in the source's pg_locks, end that session, then run it again", "somebody holds a table of the source")
+	}
 	if err != nil {
 		return found, fmt.Errorf("looking at the source: %w", err)
 	}

@@ -23,14 +23,23 @@ type reading struct {
 	done  chan struct{}
 }
 
-// read begins to hash. The context it returns ends with the reason when that fails.
-func (r *run) read(ctx context.Context, held *source.Snapshot) (context.Context, *reading) {
+// read begins to hash. The context it returns ends with the reason when that fails. Once the rows have travelled, too, the
+// source's tables may be changed again.
+func (r *run) read(ctx context.Context, held *source.Snapshot, travelled <-chan struct{}) (context.Context, *reading) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	under := &reading{done: make(chan struct{})}
 	go func() {
 		defer close(under.done)
 		var err error
-		if under.there, err = census.Hash(ctx, held.Session); err != nil {
+		if under.there, err = census.Hash(ctx, held.Session); err == nil {
+			select {
+			case <-travelled:
+				err = held.LetChange(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+		if err != nil {
 			cancel(event.Fail("see the source's log, then run it again", "the source could not be read: %s", err))
 		}
 	}()

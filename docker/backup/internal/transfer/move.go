@@ -132,10 +132,11 @@ func (r *run) copyAcross(ctx context.Context, held *source.Snapshot) (census.Has
 		return census.Hashes{}, err
 	}
 	working, stop := context.WithCancel(ctx)
-	reads, under := r.read(working, held)
+	travelled := make(chan struct{})
+	reads, under := r.read(working, held, travelled)
 	// The session that reads is the snapshot's: nobody may let go of it before the reading has ended.
 	defer func() { stop(); <-under.done }()
-	err = r.load(reads, held, tables)
+	err = r.load(reads, held, tables, travelled)
 	if cause := context.Cause(reads); cause != nil {
 		err = cause
 	}
@@ -153,8 +154,9 @@ func (r *run) copyAcross(ctx context.Context, held *source.Snapshot) (census.Has
 	return there, err
 }
 
-// load dumps the held moment, but for the rows of the tables, and loads all beside the live database.
-func (r *run) load(ctx context.Context, held *source.Snapshot, tables []stream) error {
+// load dumps the held moment, but for the rows of the tables, and loads all beside the live database. It closes `travelled`
+// when the tables have been read.
+func (r *run) load(ctx context.Context, held *source.Snapshot, tables []stream, travelled chan<- struct{}) error {
 	folder, err := r.dump(ctx, held, tables)
 	defer removeFolder(folder)
 	if err != nil {
@@ -173,7 +175,13 @@ func (r *run) load(ctx context.Context, held *source.Snapshot, tables []stream) 
 		return err
 	}
 	r.answer.DumpBytes = dump.Bytes
-	rows := func(ctx context.Context) error { return r.stream(ctx, held, tables) }
+	rows := func(ctx context.Context) error {
+		err := r.stream(ctx, held, tables)
+		if err == nil {
+			close(travelled)
+		}
+		return err
+	}
 	if err := r.incoming.LoadAround(ctx, dump, r.Jobs, r.plan.Source.Bytes, r.Report, rows); err != nil {
 		return err
 	}

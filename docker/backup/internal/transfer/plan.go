@@ -94,7 +94,9 @@ func (m *Move) Plan(ctx context.Context, lock *scratch.Lock) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking at the stack's server: %w", err)
 	}
-	m.direction(plan)
+	if m.direction(plan); plan.Source.Major() < oldestMajor {
+		return plan, nil // what follows asks for what such a server does not have
+	}
 	if err := m.another(ctx, plan, target); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ const streamPage = 256 << 10
 // stream is a table whose rows travel from server to server as they are read, without a dump in between.
 type stream struct {
 	Name    string // quoted, with its schema
+	Called  string // the same for people
 	Columns string // quoted, those that are stored
 	Binary  bool   // each column's binary form is the same on all servers
 	Bytes   int64  // without indexes
@@ -32,16 +33,18 @@ var streamBytes = 128 << 10
 
 // streams finds the tables that travel so, the largest first. The rest is left to pg_dump, which knows more of it:
 // extensions' tables, whose rows are dumped in part; tables with row security; hash partitions, whose rows may belong
-// elsewhere on another server. (Of children by inheritance, COPY takes the rows of the table itself alone, as pg_dump.)
+// elsewhere on another server; and all of a database that is not in UTF8, for its texts may be none in any encoding. Names are
+// quoted here and whatever they are: the server quotes what it reserves, and the other may reserve more. (Of children by inheritance, COPY takes the rows of the table itself alone, as pg_dump.)
 func streams(ctx context.Context, session *pgx.Conn) ([]stream, error) {
-	rows, err := session.Query(ctx, `select format('%I.%I', n.nspname, c.relname) as name, a.columns, a.binary, pg_table_size(c.oid) as bytes
+	rows, err := session.Query(ctx, `select format('"%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""')) as name,
+			concat_ws('.', n.nspname, c.relname) as called, a.columns, a.binary, coalesce(pg_table_size(c.oid), 0) as bytes
 		from pg_class c join pg_namespace n on n.oid = c.relnamespace,
-			lateral (select string_agg(format('%I', attname), ', ' order by attnum) as columns,
-				bool_and(case when t.typcategory = 'A' then e.oid else t.oid end < 10000
-					and case when t.typcategory = 'A' then e.typname else t.typname end = any ($1)) as binary
+			lateral (select string_agg(format('"%s"', replace(attname, '"', '""')), ', ' order by attnum) as columns,
+				bool_and(t.typtype <> 'd' and coalesce(case when t.typcategory = 'A' then e.oid else t.oid end < 10000
+					and case when t.typcategory = 'A' then e.typname else t.typname end = any ($1), false)) as binary
 				from pg_attribute join pg_type t on t.oid = atttypid left join pg_type e on e.oid = t.typelem
 				where attrelid = c.oid and attnum > 0 and not attisdropped and attgenerated = '') a
-		where c.relkind = 'r' and c.relpersistence = 'p' and not c.relrowsecurity and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+		where current_setting('server_encoding') = 'UTF8' and c.relkind = 'r' and c.relpersistence = 'p' and not c.relrowsecurity and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
 			and a.columns is not null and pg_table_size(c.oid) >= $2
 			and not exists (select from pg_depend where classid = 'pg_class'::regclass and objid = c.oid and deptype = 'e')
 			and not exists (select from pg_partition_ancestors(c.oid) r join pg_partitioned_table p on p.partrelid = r.relid where p.partstrat = 'h')
@@ -157,11 +160,11 @@ func (s stream) problem(err error) error {
 		return postgres.FullDisk(answer.Message)
 	case errors.As(err, &answer) && answer.Code == "55P03":
 		return event.Fail("let nobody change tables of the source meanwhile (see its pg_locks), and run it again",
-			"the rows of %s could not be read: somebody waits to change that table", s.Name)
+			"the rows of %s could not be read: somebody waits to change that table", s.Called)
 	}
 	why := err.Error()
 	if answer != nil {
 		why = answer.Message
 	}
-	return event.Fail("see the logs of both servers, then run it again", "the rows of %s could not be copied: %s", s.Name, why)
+	return event.Fail("see the logs of both servers, then run it again", "the rows of %s could not be copied: %s", s.Called, why)
 }

@@ -21,6 +21,7 @@ import (
 // definitions of tables that travel, and what is in them.
 const definitions = `
 CREATE DOMAIN public.share AS numeric CHECK (VALUE <= 1);
+CREATE DOMAIN public.classes AS regclass[];
 CREATE TYPE public.text AS ENUM ('no', 'text');
 CREATE TABLE public.alike (a bool, b bytea, c "char", d date, e float4, f float8, g int2, h int4, i int8, j interval, k json, l jsonb,
 	m name, n numeric(30, 10), o text, p time, q timestamp, r timestamptz, s timetz, t uuid, u varchar(5), v char(9), w text[], x numeric[][], y jsonb[]);
@@ -130,9 +131,9 @@ func TestWhatHasTheSameBinaryFormEverywhereTravelsInIt(t *testing.T) {
 	}
 	binary := map[string]bool{}
 	for _, each := range found {
-		binary[each.Name] = each.Binary
+		binary[each.Called] = each.Binary
 	}
-	for name, wanted := range map[string]bool{"public.alike": true, "public.unlike": false, "public.odds": true, `public."odd ""name"" * ? |"`: true} {
+	for name, wanted := range map[string]bool{"public.alike": true, "public.unlike": false, "public.odds": true, `public.odd "name" * ? |`: true} {
 		if got, there := binary[name]; !there || got != wanted {
 			t.Errorf("%s: binary %t, there %t", name, got, there)
 		}
@@ -141,13 +142,13 @@ func TestWhatHasTheSameBinaryFormEverywhereTravelsInIt(t *testing.T) {
 
 func TestEachTypeThatIsNotAlikeMakesItsTableTravelAsText(t *testing.T) {
 	r := between(t)
-	for _, kind := range []string{"oid", "regclass", "regclass[]", "public.text", "public.text[]", "public.share", "public.share[]", "xml", "point", "public.alike", "int4range", "tsvector"} {
+	for _, kind := range []string{"oid", "regclass", "regclass[]", "public.text", "public.text[]", "public.share", "public.share[]", "public.classes", "xml", "point", "public.alike", "int4range", "tsvector"} {
 		servertest.Do(t, r.Target, "wepppy", "CREATE TABLE public.one (id int, it "+kind+")")
 		found, err := streams(context.Background(), servertest.Session(t, r.Target, "wepppy"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		at := slices.IndexFunc(found, func(each stream) bool { return each.Name == "public.one" })
+		at := slices.IndexFunc(found, func(each stream) bool { return each.Called == "public.one" })
 		if at < 0 || found[at].Binary {
 			t.Errorf("%s: %d, %v", kind, at, found)
 		}
@@ -171,11 +172,42 @@ func TestWhatPgDumpKnowsMoreOfIsLeftToIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	left := names(found)
+	var left []string
+	for _, each := range found {
+		left = append(left, each.Called)
+	}
 	slices.Sort(left)
-	wanted := []string{`public."odd ""name"" * ? |"`, "public.alike", "public.child", "public.many", "public.nothing", "public.odds", "public.parent", "public.unlike"}
+	wanted := []string{"public.alike", "public.child", "public.many", "public.nothing", "public.odd \"name\" * ? |", "public.odds", "public.parent", "public.unlike"}
 	if !slices.Equal(left, wanted) {
 		t.Errorf("got %q", left)
+	}
+}
+
+func TestColumnsOfDomainsOverArraysAloneAreNoHindrance(t *testing.T) {
+	r := between(t)
+	servertest.Do(t, r.Target, "wepppy", "CREATE TABLE public.one (it public.classes)")
+	found, err := streams(context.Background(), servertest.Session(t, r.Target, "wepppy"))
+	if err != nil || !slices.ContainsFunc(found, func(each stream) bool { return each.Called == "public.one" && !each.Binary }) {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
+func TestADatabaseThatIsNotInUTF8IsLeftToPgDump(t *testing.T) {
+	r := between(t)
+	servertest.Do(t, r.Target, "postgres", "CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE 'C' LOCALE_PROVIDER libc TEMPLATE template0")
+	servertest.Do(t, r.Target, "bytes", "CREATE TABLE public.one (id int)")
+	found, err := streams(context.Background(), servertest.Session(t, r.Target, "bytes"))
+	if err != nil || len(found) > 0 {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
+func TestNamesAreQuotedThatOnlyTheOtherServerReserves(t *testing.T) {
+	r := between(t)
+	servertest.Do(t, r.Target, "wepppy", "CREATE SCHEMA later", "CREATE TABLE later.word (usual int)")
+	found, err := streams(context.Background(), servertest.Session(t, r.Target, "wepppy"))
+	if err != nil || !slices.ContainsFunc(found, func(each stream) bool { return each.Name == `"later"."word"` && each.Columns == `"usual"` }) {
+		t.Errorf("%v, %v", found, err)
 	}
 }
 
@@ -183,7 +215,7 @@ func TestASmallTableStaysInTheDump(t *testing.T) {
 	r := between(t)
 	streamBytes = 1 << 20
 	found, err := streams(context.Background(), servertest.Session(t, r.Target, "wepppy"))
-	if err != nil || len(found) != 1 || found[0].Name != "public.many" {
+	if err != nil || len(found) != 1 || found[0].Called != "public.many" {
 		t.Errorf("%v, %v", found, err)
 	}
 }
@@ -235,7 +267,7 @@ func TestAServerThatShutsOnTheWayIsAFailureAndNoRefusal(t *testing.T) {
 func TestATableThatTheSourceDoesNotGiveIsNamedWithTheSourcesReason(t *testing.T) {
 	r := between(t)
 	err := r.streamAll(t, func(table stream) stream {
-		if table.Name == "public.many" {
+		if table.Called == "public.many" {
 			table.Columns = `id, "no such column"`
 		}
 		return table

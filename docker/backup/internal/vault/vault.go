@@ -34,6 +34,19 @@ type Entry struct {
 // Path of a name in the folder.
 func (v Vault) Path(name string) string { return filepath.Join(v.Folder, name) }
 
+// DumpMode is the mode of a dump's file. In a folder that is closed to everybody else it is readable for the user of the
+// database's container, who has to read it there when the operators copy it in and restore it by hand.
+func (v Vault) DumpMode() (fs.FileMode, error) {
+	folder, err := os.Stat(v.Folder)
+	if err != nil {
+		return 0, unusable(v.Folder, err)
+	}
+	if folder.Mode().Perm()&0o077 == 0 {
+		return 0o644, nil
+	}
+	return 0o600, nil
+}
+
 // List is every dump in the folder, the newest first. Refuses when the folder cannot be read.
 func (v Vault) List() ([]Entry, error) {
 	files, err := os.ReadDir(v.Folder)
