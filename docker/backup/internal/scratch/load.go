@@ -48,7 +48,7 @@ func (d *Database) AnalyseWhile(ctx context.Context, jobs int, read func(context
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	gathered := make(chan error, 1)
-	options := loadOptions + d.endless(ctx)
+	options := d.options(ctx)
 	go func() {
 		command := d.lock.Server.Command(ctx, "vacuumdb", "--analyze-only", "--quiet", "--jobs="+strconv.Itoa(jobs), "--dbname="+postgres.Conninfo(d.Name))
 		gathered <- d.run(ctx, command, options, "statistics")
@@ -104,7 +104,7 @@ func (d *Database) pgRestore(ctx context.Context, dump archive.Archive, jobs int
 		args = append(args, "--jobs="+strconv.Itoa(jobs))
 	}
 	args = append(args, sections...)
-	return d.run(ctx, d.lock.Server.Command(ctx, "pg_restore", append(args, dump.Path)...), loadOptions+d.endless(ctx)+sorting(jobs)+d.quietTriggers(ctx), dump.Path)
+	return d.run(ctx, d.lock.Server.Command(ctx, "pg_restore", append(args, dump.Path)...), d.options(ctx)+sorting(jobs)+d.quietTriggers(ctx), dump.Path)
 }
 
 // sorting is what each of so many jobs may sort in.
@@ -125,7 +125,7 @@ func (d *Database) psql(ctx context.Context, text io.Reader, dump string) error 
 	command := d.lock.Server.Command(ctx, "psql", "--no-psqlrc", "--quiet", "--no-password",
 		"--set=ON_ERROR_STOP=1", "--output=/dev/null", "--dbname="+postgres.Conninfo(d.Name), "--file=-")
 	command.Stdin = text
-	return d.run(ctx, command, loadOptions+d.endless(ctx)+sorting(1)+d.quietTriggers(ctx), dump)
+	return d.run(ctx, command, d.options(ctx)+sorting(1)+d.quietTriggers(ctx), dump)
 }
 
 func (d *Database) run(ctx context.Context, command *exec.Cmd, options, dump string) error {
@@ -142,14 +142,14 @@ func (d *Database) run(ctx context.Context, command *exec.Cmd, options, dump str
 	return nil
 }
 
-// endless takes away a limit that servers have from 17 on, and that the moved database itself may set.
-func (d *Database) endless(ctx context.Context) string {
+// options are loadOptions without a limit, too, that servers have from 17 on and that the moved database itself may set.
+func (d *Database) options(ctx context.Context) string {
 	var has bool
 	err := d.lock.Session.QueryRow(ctx, "select current_setting('transaction_timeout', true) is not null").Scan(&has)
 	if err != nil || !has {
-		return ""
+		return loadOptions
 	}
-	return " -c transaction_timeout=0"
+	return loadOptions + " -c transaction_timeout=0"
 }
 
 // quietTriggers keeps the loaded event triggers from firing for what is loaded after them (pg_restore refreshes

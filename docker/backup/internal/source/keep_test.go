@@ -8,18 +8,46 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"wepp.example/backup/internal/postgres"
 	"wepp.example/backup/internal/servertest"
 )
+
+// impatient waits a tenth of a second for locks instead of a minute, until the test's end.
+func impatient(t *testing.T) {
+	t.Helper()
+	patience := lockPatience
+	lockPatience = patience / 600
+	t.Cleanup(func() { lockPatience = patience })
+}
+
+// hold gives a moment of the database, held until the test's end.
+func hold(t *testing.T, server postgres.Server) (*Source, *Snapshot) {
+	t.Helper()
+	source := &Source{Server: server, Database: "wepppy"}
+	held, err := source.Hold(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(held.Release)
+	return source, held
+}
+
+// lock has somebody else hold the table public.one until the test's end.
+func lock(t *testing.T, server postgres.Server) {
+	t.Helper()
+	another := servertest.Session(t, server, "wepppy")
+	for _, statement := range []string{"BEGIN", "LOCK TABLE public.one"} {
+		if _, err := another.Exec(context.Background(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
 
 func TestAKeptTableTakesRowsButIsNotEmptiedUntilTheMomentIsLetGo(t *testing.T) {
 	server := servertest.Start(t)
 	servertest.Do(t, server, "wepppy", `CREATE TABLE public."a ""b""" (id int)`, "CREATE TABLE public.other (id int)")
 	ctx := context.Background()
-	held, err := (&Source{Server: server, Database: "wepppy"}).Hold(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer held.Release()
+	_, held := hold(t, server)
 	if err := held.Keep(ctx, []string{`public."a ""b"""`, "public.other"}); err != nil {
 		t.Fatal(err)
 	}
@@ -43,12 +71,7 @@ func TestAKeptTableMayChangeAgainAsSoonAsItsRowsAreRead(t *testing.T) {
 	server := servertest.Start(t)
 	servertest.Do(t, server, "wepppy", "CREATE TABLE public.one (id int)", "CREATE TABLE public.two (id int)", "INSERT INTO public.two VALUES (1)")
 	ctx := context.Background()
-	source := &Source{Server: server, Database: "wepppy"}
-	held, err := source.Hold(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer held.Release()
+	source, held := hold(t, server)
 	if err := held.LetChange(ctx); err != nil {
 		t.Errorf("nothing is kept: %v", err)
 	}
@@ -72,52 +95,30 @@ func TestAKeptTableMayChangeAgainAsSoonAsItsRowsAreRead(t *testing.T) {
 
 func TestATableThatIsGoneIsToldOfAsSuch(t *testing.T) {
 	server := servertest.Start(t)
-	held, err := (&Source{Server: server, Database: "wepppy"}).Hold(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer held.Release()
+	_, held := hold(t, server)
 	if err := held.Keep(context.Background(), []string{"public.gone"}); err == nil || !strings.Contains(err.Error(), "was dropped just now") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestATableThatSomebodyElseHoldsIsToldOf(t *testing.T) {
-	patience := lockPatience
-	lockPatience = patience / 600
-	defer func() { lockPatience = patience }()
+	impatient(t)
 	server := servertest.Start(t)
 	servertest.Do(t, server, "wepppy", "CREATE TABLE public.one (id int)")
 	ctx := context.Background()
-	another := servertest.Session(t, server, "wepppy")
-	for _, statement := range []string{"BEGIN", "LOCK TABLE public.one"} {
-		if _, err := another.Exec(ctx, statement); err != nil {
-			t.Fatal(err)
-		}
-	}
-	held, err := (&Source{Server: server, Database: "wepppy"}).Hold(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer held.Release()
+	lock(t, server)
+	_, held := hold(t, server)
 	if err := held.Keep(ctx, []string{"public.one"}); err == nil || !strings.Contains(err.Error(), "could not be locked: canceling statement due to lock timeout") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestAReaderBehindAChangeThatWaitsForTheMomentGivesUpInsteadOfWaitingForEver(t *testing.T) {
-	patience := lockPatience
-	lockPatience = patience / 600
-	defer func() { lockPatience = patience }()
+	impatient(t)
 	server := servertest.Start(t)
 	servertest.Do(t, server, "wepppy", "CREATE TABLE public.one (id int)")
 	ctx := context.Background()
-	source := &Source{Server: server, Database: "wepppy"}
-	held, err := source.Hold(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer held.Release()
+	source, held := hold(t, server)
 	if err := held.Keep(ctx, []string{"public.one"}); err != nil {
 		t.Fatal(err)
 	}
@@ -153,19 +154,11 @@ func TestAReaderBehindAChangeThatWaitsForTheMomentGivesUpInsteadOfWaitingForEver
 }
 
 func TestASourceWhoseTableSomebodyHoldsIsRefusedWithTheReason(t *testing.T) {
-	patience := lockPatience
-	lockPatience = patience / 600
-	defer func() { lockPatience = patience }()
+	impatient(t)
 	server := servertest.Start(t)
 	servertest.Do(t, server, "wepppy", "CREATE TABLE public.one (id int)")
 	ctx := context.Background()
-	another := servertest.Session(t, server, "wepppy")
-	if _, err := another.Exec(ctx, "BEGIN"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := another.Exec(ctx, "LOCK TABLE public.one"); err != nil {
-		t.Fatal(err)
-	}
+	lock(t, server)
 	source, err := Open(ctx, server, "wepppy")
 	if err != nil {
 		t.Fatal(err)

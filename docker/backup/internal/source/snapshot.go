@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -98,7 +97,7 @@ func (s *Source) Join(ctx context.Context, held *Snapshot) (*Snapshot, error) {
 }
 
 func (s *Source) join(ctx context.Context, name string) (*Snapshot, error) {
-	session, err := s.Server.Connect(ctx, s.Database)
+	session, err := s.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +106,6 @@ func (s *Source) join(ctx context.Context, name string) (*Snapshot, error) {
 	if name != "" {
 		statements = append(statements, "set transaction snapshot "+postgres.Literal(name))
 	}
-	statements = append(statements, "set local lock_timeout = "+strconv.FormatInt(lockPatience.Milliseconds(), 10))
 	for _, statement := range statements {
 		if _, err = session.Exec(ctx, statement); err != nil {
 			held.Release()

@@ -30,15 +30,26 @@ type Source struct {
 
 // Open connects. Refuses with the server's reason.
 func Open(ctx context.Context, server postgres.Server, database string) (*Source, error) {
-	session, err := server.Connect(ctx, database)
+	opened := &Source{Server: server, Database: database}
+	var err error
+	if opened.Session, err = opened.connect(ctx); err != nil {
+		return nil, err
+	}
+	return opened, nil
+}
+
+// connect opens a session that waits for nobody's lock for ever: reading waits for whoever changes a table, and so does
+// asking for sizes and sequences.
+func (s *Source) connect(ctx context.Context) (*pgx.Conn, error) {
+	session, err := s.Server.Connect(ctx, s.Database)
 	if err != nil {
 		return nil, err
 	}
-	// Sizes and sequences are asked for, too, which waits for whoever holds the table.
 	if _, err := session.Exec(ctx, "set lock_timeout = "+strconv.FormatInt(lockPatience.Milliseconds(), 10)); err != nil {
+		session.Close(ctx) //nolint:errcheck,gosec // it is of no use
 		return nil, fmt.Errorf("preparing the source's session: %w", err)
 	}
-	return &Source{Server: server, Database: database, Session: session}, nil
+	return session, nil
 }
 
 // Close ends the session.

@@ -94,7 +94,8 @@ func (m *Move) Plan(ctx context.Context, lock *scratch.Lock) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking at the stack's server: %w", err)
 	}
-	if m.direction(plan); plan.Source.Major() < oldestMajor {
+	m.direction(plan)
+	if plan.Source.Major() < oldestMajor {
 		return plan, nil // what follows asks for what such a server does not have
 	}
 	if err := m.another(ctx, plan, target); err != nil {

@@ -33,8 +33,9 @@ var streamBytes = 128 << 10
 
 // streams finds the tables that travel so, the largest first. The rest is left to pg_dump, which knows more of it:
 // extensions' tables, whose rows are dumped in part; tables with row security; hash partitions, whose rows may belong
-// elsewhere on another server; and all of a database that is not in UTF8, for its texts may be none in any encoding. Names are
-// quoted here and whatever they are: the server quotes what it reserves, and the other may reserve more. (Of children by inheritance, COPY takes the rows of the table itself alone, as pg_dump.)
+// elsewhere on another server; and all of a database that is not in UTF8, for its texts may be none in any encoding. (Of
+// children by inheritance, COPY takes the rows of the table itself alone, as pg_dump.) Every name is quoted: the server
+// quotes but what it reserves itself, and the other may reserve more.
 func streams(ctx context.Context, session *pgx.Conn) ([]stream, error) {
 	rows, err := session.Query(ctx, `select format('"%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""')) as name,
 			concat_ws('.', n.nspname, c.relname) as called, a.columns, a.binary, coalesce(pg_table_size(c.oid), 0) as bytes
@@ -44,7 +45,8 @@ func streams(ctx context.Context, session *pgx.Conn) ([]stream, error) {
 					and case when t.typcategory = 'A' then e.typname else t.typname end = any ($1), false)) as binary
 				from pg_attribute join pg_type t on t.oid = atttypid left join pg_type e on e.oid = t.typelem
 				where attrelid = c.oid and attnum > 0 and not attisdropped and attgenerated = '') a
-		where current_setting('server_encoding') = 'UTF8' and c.relkind = 'r' and c.relpersistence = 'p' and not c.relrowsecurity and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+		where current_setting('server_encoding') = 'UTF8' and c.relkind = 'r'
+			and c.relpersistence = 'p' and not c.relrowsecurity and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
 			and a.columns is not null and pg_table_size(c.oid) >= $2
 			and not exists (select from pg_depend where classid = 'pg_class'::regclass and objid = c.oid and deptype = 'e')
 			and not exists (select from pg_partition_ancestors(c.oid) r join pg_partitioned_table p on p.partrelid = r.relid where p.partstrat = 'h')
