@@ -20,6 +20,9 @@ from scripts.quiesce import Keeper, uninterrupted
 
 BY_HAND = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name LIKE 'wepp\\_move\\_%'"
 
+# Typed inside the database itself a transaction is read-only unless it says otherwise.
+OPENING = 'BEGIN READ WRITE; ALTER DATABASE "{}" RESET default_transaction_read_only; COMMIT;'
+
 
 def note_begin(keeper: Keeper, origin: Origin, *, live: bool) -> None:
     """From here on the move may leave something."""
@@ -98,6 +101,5 @@ def _tell_left(console: Console, move: Move, moved: bool | None) -> None:
         unless = "" if moved is False else " (leave it so if the moved database is the live one)"
         name = move.database.replace('"', '""')
         console.warn(
-            f"and it may be read-only{unless}: the next --live opens it, or by hand, there: "
-            f'BEGIN READ WRITE; ALTER DATABASE "{name}" RESET default_transaction_read_only; COMMIT;'
+            f"and it may be read-only{unless}: the next --live opens it, or by hand, there: {OPENING.format(name)}"
         )

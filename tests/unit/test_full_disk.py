@@ -32,6 +32,14 @@ def test_the_servers_own_words_are_found_in_its_log(tmp_path: Path) -> None:
     assert full_disk.complaint(checkout(tmp_path, log=LOG).compose()) == SAID
 
 
+def test_a_page_that_was_written_in_part_is_a_full_disk_too(tmp_path: Path) -> None:
+    said = 'could not extend file "base/1/2": wrote only 4096 of 8192 bytes at block 14'
+    assert (
+        full_disk.complaint(checkout(tmp_path, log=f"2026-11-25 UTC [29] @ FATAL:  {said}\n").compose())
+        == said
+    )
+
+
 @pytest.mark.parametrize("log", ["", LOG.splitlines()[0]])
 def test_a_server_that_goes_on_is_not_said_to_have_been_stopped(tmp_path: Path, log: str) -> None:
     assert full_disk.complaint(checkout(tmp_path, log=log).compose()) == ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scripts import journal, recovery
+from scripts import journal, recovery, takeback
 from scripts.errors import StackError
 from scripts.journal import Entry, Move
 from tests.unit.fakes import FakeConversation, model, service
@@ -16,6 +17,7 @@ from tests.unit.memory_stack import MemoryStack
 from tests.unit.test_migrate import ANSWER, PLAN, PREPARED, SECRET, SWAPPED, Scene
 from tests.unit.test_restore import event
 
+ROOT = Path(__file__).resolve().parents[2]
 DONE = event("result", answer={"moved": False})
 
 
@@ -138,6 +140,16 @@ def test_a_source_that_may_be_closed_to_writers_is_told_of_with_the_statement_th
     statement = 'BEGIN READ WRITE; ALTER DATABASE "old" RESET default_transaction_read_only; COMMIT;'
     assert (statement in told) == bool(words)
     assert asked(scene) == ["takeback", "--before", "7"]
+
+
+def test_the_statements_told_are_those_of_the_readme_and_of_the_backup_program() -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    seal = (ROOT / "docker/backup/internal/source/seal.go").read_text()
+    opening = re.search(r'return "(.*)" \+ postgres\.Quote\(seal\.source\.Database\) \+ "(.*)"', seal)
+    assert opening
+    assert f"`{takeback.BY_HAND};`" in readme
+    assert '"{}"'.join(opening.groups()) == takeback.OPENING
+    assert f"`{takeback.OPENING.format('wepppy')}`".replace('"', "") in readme
 
 
 # ---- by another process, when the task died, too ----

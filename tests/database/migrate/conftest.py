@@ -42,6 +42,6 @@ def socket_only(image: None) -> Iterator[BareServer]:
 @pytest.fixture(scope="session")
 def localhost_only(image: None) -> Iterator[BareServer]:
     """PostgreSQL 16 that listens on localhost and can publish its changes."""
-    server = BareServer(16, settings={"wal_level": "logical"})
+    server = BareServer(16, settings={"wal_level": "logical", "max_slot_wal_keep_size": "64GB"})
     yield server
     server.stop()

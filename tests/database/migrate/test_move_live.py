@@ -64,6 +64,7 @@ def test_under_a_writing_load_nothing_that_was_acknowledged_is_lost(
     writer = Writer(localhost_only, moving)
     task = Moving(target, *flags(localhost_only, moving, "password"), "--yes", "--live")
     assert task.wait() == 0, task.output
+    assert "give up on the move while it loads (max_slot_wal_keep_size = 64GB)" in task.output
     writer.wait()
     assert len(writer.acknowledged) > 100
     there = set(target.psql("SELECT id FROM run").split())

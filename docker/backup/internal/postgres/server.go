@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -143,10 +144,19 @@ func Strings(ctx context.Context, session *pgx.Conn, query string, args ...any) 
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
+// What a full disk makes a server say: the system's words, or its own where a file took only a part of a page
+// (mdextend in PostgreSQL's storage/smgr/md.c).
+var fullWords = regexp.MustCompile(`(?i)no space left on device|quota exceeded|wrote only \d+ of \d+ bytes|disk full`)
+
+// SaysFull tells whether that is what the server said, for programs that pass on its words and not its code.
+func SaysFull(words string) bool {
+	return fullWords.MatchString(words)
+}
+
 // Full is the problem behind an error of a server whose disk is full; nil for every other error.
 func Full(err error) error {
 	var answer *pgconn.PgError
-	if errors.As(err, &answer) && answer.Code == "53100" {
+	if errors.As(err, &answer) && (answer.Code == "53100" || SaysFull(answer.Message)) {
 		return FullDisk(answer.Message)
 	}
 	return nil

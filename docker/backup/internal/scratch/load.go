@@ -167,7 +167,6 @@ func (d *Database) quietTriggers(ctx context.Context) string {
 var (
 	errorLine = regexp.MustCompile(`(?m)^(?:pg_restore: error: |psql:[^ ]* )?.*(?:ERROR|FATAL|PANIC|error): +(.*)$`)
 	gone      = regexp.MustCompile(`(?i)server closed the connection|terminating connection|connection to server .* failed|in recovery mode|shutting down|starting up|connection refused`)
-	full      = regexp.MustCompile(`(?i)no space left on device|disk full`)
 	outdated  = regexp.MustCompile(`unrecognized parameter "pg_attver"`)
 	noRole    = regexp.MustCompile(`role "(.*)" does not exist`)
 )
@@ -178,7 +177,7 @@ func refusal(dump, told string, err error) error {
 		why = found[1]
 	}
 	switch {
-	case full.MatchString(told):
+	case postgres.SaysFull(told):
 		return postgres.FullDisk(why)
 	case gone.MatchString(told):
 		return event.Fail("see the server's log, then run it again", "the server went away during the load: %s", why)

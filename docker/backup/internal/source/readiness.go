@@ -20,6 +20,7 @@ type Readiness struct {
 	NoIdentity    []string // tables whose rows cannot be told apart
 	Unlogged      []string // tables whose changes are in no log
 	AlwaysTrigger []string // triggers that would fire again where the change arrives
+	SlotLimits    []string // settings by which the server gives up a slot that is not read soon enough
 }
 
 // Readiness looks at what a live move needs.
@@ -47,6 +48,8 @@ func (s *Source) Readiness(ctx context.Context) (Readiness, error) {
 		{&found.Unlogged, tables + `c.relpersistence = 'u' order by 1`},
 		{&found.AlwaysTrigger, `select format('%I on %I.%I', t.tgname, n.nspname, c.relname) from pg_trigger t join pg_class c on c.oid = t.tgrelid
 			join pg_namespace n on n.oid = c.relnamespace where t.tgenabled in ('A', 'R') and not t.tgisinternal and ` + userSchema + ` order by 1`},
+		{&found.SlotLimits, `select name || ' = ' || current_setting(name) from pg_settings
+			where name = 'max_slot_wal_keep_size' and setting <> '-1' or name = 'idle_replication_slot_timeout' and setting <> '0' order by 1`},
 	} {
 		if *each.into, err = postgres.Strings(ctx, s.Session, each.query); err != nil {
 			return found, fmt.Errorf("looking at what a live move needs: %w", err)

@@ -52,6 +52,10 @@ func (m *Move) liveNeeds(ctx context.Context, plan *Plan, target *pgx.Conn) erro
 	if plan.Comparison == "rows" {
 		plan.obstacle("move at rest, without --live", "--live does not convert encodings")
 	}
+	if len(ready.SlotLimits) > 0 {
+		plan.note("the source may give up on the move while it loads (%s): it would fail and be taken back; lift that there for the while if the load takes long",
+			some(ready.SlotLimits))
+	}
 	var workers, origins int
 	var superuser bool
 	err = target.QueryRow(ctx, `select current_setting('max_logical_replication_workers')::int, current_setting('max_replication_slots')::int,

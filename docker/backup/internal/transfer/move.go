@@ -175,14 +175,19 @@ func (r *run) load(ctx context.Context, held *source.Snapshot, tables []stream, 
 		return err
 	}
 	r.answer.DumpBytes = dump.Bytes
-	rows := func(ctx context.Context) error {
-		err := r.stream(ctx, held, tables)
-		if err == nil {
-			close(travelled)
-		}
-		return err
+	if len(tables) == 0 { // the dump has all, and each job loads some of it
+		close(travelled)
+		err = r.incoming.Load(ctx, dump, r.Jobs, r.plan.Source.Bytes, r.Report)
+	} else {
+		err = r.incoming.LoadAround(ctx, dump, r.Jobs, r.plan.Source.Bytes, r.Report, func(ctx context.Context) error {
+			err := r.stream(ctx, held, tables)
+			if err == nil {
+				close(travelled)
+			}
+			return err
+		})
 	}
-	if err := r.incoming.LoadAround(ctx, dump, r.Jobs, r.plan.Source.Bytes, r.Report, rows); err != nil {
+	if err != nil {
 		return err
 	}
 	r.lap("load")

@@ -154,13 +154,14 @@ func shut(who string, err error) error {
 }
 
 func (s stream) problem(err error) error {
-	var answer *pgconn.PgError
-	switch {
-	case errors.Is(err, context.Canceled):
+	if errors.Is(err, context.Canceled) {
 		return err
-	case errors.As(err, &answer) && answer.Code == "53100":
-		return postgres.FullDisk(answer.Message)
-	case errors.As(err, &answer) && answer.Code == "55P03":
+	}
+	if full := postgres.Full(err); full != nil {
+		return full
+	}
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && answer.Code == "55P03" {
 		return event.Fail("let nobody change tables of the source meanwhile (see its pg_locks), and run it again",
 			"the rows of %s could not be read: somebody waits to change that table", s.Called)
 	}
