@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts import envfile
-from scripts.engine import Engine
+from scripts.engine import Engine, unreachable
 from scripts.errors import ExitCode, StackError
-from scripts.runner import Result, Runner
+from scripts.runner import NOT_FOUND, TIMED_OUT, Result, Runner
 
 DEFAULT_FILE = "docker/docker-compose.dev.yml"
 DEFAULT_PROJECT = "wepppy"
@@ -195,6 +195,14 @@ class Compose:
                 f"correct COMPOSE_FILE in {envfile.shown(self.env_path)} (paths from {self.root})",
             )
         result = self.capture("config", "--format", "json", profiles=ALL_PROFILES)
+        if result.returncode in (NOT_FOUND, TIMED_OUT):
+            raise unreachable(result)
+        if (
+            "unknown flag: --env-file" in result.stderr
+        ):  # said by `docker` itself where nothing answers to `compose`
+            raise StackError(
+                "Docker Compose is not installed", "run scripts/setup, it installs it", ExitCode.NOT_READY
+            )
         if not result.ok:
             raise StackError(
                 f"the compose files do not render: {result.complaint}",

@@ -124,7 +124,12 @@ class Engine:
     def _change(self, *arguments: str) -> str:
         # The client repeats the names it was given: only a complaint is worth a line.
         result = self.runner.stream(["docker", *arguments], on_line=lambda _: None)
-        return "" if result.ok else result.complaint
+        if result.ok:
+            return ""
+        # The client ends with a line that only names the containers.
+        lines = f"{result.stderr}\n{result.stdout}".splitlines()
+        told = [line for line in lines if line.startswith("Error response from daemon: ")]
+        return told[0] if told else result.complaint
 
     def run_health(self, container: Container) -> Result:
         """Runs the container's own health check now; the engine would look only after its interval."""
@@ -195,6 +200,12 @@ class Engine:
         return [line for line in result.stdout.splitlines() if line]
 
 
+# What clients say of an engine that is not there, the last one from 29 on.
+AWAY = (
+    "cannot connect", "is the docker daemon running", "connection refused", "failed to connect to the docker api",
+)  # fmt: skip
+
+
 def unreachable(result: Result, server_errors: str = "") -> StackError:
     """Why `docker` could not ask the engine, and the mend."""
     text = f"{result.stderr}\n{result.stdout}\n{server_errors}".lower()
@@ -202,14 +213,15 @@ def unreachable(result: Result, server_errors: str = "") -> StackError:
         return StackError(
             "docker is not installed", "run scripts/setup, it installs engine, Compose and buildx"
         )
-    if "permission denied" in text:
+    if result.returncode == TIMED_OUT:
+        return StackError("the container engine does not answer", "restart it: sudo systemctl restart docker")
+    # Not any "permission denied": the client also warns of its own settings that it may not read.
+    if "permission denied while trying to connect" in text:
         return StackError(
             "no permission to talk to the container engine's socket",
             "sudo usermod -aG docker $USER, then log out and in, and run this again",
         )
-    if result.returncode == TIMED_OUT:
-        return StackError("the container engine does not answer", "restart it: sudo systemctl restart docker")
-    if "cannot connect" in text or "is the docker daemon running" in text or "connection refused" in text:
+    if any(words in text for words in AWAY):
         return StackError(
             "the container engine is not running",
             "start it: scripts/setup (or sudo systemctl start docker)",

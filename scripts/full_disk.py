@@ -12,7 +12,9 @@ from scripts.compose import Compose
 from scripts.sessions import DATABASE
 
 # The system's words, or the server's own where a file took only a part of a page (mdextend in PostgreSQL's md.c).
-GAVE_UP = re.compile(r"(?:PANIC|FATAL): +(.*(?:No space left on device|wrote only \d+ of \d+ bytes).*)")
+GAVE_UP = re.compile(
+    r"(?:PANIC|FATAL): +(.*(?:No space left on device|quota exceeded|wrote only \d+ of \d+ bytes).*)"
+)
 MEND = (
     "make room on that disk (docker system df; `invoke db-prune` once the server is back): "
     "it starts by itself within a minute, nothing is lost; then run this again"

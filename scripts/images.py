@@ -34,6 +34,8 @@ POSTGRES_RELEASES = {"17": "trixie", "18": "forky"}
 POSTGRES_MAJOR = "17"
 # Their index is valid for a week only, and a mirror may lag behind by more; it is signed all the same.
 UNRELEASED = ("forky",)
+# Images that the stand-ins stand for, from whatever registry.
+OFFICIAL = re.compile(r"^([^/]*/)*(postgres|redis|caddy|python|golang)(:[^/]*)?(@[^/]*)?$")
 VARIABLES = ("POSTGRES_IMAGE", "REDIS_IMAGE", "CADDY_IMAGE", "PYTHON_IMAGE", "GO_IMAGE")
 
 
@@ -123,10 +125,21 @@ class BaseImages:
         ]
         reason = self.pull([self.chosen[name] for name in missing]) if missing else None
         if reason is not None:
-            self.say(f"no registry answers ({reason}); using base images made from distribution packages")
+            self._demand_replaceable([self.chosen[name] for name in missing], reason)
+            self.say(f"no registry gives them ({reason}); using base images made from distribution packages")
             ours += missing
         if ours:
             self.build(ours)
+
+    def _demand_replaceable(self, images: Iterable[str], reason: str) -> None:
+        # A stand-in is what the official image of that name is: neither somebody's own one nor one mistyped.
+        own = [image for image in images if not OFFICIAL.search(image)]
+        if own or reason.endswith(": not found"):
+            raise StackError(
+                f"{own[0]} cannot be pulled: {reason}" if own else f"there is no such image: {reason}",
+                f"correct {', '.join(VARIABLES)} in .env, or make it available (docker pull, docker login)",
+                ExitCode.NOT_READY,
+            )
 
     def is_here(self, image: str) -> bool:
         """True when the engine has this image."""

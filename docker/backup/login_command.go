@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -40,21 +41,16 @@ func runLogin(ctx context.Context, app *app, args []string) error {
 		return err
 	}
 	answer := logins{Given: []bool{}}
-	session, err := app.server.Connect(ctx, postgres.Maintenance(app.settings.Database))
-	if err == nil {
-		session.Close(ctx) //nolint:errcheck // it did what it was for
-		answer.Own = true
-	} else {
-		answer.Why = event.ProblemOf(err).What
+	var err error
+	if answer.Own, answer.Why, err = letsIn(ctx, app, nil); err != nil {
+		return err
 	}
 	for _, password := range asked.Passwords {
-		session, err := loginWith(ctx, app, password)
-		if err == nil {
-			session.Close(ctx) //nolint:errcheck // it did what it was for
-		} else if !refusesPassword(err) {
+		in, _, err := letsIn(ctx, app, &password)
+		if err != nil {
 			return err
 		}
-		answer.Given = append(answer.Given, err == nil)
+		answer.Given = append(answer.Given, in)
 	}
 	app.report.Result(answer, "logged in: %t", answer.Own)
 	return nil
@@ -76,18 +72,35 @@ func hear(ctx context.Context, app *app, asker *lease.Lease, asked any) error {
 	return nil
 }
 
-// loginWith opens a session with this password instead of the container's own.
-func loginWith(ctx context.Context, app *app, password string) (*pgx.Conn, error) {
+// letsIn tells whether the server takes a password, and why it does not. Nobody knows where it says nothing about it.
+func letsIn(ctx context.Context, app *app, other *string) (in bool, why string, err error) {
+	session, err := login(ctx, app, other)
+	if err == nil {
+		session.Close(ctx) //nolint:errcheck // it did what it was for
+		return true, "", nil
+	}
+	told := app.server.Refused(postgres.Maintenance(app.settings.Database), err)
+	if refusesPassword(err) {
+		return false, event.ProblemOf(told).What, nil
+	}
+	return false, "", postgres.Midway(told)
+}
+
+// login opens a session with the container's own password or, where it is given, another one.
+func login(ctx context.Context, app *app, other *string) (*pgx.Conn, error) {
 	config, err := app.server.Config(postgres.Maintenance(app.settings.Database))
 	if err != nil {
 		return nil, err
 	}
-	config.Password = password
+	if other != nil {
+		config.Password = *other
+	}
 	return pgx.ConnectConfig(ctx, config)
 }
 
-// refusesPassword tells a wrong password from a server that does not answer.
+// refusesPassword tells a wrong password from a server that does not answer, or asks nobody from here for one (whose
+// message names its file in every language).
 func refusesPassword(err error) bool {
 	var answer *pgconn.PgError
-	return errors.As(err, &answer) && (answer.Code == "28P01" || answer.Code == "28000")
+	return errors.As(err, &answer) && (answer.Code == "28P01" || answer.Code == "28000" && !strings.Contains(answer.Message, "pg_hba.conf"))
 }

@@ -52,12 +52,12 @@ func runPassword(ctx context.Context, app *app, args []string) error {
 
 func loginWithOneOf(ctx context.Context, app *app, passwords []string) (*pgx.Conn, error) {
 	for _, password := range passwords {
-		session, err := loginWith(ctx, app, password)
+		session, err := login(ctx, app, &password)
 		if err == nil {
 			return session, nil
 		}
 		if !refusesPassword(err) {
-			return nil, event.Refuse("start the server, or correct host and port", "no login at %s:%s: %s", app.server.Host, app.server.Port, err)
+			return nil, app.server.Refused(postgres.Maintenance(app.settings.Database), err)
 		}
 	}
 	return nil, event.Refuse("set POSTGRES_PASSWORD in .env to the one that the server knows",

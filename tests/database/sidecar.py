@@ -60,5 +60,10 @@ def health(container: str) -> tuple[int, str]:
 
 def saying(container: str, word: str) -> tuple[int, str]:
     """The health check's answer once it holds a word."""
-    until(lambda: word in health(container)[1], f"{word!r} in the health check")
-    return health(container)
+
+    def answer() -> tuple[int, str] | None:
+        status, words = health(container)
+        return (status, words) if word in words else None
+
+    said: tuple[int, str] = until(answer, f"{word!r} in the health check")
+    return said

@@ -33,7 +33,7 @@ def zone(change: int, before: int, after: int) -> bytes:
 def test_when_the_zones_clock_changes_names_sort_and_none_is_lost_or_pruned(
     stack: LightStack, folder: Path, before: int, after: int
 ) -> None:
-    change = int(time.time()) + 8
+    change = int(time.time()) + 25
     (folder / "zone").write_bytes(zone(change, before, after))
     (folder / "zone").chmod(0o644)
     settings = {"TZ": "/backups/zone", "BACKUP_INTERVAL_SECONDS": 2, "BACKUP_KEEP_DAYS": 1}
@@ -76,7 +76,7 @@ def test_after_a_clock_that_ran_ahead_backups_are_made_on_schedule_and_none_is_t
         assert "from the future" not in health(container)[1]
         told = stack.docker("logs", container)
     assert before < set(dumps(folder))
-    assert "removed" not in told
+    assert "older than" not in told
 
 
 def test_where_all_backups_are_from_the_future_health_says_so_until_there_is_a_new_one(

@@ -198,14 +198,15 @@ def test_a_stranger_in_the_database_is_refused_and_ended_by_force(stack: LightSt
 def test_an_application_that_reconnects_in_a_loop_is_refused_and_outdone_by_force(stack: LightStack) -> None:
     stop = threading.Event()
 
-    def reconnect() -> None:
+    def reconnect(seconds: int) -> None:
         while not stop.is_set():
             stack.docker(
                 "exec", stack.container("postgres"), "psql", "-XqAt", "-U", "wepppy", "-d", "wepppy", "-c",
-                "SELECT pg_sleep(20)", check=False,
+                f"SELECT pg_sleep({seconds})", check=False,
             )  # fmt: skip
 
-    loops = [threading.Thread(target=reconnect) for _ in range(2)]
+    # Their lives do not end together: somebody is there at any moment.
+    loops = [threading.Thread(target=reconnect, args=(seconds,)) for seconds in (20, 31)]
     for each in loops:
         each.start()
     try:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 SAMPLE_TREE = Path(__file__).resolve().parents[2] / "docker" / "sample"
 sys.path.insert(0, str(SAMPLE_TREE))
 os.environ.setdefault("PYTHONPATH", str(SAMPLE_TREE))
+# Nothing here is about speed, and a machine may stall.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 PASSWORD = "p@ss/w:rd %1"  # needs percent-encoding on purpose
 

@@ -10,6 +10,7 @@ import pytest
 from scripts.catalogue import Catalogue
 from scripts.compose import unescaped
 from scripts.errors import StackError
+from scripts.runner import NOT_FOUND, TIMED_OUT
 from tests.unit.fakes import Checkout, model
 
 
@@ -20,6 +21,38 @@ def test_commands_name_env_file_and_files_relative_to_the_root(tmp_path: Path) -
         "docker", "compose", "--env-file", ".env", "--file", "docker/docker-compose.dev.yml",
         "--file", "docker/more.yml", "--profile", "geo", "ps",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("stderr", "status", "words"),
+    [
+        (
+            "unknown flag: --env-file\n\nRun 'docker --help' for more information",
+            125,
+            "Compose is not installed",
+        ),
+        ("docker: not found", NOT_FOUND, "docker is not installed"),
+        ("", TIMED_OUT, "does not answer"),
+        ("services.web: invalid", 15, "do not render: services.web: invalid"),
+    ],
+)
+def test_files_are_only_blamed_for_what_stands_in_them(
+    tmp_path: Path, stderr: str, status: int, words: str
+) -> None:
+    checkout = Checkout(tmp_path)
+    checkout.with_env()
+    checkout.runner.on("config", stderr=stderr, returncode=status)
+    with pytest.raises(StackError, match=words):
+        _ = checkout.compose().model
+
+
+def test_a_container_that_does_not_start_is_told_with_the_engines_reason(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    reason = "Error response from daemon: Ports are not available: bind: address already in use"
+    checkout.runner.on(
+        "docker", "start", stderr=f"{reason}\nError: failed to start containers: web\n", returncode=1
+    )
+    assert checkout.compose().engine.start(["web"]) == reason
 
 
 def test_the_callers_environment_wins_over_the_file(tmp_path: Path) -> None:

@@ -63,6 +63,12 @@ def test_a_malformed_env_file_is_told_with_its_line(checkout: Checkout) -> None:
             "start it",
         ),
         ("permission denied while trying to connect to the Docker daemon socket", "no permission", "usermod"),
+        (
+            "WARNING: Error loading config file: open /root/.docker/config.json: permission denied\n"
+            "failed to connect to the docker API at unix:///x: no such file or directory",
+            "not running",
+            "start it",
+        ),
         ("something else entirely", "something else entirely", "docker info"),
     ],
 )

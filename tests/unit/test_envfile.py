@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts import envfile
@@ -111,6 +111,7 @@ def test_a_value_that_no_two_readers_agree_on_is_refused(value: str) -> None:
     assert caught.value.exit_code == 2
 
 
+@settings(deadline=None)
 @given(
     st.text(
         st.characters(codec="utf-8", exclude_characters="'\\\r\n\0", exclude_categories=["Cc", "Zl", "Zp"])

@@ -69,3 +69,27 @@ def test_two_majors_are_two_recipes(tmp_path: Path) -> None:
     made, _, _ = builder(tmp_path, "postgres:18")
     hashes = {made.recipe_hash(stand_ins("3.11", major)["POSTGRES_IMAGE"]) for major in ("17", "18")}
     assert len(hashes) == 2
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason", "words"),
+    [
+        ("postgis/postgis:17-3.5", "no such host", "postgis/postgis:17-3.5 cannot be pulled: no such host"),
+        ("my-postgres:17", "toomanyrequests: limit", "my-postgres:17 cannot be pulled"),
+        (
+            "postgres:17-trixe",
+            "ERROR: docker.io/library/postgres:17-trixe: not found",
+            "no such image: docker.io/library/postgres:17-trixe",
+        ),
+    ],
+)
+def test_somebodys_own_image_or_a_mistyped_one_is_never_replaced_by_a_stand_in(
+    tmp_path: Path, wanted: str, reason: str, words: str
+) -> None:
+    made, runner, remembered = builder(tmp_path, wanted)
+    runner.on("docker", "buildx", "imagetools", "inspect", returncode=1, stderr=reason)
+    with pytest.raises(StackError, match=words) as caught:
+        made.ensure()
+    assert "docker pull" in caught.value.mend
+    assert remembered == {}
+    assert not [argv for argv in runner.commands() if argv[:2] == ["docker", "build"]]

@@ -15,7 +15,7 @@ from tests.database.migrate.bare import PASSWORD, BareServer, docker
 from tests.database.migrate.target import Moving, Target, flags
 from tests.database.stack import CONTENT
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(300, func_only=True)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from tests.database.migrate.bare import PASSWORD, BareServer, docker
 from tests.database.migrate.target import Moving, Target, flags
 from tests.database.programs import kill_programs
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(300, func_only=True)
 SEALED = "SELECT count(*) FROM pg_db_role_setting, unnest(setconfig) c WHERE c = 'default_transaction_read_only=on'"
 # Any that changes the stack finishes what another has left.
 NEXT = ("db-prune", "--keep-days=7", "--yes")

@@ -11,7 +11,7 @@ from tests.database.migrate.bare import BareServer, docker
 from tests.database.migrate.target import Moving, Target, flags
 from tests.database.stack import CONTENT
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(300, func_only=True)
 READ_ONLY = "SELECT count(*) FROM pg_db_role_setting, unnest(setconfig) c WHERE c = 'default_transaction_read_only=on'"
 
 

@@ -12,7 +12,7 @@ from tests.database.migrate.managed import HANDLE, SERVER, ManagedServer
 from tests.database.migrate.target import Moving, Target
 from tests.engine.stack import Command
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(300, func_only=True)
 
 TABLE = "CREATE TABLE run AS SELECT n AS id, md5(n::text) AS word FROM generate_series(1, 5000) n"
 # Enough for a write to fall into the move.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"wepp.example/backup/internal/child"
 	"wepp.example/backup/internal/event"
 	"wepp.example/backup/internal/vault"
 )
@@ -225,5 +226,28 @@ func TestWhatIsNoDumpIsRefusedWithTheReason(t *testing.T) {
 			_, err := Open(each.path)
 			refused(t, err, each.word)
 		})
+	}
+}
+
+func TestAReaderThatWasKilledOrWhoseDiskFailsDoesNotBlameTheDump(t *testing.T) {
+	ended := errors.New("exit status 1")
+	killed := child.Command(context.Background(), "sh", "-c", "kill -9 $$").Run()
+	crashed := child.Command(context.Background(), "sh", "-c", "kill -SEGV $$").Run()
+	for _, each := range []struct {
+		told  string
+		err   error
+		exit  int
+		words string
+	}{
+		{"pg_restore: error: could not read from input file: end of file\n", ended, event.ExitRefused, "is damaged: could not read from input file: end of file"},
+		{"pg_restore: error: out of memory\n", ended, event.ExitRefused, "is damaged: out of memory"}, // a length that is a lie
+		{"", crashed, event.ExitRefused, "is damaged"},
+		{"pg_restore: error: could not read from input file: Input/output error\n", ended, event.ExitRefused, "cannot be read: input/output error"},
+		{"", killed, event.ExitFailed, "was killed"},
+	} {
+		problem := event.ProblemOf(unfit("some.dump", each.told, each.err))
+		if problem.Exit != each.exit || !strings.Contains(problem.What, each.words) {
+			t.Errorf("%s: %+v", each.told, problem)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"wepp.example/backup/internal/child"
 	"wepp.example/backup/internal/event"
@@ -109,7 +110,7 @@ func output(ctx context.Context, dump Archive, args ...string) ([]byte, error) {
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		return nil, damaged(dump.Path, complaint(told.String(), err))
+		return nil, unfit(dump.Path, told.String(), err)
 	}
 	return answer, nil
 }
@@ -211,6 +212,20 @@ func (c *counter) Read(buffer []byte) (int, error) {
 		c.tell(c.done)
 	}
 	return count, err
+}
+
+// unfit says why pg_restore could not read a dump. What a damaged one makes of it may be anything, its own death included;
+// but it does not get itself killed, and a disk that fails says so.
+func unfit(path, told string, err error) error {
+	if child.Killed(err) {
+		return event.Fail("see whether the backup service had too little memory (docker inspect, dmesg), then run it again", "the program that reads %s was killed", path)
+	}
+	for _, each := range []error{syscall.EIO, syscall.ESTALE} {
+		if strings.Contains(strings.ToLower(told), each.Error()) {
+			return unreadable(path, each)
+		}
+	}
+	return damaged(path, complaint(told, err))
 }
 
 func complaint(told string, err error) string {

@@ -26,7 +26,7 @@ import (
 
 // lockPatience is how long a table may be held against us (a schema change, a VACUUM FULL) before the run is given up
 // and tried again later: behind a waiting dump everybody else would queue, too.
-const lockPatience = 60 * time.Second
+var lockPatience = 60 * time.Second
 
 // Maker makes backups of one database.
 type Maker struct {
@@ -71,7 +71,7 @@ func (m Maker) make(ctx context.Context) (made Made, err error) {
 	started := time.Now()
 	taken, err := open(ctx, m.Server, m.Vault.Database)
 	if err != nil {
-		return made, err
+		return made, m.explained(ctx, err)
 	}
 	defer taken.close()
 	if err := m.refuseFull(taken.facts.DatabaseBytes); err != nil {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -229,15 +231,24 @@ func TestASessionThatHoldsATableIsWaitedForNoLongerThanThePatience(t *testing.T)
 	if _, err := holder.Exec(context.Background(), "BEGIN; LOCK TABLE public.run"); err != nil {
 		t.Fatal(err)
 	}
-	session := servertest.Session(t, m.Server, "wepppy")
-	if _, err := session.Exec(context.Background(), "BEGIN"); err != nil {
-		t.Fatal(err)
+	patience := lockPatience
+	lockPatience = 200 * time.Millisecond
+	defer func() { lockPatience = patience }()
+	_, err := m.Make(context.Background())
+	told(t, err, event.ExitFailed, "a table was locked for more than 200ms")
+}
+
+func TestAServersFullDiskIsNotThatOfTheBackups(t *testing.T) {
+	m := maker(t, postgres.Server{})
+	program := exec.Command("pg_dump")
+	ended := errors.New("exit status 1")
+	of := func(words string) error {
+		return m.explained(context.Background(), failed(program, "pg_dump: error: "+words+"\npg_dump: detail: Query was: SELECT 1\n", ended))
 	}
-	err := census.Lock(context.Background(), session, 200)
-	if err == nil {
-		t.Fatal("it got the table")
-	}
-	told(t, m.explained(context.Background(), err), event.ExitFailed, "was locked for more than 1m0s")
+	told(t, of("query failed: ERROR:  could not write to file \"base/pgsql_tmp/1\": No space left on device"), event.ExitFailed, "the server's disk is full")
+	told(t, of("could not write to output file: No space left on device"), event.ExitFailed, "the disk of the backups")
+	unwritable := &fs.PathError{Op: "open", Path: "/backups/x", Err: syscall.EROFS}
+	told(t, m.explained(context.Background(), unwritable), event.ExitFailed, "cannot be used: read-only file system")
 }
 
 func TestAServerThatIsAwayIsToldAndNothingIsWritten(t *testing.T) {

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"os/exec"
 	"strings"
 	"syscall"
 
 	"wepp.example/backup/internal/child"
 	"wepp.example/backup/internal/event"
+	"wepp.example/backup/internal/postgres"
 )
 
 // complaint is what a program wrote before it failed.
@@ -36,16 +38,12 @@ func failed(command *exec.Cmd, told string, err error) error {
 	if err == nil {
 		return nil
 	}
-	name := command.Args[0]
-	lines := strings.Split(strings.TrimSpace(told), "\n")
-	// The first error is the cause, what follows are its consequences.
-	for _, line := range lines {
-		if _, text, found := strings.Cut(line, "error: "); found {
-			return &complaint{name, text}
-		}
+	if said := postgres.ServerSaid(told); postgres.SaysFull(said) {
+		return postgres.FullDisk(said) // the server's disk, not that of the backups
 	}
-	if last := lines[len(lines)-1]; last != "" {
-		return &complaint{name, strings.TrimPrefix(last, name+": ")}
+	name := command.Args[0]
+	if why := strings.TrimPrefix(postgres.FirstError(told), name+": "); why != "" {
+		return &complaint{name, why}
 	}
 	return &complaint{name, err.Error()}
 }
@@ -62,11 +60,18 @@ func (m Maker) explained(ctx context.Context, err error) error {
 	if errors.As(err, &problem) {
 		return err
 	}
+	if full := postgres.Full(err); full != nil {
+		return full
+	}
 	text := err.Error()
+	var file *fs.PathError
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), strings.Contains(text, "No space left"), strings.Contains(text, "quota exceeded"):
 		return event.Fail("make room there, or set BACKUP_KEEP_DAYS lower", "the disk of the backups (%s) is full: nothing was kept of this one, the earlier ones are as they were",
 			m.Vault.Folder)
+	case errors.As(err, &file):
+		return event.Fail("see whether its disk is well and mounted for writing, and belongs to the user in .env (UID, GID)",
+			"the folder of backups %s cannot be used: %s; the earlier ones are as they were", m.Vault.Folder, file.Err)
 	case strings.Contains(text, "lock timeout"), strings.Contains(text, "canceling statement due to lock"):
 		return event.Fail("see who holds it: SELECT * FROM pg_locks in `invoke db-shell`", "a table was locked for more than %s: %s", lockPatience, text)
 	}

@@ -3,6 +3,7 @@ package child
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"syscall"
 	"time"
@@ -22,4 +23,14 @@ func Command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = goodbye
 	return command
+}
+
+// Killed tells whether a program was ended by SIGKILL, as the kernel does where memory is short: not by its own doing.
+func Killed(err error) bool {
+	var ended *exec.ExitError
+	if !errors.As(err, &ended) {
+		return false
+	}
+	status, ok := ended.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -53,7 +52,7 @@ func (s Server) Connect(ctx context.Context, database string) (*pgx.Conn, error)
 	}
 	session, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, s.refused(database, err)
+		return nil, s.Refused(database, err)
 	}
 	return session, nil
 }
@@ -144,42 +143,30 @@ func Strings(ctx context.Context, session *pgx.Conn, query string, args ...any) 
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
-// What a full disk makes a server say: the system's words, or its own where a file took only a part of a page
-// (mdextend in PostgreSQL's storage/smgr/md.c).
-var fullWords = regexp.MustCompile(`(?i)no space left on device|quota exceeded|wrote only \d+ of \d+ bytes|disk full`)
-
-// SaysFull tells whether that is what the server said, for programs that pass on its words and not its code.
-func SaysFull(words string) bool {
-	return fullWords.MatchString(words)
-}
-
-// Full is the problem behind an error of a server whose disk is full; nil for every other error.
-func Full(err error) error {
-	var answer *pgconn.PgError
-	if errors.As(err, &answer) && (answer.Code == "53100" || SaysFull(answer.Message)) {
-		return FullDisk(answer.Message)
+// Refused says why nobody gets in, and what to do about it.
+func (s Server) Refused(database string, err error) error {
+	var problem *event.Problem
+	if errors.As(err, &problem) {
+		return err // it was not asked
 	}
-	return nil
-}
-
-// FullDisk says that the server's disk is full; why is what the server said.
-func FullDisk(why string) error {
-	return event.Fail("make room there (`invoke db-prune` drops databases kept by earlier restores; docker system df), then run it again",
-		"the server's disk is full: %s", why)
-}
-
-func (s Server) refused(database string, err error) error {
 	where := fmt.Sprintf("%s:%s as %s", s.Host, s.Port, s.User)
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {
-		switch answer.Code {
-		case "28P01", "28000":
+		mend := "see the server's log"
+		switch {
+		case strings.Contains(answer.Message, "pg_hba.conf"): // also in a translated message
+			mend = "add a line for this to the server's pg_hba.conf, or ask by another way (TLS, another user or database)"
+		case answer.Code == "28P01", answer.Code == "28000":
 			return event.Refuse("correct the user or the password: for the stack it stands in .env, for another server in its password file",
 				"the server at %s refuses the login: %s", where, answer.Message)
-		case "3D000":
+		case answer.Code == "3D000":
 			return event.Refuse("name a database that exists there", "the server at %s has no database %q", where, database)
+		case answer.Code == "53300":
+			mend = "end sessions there (pg_stat_activity), or raise its max_connections"
+		case answer.Code == "57P03":
+			mend = "it is starting or stopping: run this again in a moment"
 		}
-		return event.Refuse("see the server's log", "the server at %s refuses: %s", where, answer.Message)
+		return event.Refuse(mend, "the server at %s refuses: %s", where, answer.Message)
 	}
 	return event.Refuse("start the server, or correct host and port", "no server answers at %s: %s", where, plain(err))
 }

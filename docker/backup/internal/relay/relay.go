@@ -278,8 +278,12 @@ func refused(host, port, user string, err error) error {
 		mend = "correct --user, or the password in the file that --password-file names"
 	case answer.Code == "28000" && strings.Contains(strings.ToLower(answer.Message), "peer"):
 		mend = "peer authentication wants an account of this machine with the database user's name; add one, or use --host=localhost with --password-file"
-	case answer.Code == "28000":
+	case strings.Contains(answer.Message, "pg_hba.conf"): // also in a translated message
 		mend = "the server's pg_hba.conf has no line for this; add one, or use another --host, --socket-dir or --user"
+	case answer.Code == "28000":
+		mend = "use another --user, or mend that role (it has to be there and may log in); see the server's log"
+	case answer.Code == "53300":
+		mend = "end sessions there (pg_stat_activity), or raise its max_connections"
 	case answer.Code == "3D000":
 		mend = "name a database that exists there: --dbname"
 	case answer.Code == "57P03":

@@ -152,6 +152,19 @@ func TestARefusalOfTheSourceArrivesInItsOwnWordsAndIsToldWithItsMend(t *testing.
 	}
 }
 
+func TestARefusedLoginIsMendedWhereTheServerSaysItFails(t *testing.T) {
+	for words, message := range map[string]string{
+		"pg_hba.conf has no line for this": "kein pg_hba.conf-Eintrag für Host »127.0.0.1«",
+		"use another --user":               `role "ubuntu" does not exist`,
+		"peer authentication wants":        `Peer authentication failed for user "wepppy"`,
+	} {
+		problem := event.ProblemOf(refused("127.0.0.1", "5432", "ubuntu", &pgconn.PgError{Code: "28000", Message: message}))
+		if !strings.Contains(problem.Mend, words) {
+			t.Errorf("%s: %+v", message, problem)
+		}
+	}
+}
+
 func TestNoServerAtAllIsTold(t *testing.T) {
 	for _, relay := range []*Relay{{Host: "127.0.0.1", Port: "1"}, {Host: t.TempDir(), Port: "5432"}} {
 		problem := event.ProblemOf(relay.Try(context.Background(), "somebody", "something", 0))

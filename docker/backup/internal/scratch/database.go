@@ -50,7 +50,7 @@ func Create(ctx context.Context, lock *Lock, locale Locale) (*Database, error) {
 	statement := "create database " + postgres.Quote(made.Name) + " template template0" + locale.clause()
 	if _, err := lock.Session.Exec(ctx, statement); err != nil {
 		var answer *pgconn.PgError
-		if errors.As(err, &answer) && answer.Code == "42501" {
+		if errors.As(err, &answer) && answer.Code == "42501" && answer.Routine == "createdb" { // a disk that takes nothing has the code, too
 			return nil, event.Refuse("let a superuser run: ALTER ROLE "+lock.Server.User+" CREATEDB",
 				"%s may not make databases on this server", lock.Server.User)
 		}
@@ -108,5 +108,6 @@ func (d *Database) Drop(report *event.Reporter) {
 
 // Connect opens a session in the database.
 func (d *Database) Connect(ctx context.Context) (*pgx.Conn, error) {
-	return d.lock.Server.Connect(ctx, d.Name)
+	session, err := d.lock.Server.Connect(ctx, d.Name)
+	return session, postgres.Midway(err)
 }

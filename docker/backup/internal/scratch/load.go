@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"wepp.example/backup/internal/archive"
+	"wepp.example/backup/internal/child"
 	"wepp.example/backup/internal/event"
 	"wepp.example/backup/internal/postgres"
 )
@@ -51,7 +52,7 @@ func (d *Database) AnalyseWhile(ctx context.Context, jobs int, read func(context
 	options := d.options(ctx)
 	go func() {
 		command := d.lock.Server.Command(ctx, "vacuumdb", "--analyze-only", "--quiet", "--jobs="+strconv.Itoa(jobs), "--dbname="+postgres.Conninfo(d.Name))
-		gathered <- d.run(ctx, command, options, "statistics")
+		gathered <- d.run(ctx, command, options, statistics)
 	}()
 	err := read(ctx)
 	if err != nil {
@@ -104,7 +105,7 @@ func (d *Database) pgRestore(ctx context.Context, dump archive.Archive, jobs int
 		args = append(args, "--jobs="+strconv.Itoa(jobs))
 	}
 	args = append(args, sections...)
-	return d.run(ctx, d.lock.Server.Command(ctx, "pg_restore", append(args, dump.Path)...), d.options(ctx)+sorting(jobs)+d.quietTriggers(ctx), dump.Path)
+	return d.run(ctx, d.lock.Server.Command(ctx, "pg_restore", append(args, dump.Path)...), d.options(ctx)+sorting(jobs)+d.quietTriggers(ctx), loading(dump.Path))
 }
 
 // sorting is what each of so many jobs may sort in.
@@ -125,10 +126,11 @@ func (d *Database) psql(ctx context.Context, text io.Reader, dump string) error 
 	command := d.lock.Server.Command(ctx, "psql", "--no-psqlrc", "--quiet", "--no-password",
 		"--set=ON_ERROR_STOP=1", "--output=/dev/null", "--dbname="+postgres.Conninfo(d.Name), "--file=-")
 	command.Stdin = text
-	return d.run(ctx, command, d.options(ctx)+sorting(1)+d.quietTriggers(ctx), dump)
+	return d.run(ctx, command, d.options(ctx)+sorting(1)+d.quietTriggers(ctx), loading(dump))
 }
 
-func (d *Database) run(ctx context.Context, command *exec.Cmd, options, dump string) error {
+// run runs a program on the database; blame says what its end means.
+func (d *Database) run(ctx context.Context, command *exec.Cmd, options string, blame func(told string, err error) error) error {
 	var told bytes.Buffer
 	command.Stderr = &told
 	command.Env = append(command.Env, "PGOPTIONS="+options)
@@ -137,19 +139,33 @@ func (d *Database) run(ctx context.Context, command *exec.Cmd, options, dump str
 		return ctx.Err()
 	}
 	if err != nil {
-		return refusal(dump, told.String(), err)
+		return blame(told.String(), err)
 	}
 	return nil
 }
 
-// options are loadOptions without a limit, too, that servers have from 17 on and that the moved database itself may set.
-func (d *Database) options(ctx context.Context) string {
-	var has bool
-	err := d.lock.Session.QueryRow(ctx, "select current_setting('transaction_timeout', true) is not null").Scan(&has)
-	if err != nil || !has {
-		return loadOptions
+// statistics says why there are none.
+func statistics(told string, err error) error {
+	if trouble := stopped(told, err); trouble != nil {
+		return trouble
 	}
-	return loadOptions + " -c transaction_timeout=0"
+	return event.Fail("see the server's log, then run it again", "the planner's statistics could not be gathered (%s): %s", err, postgres.FirstError(told))
+}
+
+// options are loadOptions without a limit, too, that servers have from 17 on and that the moved database itself may set;
+// and complaints in the language that they are understood in, where we may choose it.
+func (d *Database) options(ctx context.Context) string {
+	var limited, superuser bool
+	err := d.lock.Session.QueryRow(ctx, `select current_setting('transaction_timeout', true) is not null,
+		(select rolsuper from pg_roles where rolname = current_user)`).Scan(&limited, &superuser)
+	options := loadOptions
+	if err == nil && limited {
+		options += " -c transaction_timeout=0"
+	}
+	if err == nil && superuser {
+		options += " -c lc_messages=C"
+	}
+	return options
 }
 
 // quietTriggers keeps the loaded event triggers from firing for what is loaded after them (pg_restore refreshes
@@ -165,22 +181,22 @@ func (d *Database) quietTriggers(ctx context.Context) string {
 }
 
 var (
-	errorLine = regexp.MustCompile(`(?m)^(?:pg_restore: error: |psql:[^ ]* )?.*(?:ERROR|FATAL|PANIC|error): +(.*)$`)
-	gone      = regexp.MustCompile(`(?i)server closed the connection|terminating connection|connection to server .* failed|in recovery mode|shutting down|starting up|connection refused`)
-	outdated  = regexp.MustCompile(`unrecognized parameter "pg_attver"`)
-	noRole    = regexp.MustCompile(`role "(.*)" does not exist`)
+	outdated = regexp.MustCompile(`unrecognized parameter "pg_attver"`)
+	noRole   = regexp.MustCompile(`role "(.*)" does not exist`)
 )
 
+func loading(dump string) func(string, error) error {
+	return func(told string, err error) error { return refusal(dump, told, err) }
+}
+
+// refusal says why a dump could not be loaded: told is what the program that loads said, err how it ended.
 func refusal(dump, told string, err error) error {
-	why := err.Error()
-	if found := errorLine.FindStringSubmatch(told); found != nil {
-		why = found[1]
+	if trouble := stopped(told, err); trouble != nil {
+		return trouble
 	}
-	switch {
-	case postgres.SaysFull(told):
-		return postgres.FullDisk(why)
-	case gone.MatchString(told):
-		return event.Fail("see the server's log, then run it again", "the server went away during the load: %s", why)
+	why := postgres.FirstError(told)
+	if why == "" {
+		why = err.Error()
 	}
 	if outdated.MatchString(told) {
 		return event.Refuse("dump it again with the pg_dump of that server's version, or in the custom format, which is mended on the way",
@@ -190,6 +206,15 @@ func refusal(dump, told string, err error) error {
 		return missingRoles(dump, []string{found[1]})
 	}
 	return event.Refuse("choose another dump, or mend what the server says", "%s cannot be loaded: %s", dump, why)
+}
+
+// stopped is the problem of a program that was not stopped by what it worked on; nil where it was.
+func stopped(told string, err error) error {
+	// A worker that ends for a reason of its own tells it before its leader tells of its end.
+	if child.Killed(err) || strings.HasPrefix(postgres.FirstError(told), "a worker process died") {
+		return event.Fail("see whether the backup service had too little memory (docker inspect, dmesg), then run it again", "the program that works on the server was killed")
+	}
+	return postgres.Trouble(told)
 }
 
 func missingRoles(dump string, names []string) error {

@@ -1,9 +1,13 @@
 package scratch
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+
+	"wepp.example/backup/internal/child"
+	"wepp.example/backup/internal/event"
 )
 
 func TestJobsShareTheMemoryThatTheServerHasForSorting(t *testing.T) {
@@ -14,20 +18,33 @@ func TestJobsShareTheMemoryThatTheServerHasForSorting(t *testing.T) {
 	}
 }
 
-func TestAFullDiskIsNoFaultOfTheDump(t *testing.T) {
-	for _, words := range []string{
-		`could not extend file "base/16397/16400": No space left on device`,
-		`could not extend file "base/16397/16400": wrote only 4096 of 8192 bytes at block 14`,
-		`could not write to file "base/pgsql_tmp/pgsql_tmp77.0": Disk quota exceeded`,
+func TestADumpIsOnlyRefusedForWhatItHolds(t *testing.T) {
+	ended := errors.New("exit status 1")
+	killed := child.Command(context.Background(), "sh", "-c", "kill -9 $$").Run()
+	for _, each := range []struct {
+		told  string
+		err   error
+		exit  int
+		words string
+	}{
+		{"pg_restore: error: could not execute query: ERROR:  type \"no\" does not exist\n", ended, event.ExitRefused, "some.dump cannot be loaded: type \"no\" does not exist"},
+		{"", ended, event.ExitRefused, "some.dump cannot be loaded: exit status 1"},
+		{"pg_restore: error: could not execute query: ERROR:  role \"mara\" does not exist\n", ended, event.ExitRefused, "roles that this server does not have: mara"},
+		{"pg_restore: error: could not execute query: ERROR:  wrote only 4096 of 8192 bytes at block 14\n", ended, event.ExitFailed, "the server's disk is full"},
+		{"", killed, event.ExitFailed, "was killed"},
+		{"pg_restore: error: a worker process died unexpectedly\n", ended, event.ExitFailed, "was killed"},
+		{"pg_restore: error: could not execute query: ERROR:  no\npg_restore: error: a worker process died unexpectedly\n", ended, event.ExitRefused, "cannot be loaded: no"},
 	} {
-		told := "pg_restore: error: could not execute query: ERROR:  " + words + "\nHINT:  Check free disk space.\n"
-		err := refusal("some.dump", told, errors.New("exit status 1"))
-		if !strings.Contains(err.Error(), "the server's disk is full: "+words) {
-			t.Errorf("%s: %v", words, err)
+		problem := event.ProblemOf(refusal("some.dump", each.told, each.err))
+		if problem.Exit != each.exit || !strings.Contains(problem.What, each.words) {
+			t.Errorf("%s: %+v", each.told, problem)
 		}
 	}
-	err := refusal("some.dump", "pg_restore: error: could not execute query: ERROR:  no such type", errors.New("exit status 1"))
-	if strings.Contains(err.Error(), "full") {
-		t.Error(err)
+}
+
+func TestStatisticsThatCannotBeGatheredAreNoFaultOfADump(t *testing.T) {
+	problem := event.ProblemOf(statistics("vacuumdb: error: processing of database \"x\" failed: ERROR:  no\n", errors.New("exit status 1")))
+	if problem.Exit != event.ExitFailed || !strings.Contains(problem.What, "statistics could not be gathered") {
+		t.Errorf("%+v", problem)
 	}
 }

@@ -117,6 +117,7 @@ func (c *Channel) Close(report *event.Reporter) {
 func (s *Source) again(what func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
+	var why error
 	for {
 		session, err := s.Server.Connect(ctx, s.Database)
 		if err == nil {
@@ -128,9 +129,12 @@ func (s *Source) again(what func(context.Context, *pgx.Conn) error) error {
 				return nil
 			}
 		}
+		if why == nil || ctx.Err() == nil { // what fails for want of time says nothing
+			why = err
+		}
 		select {
 		case <-ctx.Done():
-			return err
+			return why
 		case <-time.After(10 * lookPause):
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"wepp.example/backup/internal/census"
 	"wepp.example/backup/internal/event"
+	"wepp.example/backup/internal/postgres"
 	"wepp.example/backup/internal/source"
 	"wepp.example/backup/internal/swap"
 )
@@ -126,7 +127,7 @@ func (r *run) checkQuickly(ctx context.Context) error {
 	defer cancel()
 	from, err := r.Source.Server.Connect(ctx, r.Source.Database)
 	if err != nil {
-		return err
+		return postgres.Midway(err)
 	}
 	defer from.Close(context.Background()) //nolint:errcheck // read only
 	to, err := r.incoming.Connect(ctx)

@@ -88,8 +88,10 @@ func (r *run) pgDump(ctx context.Context, folder, snapshot string, without []str
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		lines := strings.Split(strings.TrimSpace(told.String()), "\n")
-		why := strings.TrimPrefix(lines[0], "pg_dump: error: ")
+		why := postgres.FirstError(told.String())
+		if strings.Contains(why, "could not obtain lock") || strings.Contains(why, "due to lock timeout") {
+			return event.Fail("let nobody change tables of the source meanwhile (see its pg_locks), and run it again", "the source could not be dumped: %s", why)
+		}
 		if why == "" {
 			why = err.Error()
 		}

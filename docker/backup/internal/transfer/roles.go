@@ -19,7 +19,7 @@ const unfinished = "wepp-backup: made for a move that has not ended"
 func (r *run) makeRoles(ctx context.Context) error {
 	for _, role := range r.plan.missing {
 		if _, err := r.lock.Session.Exec(ctx, "create role "+postgres.Quote(role.Name)+attributes(role)); err != nil {
-			return event.Fail("make the role by hand in `invoke db-shell` and run it again", "the role %s could not be made: %s", role.Name, err)
+			return unmade(err, "the role %s could not be made: %s", role.Name, err)
 		}
 		r.later(func() {
 			if !r.moved {
@@ -41,11 +41,18 @@ func (r *run) makeRoles(ctx context.Context) error {
 				continue
 			}
 			if _, err := r.lock.Session.Exec(ctx, "grant "+postgres.Quote(group)+" to "+postgres.Quote(role.Name)); err != nil {
-				return event.Fail("make the role by hand in `invoke db-shell` and run it again", "%s could not be made a member of %s: %s", role.Name, group, err)
+				return unmade(err, "%s could not be made a member of %s: %s", role.Name, group, err)
 			}
 		}
 	}
 	return nil
+}
+
+func unmade(err error, what string, args ...any) error {
+	if full := postgres.Full(err); full != nil {
+		return full
+	}
+	return event.Fail("make the role by hand in `invoke db-shell` and run it again", what, args...)
 }
 
 func attributes(role source.Role) string {

@@ -103,6 +103,9 @@ func (r *run) refreshViews(ctx context.Context) error {
 	for _, view := range views {
 		r.Report.Note("refreshing %s", view)
 		if _, err := session.Exec(ctx, "refresh materialized view "+view); err != nil {
+			if full := postgres.Full(err); full != nil {
+				return full
+			}
 			return event.Fail("mend the view on the source, or move at rest", "the view %s cannot be refreshed: %s", view, err)
 		}
 	}

@@ -184,6 +184,9 @@ func unusable(folder string, err error) error {
 	if errors.As(err, &inner) {
 		why = inner.Err
 	}
-	return event.Refuse("see that the folder is there and belongs to the user in .env (UID, GID)",
-		"the folder of backups %s cannot be used: %s", folder, why)
+	mend := "see that the folder is there and belongs to the user in .env (UID, GID)"
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		mend = "see whether its disk is well, has room and is mounted for writing"
+	}
+	return event.Refuse(mend, "the folder of backups %s cannot be used: %s", folder, why)
 }

@@ -3,12 +3,16 @@ package vault
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"wepp.example/backup/internal/event"
 )
 
 const day = 24 * time.Hour
@@ -280,5 +284,14 @@ func TestAFolderThatIsNotThereIsToldWithItsName(t *testing.T) {
 	v := Vault{Folder: filepath.Join(t.TempDir(), "none"), Database: "wepppy"}
 	if _, err := v.List(); err == nil || !strings.Contains(err.Error(), "none cannot be used: no such file") {
 		t.Fatal(err)
+	}
+}
+
+func TestAFolderWhoseDiskTakesNothingIsNotAMatterOfRights(t *testing.T) {
+	for failure, words := range map[error]string{syscall.EROFS: "mounted for writing", syscall.EACCES: "belongs to the user"} {
+		problem := event.ProblemOf(unusable("/backups", &fs.PathError{Op: "open", Path: "/backups/x", Err: failure}))
+		if !strings.Contains(problem.Mend, words) {
+			t.Errorf("%v: %+v", failure, problem)
+		}
 	}
 }

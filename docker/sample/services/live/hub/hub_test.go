@@ -211,7 +211,7 @@ func TestAClientThatIsBehindForAWhileGetsEveryFrameInOrder(t *testing.T) {
 
 func TestSilenceEndsWithHangupAndCloseFrameAndPongsPreventIt(t *testing.T) {
 	f := start(t, relay{}, func(limits *Limits) {
-		limits.PingInterval, limits.PongTimeout = 10*time.Millisecond, 500*time.Millisecond
+		limits.PingInterval, limits.PongTimeout = 10*time.Millisecond, 3*time.Second // the lively one may be held up
 	})
 	silent, lively := f.dial(t, "/a"), f.dial(t, "/a")
 	done := make(chan struct{})
