@@ -35,7 +35,9 @@ POSTGRES_MAJOR = "17"
 # Their index is valid for a week only, and a mirror may lag behind by more; it is signed all the same.
 UNRELEASED = ("forky",)
 # Images that the stand-ins stand for, from whatever registry.
-OFFICIAL = re.compile(r"^([^/]*/)*(postgres|redis|caddy|python|golang)(:[^/]*)?(@[^/]*)?$")
+OFFICIAL = re.compile(
+    r"^(?:[^/]*[.:][^/]*/)?(?:(?:[^/]+/)*library/)?(?:postgres|redis|caddy|python|golang)(?:[:@][^/]*)?$"
+)
 VARIABLES = ("POSTGRES_IMAGE", "REDIS_IMAGE", "CADDY_IMAGE", "PYTHON_IMAGE", "GO_IMAGE")
 
 
@@ -85,7 +87,7 @@ def _release(what: str, version: str, releases: Mapping[str, str], variable: str
 
 def major_of(image: str) -> str:
     """The major that a server image's tag begins with (`postgres:18-trixie`); this kit's own where it names none."""
-    found = re.search(r":(\d+)[^/]*$", image)
+    found = re.search(r":(\d+)[^/]*$", image.partition("@")[0])
     return found[1] if found else POSTGRES_MAJOR
 
 
@@ -125,6 +127,8 @@ class BaseImages:
         ]
         reason = self.pull([self.chosen[name] for name in missing]) if missing else None
         if reason is not None:
+            # Those before the one that failed are here by now.
+            missing = [name for name in missing if not self.is_here(self.chosen[name])]
             self._demand_replaceable([self.chosen[name] for name in missing], reason)
             self.say(f"no registry gives them ({reason}); using base images made from distribution packages")
             ours += missing

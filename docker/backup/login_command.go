@@ -72,7 +72,7 @@ func hear(ctx context.Context, app *app, asker *lease.Lease, asked any) error {
 	return nil
 }
 
-// letsIn tells whether the server takes a password, and why it does not. Nobody knows where it says nothing about it.
+// letsIn tells whether the server takes a password, and why it does not. An error is one that says nothing about the password.
 func letsIn(ctx context.Context, app *app, other *string) (in bool, why string, err error) {
 	session, err := login(ctx, app, other)
 	if err == nil {

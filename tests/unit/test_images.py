@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from scripts.errors import StackError
 from scripts.images import BaseImages, major_of, stand_ins
+from scripts.runner import Result
 from tests.unit.fakes import FakeRunner
 
 RECIPES = Path(__file__).parents[2] / "docker" / "base"
@@ -43,6 +45,7 @@ def builder(folder: Path, postgres: str) -> tuple[BaseImages, FakeRunner, dict[s
         ("postgres:17-trixie", "trixie", "wepp-base/postgres:17-trixie"),
         ("registry.example:5000/library/postgres:18.1", "forky", "wepp-base/postgres:18-forky"),
         ("wepp-base/postgres:18-forky", "forky", "wepp-base/postgres:18-forky"),
+        ("registry.example/postgres@sha256:1f", "trixie", "wepp-base/postgres:17-trixie"),
         ("postgres", "trixie", "wepp-base/postgres:17-trixie"),
     ],
 )
@@ -76,6 +79,8 @@ def test_two_majors_are_two_recipes(tmp_path: Path) -> None:
     [
         ("postgis/postgis:17-3.5", "no such host", "postgis/postgis:17-3.5 cannot be pulled: no such host"),
         ("my-postgres:17", "toomanyrequests: limit", "my-postgres:17 cannot be pulled"),
+        ("supabase/postgres:17.4", "no such host", "supabase/postgres:17.4 cannot be pulled"),
+        ("ghcr.io/me/postgres:17", "no such host", "ghcr.io/me/postgres:17 cannot be pulled"),
         (
             "postgres:17-trixe",
             "ERROR: docker.io/library/postgres:17-trixe: not found",
@@ -93,3 +98,22 @@ def test_somebodys_own_image_or_a_mistyped_one_is_never_replaced_by_a_stand_in(
     assert "docker pull" in caught.value.mend
     assert remembered == {}
     assert not [argv for argv in runner.commands() if argv[:2] == ["docker", "build"]]
+
+
+def test_what_was_pulled_before_the_registry_failed_is_not_to_blame(tmp_path: Path) -> None:
+    made, runner, remembered = builder(tmp_path, "postgis/postgis:17")
+    made.chosen = {"POSTGRES_IMAGE": "postgis/postgis:17", "REDIS_IMAGE": "redis:8"}
+    pulled: list[str] = []
+
+    def pull(argv: Sequence[str]) -> Result:
+        pulled.append(argv[-1])
+        return Result(tuple(argv), 0)
+
+    runner.do("docker", "pull", action=pull)
+    runner.do(
+        "docker", "image", "inspect", action=lambda argv: Result(tuple(argv), 0 if argv[-1] in pulled else 1)
+    )
+    runner.on("docker", "buildx", "imagetools", "inspect", "postgis/postgis:17")
+    made.ensure()
+    assert pulled == ["postgis/postgis:17"]
+    assert remembered == {"REDIS_IMAGE": "wepp-base/redis:8-trixie"}

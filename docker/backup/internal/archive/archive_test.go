@@ -243,9 +243,9 @@ func TestAReaderThatWasKilledOrWhoseDiskFailsDoesNotBlameTheDump(t *testing.T) {
 		{"pg_restore: error: out of memory\n", ended, event.ExitRefused, "is damaged: out of memory"}, // a length that is a lie
 		{"", crashed, event.ExitRefused, "is damaged"},
 		{"pg_restore: error: could not read from input file: Input/output error\n", ended, event.ExitRefused, "cannot be read: input/output error"},
-		{"", killed, event.ExitFailed, "was killed"},
+		{"", killed, event.ExitFailed, "pg_restore was killed"},
 	} {
-		problem := event.ProblemOf(unfit("some.dump", each.told, each.err))
+		problem := event.ProblemOf(unfit("/usr/bin/pg_restore", "some.dump", each.told, each.err))
 		if problem.Exit != each.exit || !strings.Contains(problem.What, each.words) {
 			t.Errorf("%s: %+v", each.told, problem)
 		}

@@ -40,7 +40,7 @@ func readThrough(ctx context.Context, command *exec.Cmd, dump Archive, report *e
 		return ctx.Err()
 	}
 	if err != nil {
-		return unfit(dump.Path, told.String(), err)
+		return unfit(command.Path, dump.Path, told.String(), err)
 	}
 	report.Progress("reading", dump.Bytes, dump.Bytes)
 	return nil

@@ -110,7 +110,7 @@ func output(ctx context.Context, dump Archive, args ...string) ([]byte, error) {
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		return nil, unfit(dump.Path, told.String(), err)
+		return nil, unfit(command.Path, dump.Path, told.String(), err)
 	}
 	return answer, nil
 }
@@ -214,18 +214,26 @@ func (c *counter) Read(buffer []byte) (int, error) {
 	return count, err
 }
 
-// unfit says why pg_restore could not read a dump. What a damaged one makes of it may be anything, its own death included;
-// but it does not get itself killed, and a disk that fails says so.
-func unfit(path, told string, err error) error {
-	if child.Killed(err) {
-		return event.Fail("see whether the backup service had too little memory (docker inspect, dmesg), then run it again", "the program that reads %s was killed", path)
+// unfit says why pg_restore could not read a dump. What a damaged one makes of it may be anything, its own death
+// included; but it does not get itself killed, and a disk that fails says so.
+func unfit(program, path, told string, err error) error {
+	if killed := child.Killed(program, err); killed != nil {
+		return killed
 	}
+	if trouble := Unread(path, told); trouble != nil {
+		return trouble
+	}
+	return damaged(path, complaint(told, err))
+}
+
+// Unread is the problem of a dump that cannot be read for its disk's sake, by what a program told; nil for any other.
+func Unread(path, told string) error {
 	for _, each := range []error{syscall.EIO, syscall.ESTALE} {
-		if strings.Contains(strings.ToLower(told), each.Error()) {
+		if strings.Contains(strings.ToLower(told), "could not read from input file: "+each.Error()) {
 			return unreadable(path, each)
 		}
 	}
-	return damaged(path, complaint(told, err))
+	return nil
 }
 
 func complaint(told string, err error) string {

@@ -247,7 +247,10 @@ func TestAServersFullDiskIsNotThatOfTheBackups(t *testing.T) {
 	}
 	told(t, of("query failed: ERROR:  could not write to file \"base/pgsql_tmp/1\": No space left on device"), event.ExitFailed, "the server's disk is full")
 	told(t, of("could not write to output file: No space left on device"), event.ExitFailed, "the disk of the backups")
-	unwritable := &fs.PathError{Op: "open", Path: "/backups/x", Err: syscall.EROFS}
+	told(t, of("query failed: ERROR:  could not resize shared memory segment \"/PostgreSQL.1\" to 16 bytes: No space left on device"), event.ExitFailed, "the server's shared memory is full")
+	unstarted := &fs.PathError{Op: "fork/exec", Path: "/usr/bin/pg_dump", Err: syscall.EAGAIN}
+	told(t, m.explained(context.Background(), unstarted), event.ExitFailed, "no backup was made: fork/exec")
+	unwritable := &fs.PathError{Op: "open", Path: m.Vault.Path("x"), Err: syscall.EROFS}
 	told(t, m.explained(context.Background(), unwritable), event.ExitFailed, "cannot be used: read-only file system")
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -38,8 +39,8 @@ func failed(command *exec.Cmd, told string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if said := postgres.ServerSaid(told); postgres.SaysFull(said) {
-		return postgres.FullDisk(said) // the server's disk, not that of the backups
+	if trouble := postgres.Trouble(told); trouble != nil {
+		return trouble // also when its disk is full, and not that of the backups
 	}
 	name := command.Args[0]
 	if why := strings.TrimPrefix(postgres.FirstError(told), name+": "); why != "" {
@@ -69,8 +70,8 @@ func (m Maker) explained(ctx context.Context, err error) error {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), strings.Contains(text, "No space left"), strings.Contains(text, "quota exceeded"):
 		return event.Fail("make room there, or set BACKUP_KEEP_DAYS lower", "the disk of the backups (%s) is full: nothing was kept of this one, the earlier ones are as they were",
 			m.Vault.Folder)
-	case errors.As(err, &file):
-		return event.Fail("see whether its disk is well and mounted for writing, and belongs to the user in .env (UID, GID)",
+	case errors.As(err, &file) && filepath.Dir(file.Path) == filepath.Clean(m.Vault.Folder):
+		return event.Fail("see that the folder belongs to the user in .env (UID, GID), and that its disk is well and mounted for writing",
 			"the folder of backups %s cannot be used: %s; the earlier ones are as they were", m.Vault.Folder, file.Err)
 	case strings.Contains(text, "lock timeout"), strings.Contains(text, "canceling statement due to lock"):
 		return event.Fail("see who holds it: SELECT * FROM pg_locks in `invoke db-shell`", "a table was locked for more than %s: %s", lockPatience, text)

@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"time"
+
+	"wepp.example/backup/internal/event"
 )
 
 // goodbye is how long a program that is asked to stop may take, to end its own workers and statements, until it is killed.
@@ -25,12 +28,16 @@ func Command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	return command
 }
 
-// Killed tells whether a program was ended by SIGKILL, as the kernel does where memory is short: not by its own doing.
-func Killed(err error) bool {
+// Killed is the problem of a program that was ended by SIGKILL, as the kernel does where memory is short; nil where it
+// ended by its own doing.
+func Killed(program string, err error) error {
 	var ended *exec.ExitError
 	if !errors.As(err, &ended) {
-		return false
+		return nil
 	}
-	status, ok := ended.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+	if status, ok := ended.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+		return nil
+	}
+	return event.Fail("see whether the backup service has too little memory (docker inspect, dmesg), then run it again",
+		"%s was killed", filepath.Base(program))
 }

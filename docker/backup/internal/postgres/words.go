@@ -11,42 +11,72 @@ import (
 )
 
 // What a server says when it is in trouble itself, by its codes and, for programs that pass on its words alone, by those.
-// The words are English: the stack's server speaks it, and a superuser's sessions ask any other for it.
+// The words are English, as the stack's own server and sessions that load a dump as a superuser have them.
 var (
 	// The system's words, or the server's own where a file took only a part of a page (mdextend in PostgreSQL's
 	// storage/smgr/md.c).
-	fullWords = regexp.MustCompile(`(?i)no space left on device|quota exceeded|wrote only \d+ of \d+ bytes|disk full`)
+	fullWords = regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|wrote only \d+ of \d+ bytes`)
 	// /dev/shm, which nothing that lies on a disk fills.
 	sharedWords = regexp.MustCompile(`(?i)shared memory segment`)
-	goneWords   = regexp.MustCompile(`(?i)server closed the connection|connection to server|terminating connection|in recovery mode|shutting down|` +
-		`starting up|connection (?:refused|reset|timed out)|ssl syscall error|ssl connection has been closed|no connection to the server|` +
-		`too many clients|remaining connection slots`)
-	illWords = regexp.MustCompile(`(?i)\b(?:error|panic): +(?:out of (?:shared )?memory|deadlock detected|canceling statement due to (?:user request|conflict)|` +
+	illWords    = regexp.MustCompile(`(?i)^(?:out of (?:shared )?memory|deadlock detected|canceling statement due to (?:user request|conflict)|` +
 		`invalid page in block|could not (?:read|write|extend|fsync|create|truncate) (?:to )?(?:file|blocks?|directory) )|` +
-		`input/output error|read-only file system|too many open files`)
-	// What a client program says by itself: not its quotations of statements and rows, which may be about anything.
-	ownLines   = regexp.MustCompile(`(?m)^(?:(?:pg_\w+|psql|vacuumdb)\b.*|.*\bError message from server: .*)$`)
-	errorLine  = regexp.MustCompile(`(?m)^.*\b(?:ERROR|FATAL|PANIC|error): +(.*)$`)
-	serverLine = regexp.MustCompile(`(?m)^.*\b(?:ERROR|FATAL|PANIC): +(.*)$`)
+		`^could not .*: (?:input/output error|read-only file system|too many open files)`)
+	// What ends a session, as its server says it, and as a client does that has lost it.
+	endWords  = regexp.MustCompile(`terminating connection|in recovery mode|shutting down|starting up|too many clients|remaining connection slots`)
+	lostWords = regexp.MustCompile(`server closed the connection|connection to server (?:at|on|was)|SSL SYSCALL error|SSL connection has been closed|` +
+		`could not (?:send data to|receive data from) server|no connection to the server`)
+
+	// A program's own lines, not its quotations of statements and rows, which may be about anything; so may names and values.
+	ownLine = regexp.MustCompile(`^(?:pg_\w+|psql|vacuumdb):`)
+	quoted  = regexp.MustCompile(`"[^"]*"`)
+	// What a line passes on of the server's, and what the program says itself.
+	serverWords = regexp.MustCompile(`^(.*?)\b(ERROR|FATAL|PANIC): +(.*)$`)
+	clientWords = regexp.MustCompile(`^.*?\berror: +(.*)$`)
 )
+
+// line is one that a client program wrote: client is its own part, server what it passes on with that severity.
+type line struct{ client, severity, server string }
+
+func lines(told string) (found []line) {
+	for each := range strings.Lines(told) {
+		each = strings.TrimRight(each, "\r\n ") // what is indented is quoted
+		if !ownLine.MatchString(each) {
+			continue
+		}
+		if parts := serverWords.FindStringSubmatch(each); parts != nil {
+			found = append(found, line{parts[1], parts[2], parts[3]})
+		} else {
+			found = append(found, line{client: each})
+		}
+	}
+	return found
+}
 
 // FirstError is what a client program complained of first, without its own name: what follows are consequences. Where it
 // has the server's words for it, those, too. Without an error its first line, and without any words "".
 func FirstError(told string) string {
+	said := ServerSaid(told)
+	for _, each := range lines(told) {
+		if each.server != "" {
+			return said
+		}
+		if own := clientWords.FindStringSubmatch(each.client); own != nil {
+			if said == "" {
+				return own[1]
+			}
+			return strings.TrimSuffix(own[1], ".") + ": " + said
+		}
+	}
 	first, _, _ := strings.Cut(strings.TrimSpace(told), "\n")
-	if found := errorLine.FindStringSubmatch(told); found != nil {
-		first = found[1]
-	}
-	if said := ServerSaid(told); !strings.Contains(first, said) {
-		first += ": " + said
-	}
-	return strings.TrimSpace(first)
+	return first
 }
 
 // ServerSaid is the first complaint of the server that a client program passed on; "" where all are the program's own.
 func ServerSaid(told string) string {
-	if found := serverLine.FindStringSubmatch(strings.Join(ownLines.FindAllString(told, -1), "\n")); found != nil {
-		return strings.TrimSpace(found[1])
+	for _, each := range lines(told) {
+		if each.server != "" {
+			return each.server
+		}
 	}
 	return ""
 }
@@ -55,32 +85,39 @@ func ServerSaid(told string) string {
 // asked to do is to blame.
 func Trouble(told string) error {
 	why := FirstError(told)
-	told = strings.Join(ownLines.FindAllString(told, -1), "\n")
-	switch {
-	case SaysFull(told):
-		return FullDisk(why)
-	case sharedWords.MatchString(told):
-		return event.Fail("give it more (shm_size of the service postgres), or use fewer --jobs, then run it again", "the server's shared memory is full: %s", why)
-	case goneWords.MatchString(told):
-		return event.Fail("see the server's log, then run it again", "the server went away, or lets nobody in any more: %s", why)
-	case illWords.MatchString(told):
-		return event.Fail("see the server's log, then run it again", "the server could not go on: %s", why)
+	for _, each := range lines(told) {
+		client, server := quoted.ReplaceAllString(each.client, ""), quoted.ReplaceAllString(each.server, "")
+		switch {
+		case fullWords.MatchString(server) || sharedWords.MatchString(server) && each.severity != "":
+			return noRoom(each.server)
+		case each.severity == "FATAL" && endWords.MatchString(server), lostWords.MatchString(client):
+			return event.Fail("see the server's log, then run it again", "the server went away, or lets nobody in any more: %s", why)
+		case illWords.MatchString(server):
+			return event.Fail("see the server's log, then run it again", "the server could not go on: %s", why)
+		}
 	}
 	return nil
 }
 
-// Full is the problem behind an error of a server whose disk is full; nil for every other error.
+// Full is the problem behind an error of a server that has no room, on its disk or in its shared memory; nil for every
+// other error. A quota that is used up has the code of an internal error.
 func Full(err error) error {
 	var answer *pgconn.PgError
-	if errors.As(err, &answer) && (answer.Code == "53100" && !sharedWords.MatchString(answer.Message) || SaysFull(answer.Message)) {
-		return FullDisk(answer.Message)
+	if !errors.As(err, &answer) {
+		return nil
+	}
+	class := answer.Code[:min(2, len(answer.Code))]
+	if answer.Code == "53100" || (class == "53" || class == "58" || class == "XX") && fullWords.MatchString(answer.Message) {
+		return noRoom(answer.Message)
 	}
 	return nil
 }
 
-// SaysFull tells whether a full disk is what a server speaks of.
-func SaysFull(words string) bool {
-	return fullWords.MatchString(words) && !sharedWords.MatchString(words)
+func noRoom(why string) error {
+	if sharedWords.MatchString(why) {
+		return event.Fail("give it more (shm_size of the service postgres), or use fewer --jobs, then run it again", "the server's shared memory is full: %s", why)
+	}
+	return FullDisk(why)
 }
 
 // FullDisk says that the server's disk is full; why is what the server said.

@@ -24,7 +24,7 @@ func TestAServersOwnTroubleIsToldFromWhatItWasAskedToDo(t *testing.T) {
 		"pg_restore: error: could not execute query: ERROR:  out of memory\nDETAIL:  Failed on request of size 8.\n":                                                                              "the server could not go on: out of memory",
 		"pg_restore: error: COPY failed for table \"run\": ERROR:  canceling statement due to user request\n":                                                                                     "the server could not go on: canceling",
 		"pg_restore: error: could not execute query: ERROR:  could not read block 3 in file \"base/1/2\": Input/output error\n":                                                                   "the server could not go on: could not read block 3",
-		"pg_dump: error: Dumping the contents of table \"run\" failed: PQgetResult() failed.\npg_dump: detail: Error message from server: ERROR:  invalid page in block 0 of relation base/1/2\n": "the server could not go on: Dumping the contents of table \"run\" failed: PQgetResult() failed.: invalid page",
+		"pg_dump: error: Dumping the contents of table \"run\" failed: PQgetResult() failed.\npg_dump: detail: Error message from server: ERROR:  invalid page in block 0 of relation base/1/2\n": "the server could not go on: Dumping the contents of table \"run\" failed: PQgetResult() failed: invalid page",
 	} {
 		err := postgres.Trouble(told)
 		if err == nil || !strings.Contains(err.Error(), words) || event.ProblemOf(err).Exit != event.ExitFailed {
@@ -36,6 +36,15 @@ func TestAServersOwnTroubleIsToldFromWhatItWasAskedToDo(t *testing.T) {
 		"pg_restore: error: could not execute query: ERROR:  could not create unique index \"one\"\nDETAIL:  Key (id)=(1) is duplicated.\n",
 		"pg_restore: error: could not execute query: ERROR:  type \"no\" does not exist\nCommand was: CREATE FUNCTION x() AS 'RAISE ''server closed the connection, disk full'''\n",
 		"pg_restore: error: COPY failed for table \"log\": ERROR:  invalid input syntax for type integer\nCONTEXT:  COPY log, line 5, column n: \"connection refused\"\n",
+		"pg_restore: error: COPY failed for table \"log\": ERROR:  invalid input syntax for type integer: \"connection refused\"\n",
+		"pg_restore: error: COPY failed for table \"connection to server\": ERROR:  duplicate key value\n",
+		"pg_restore: error: could not execute query: ERROR:  invalid input value for enum state: \"starting up\"\n",
+		"pg_restore: error: could not execute query: ERROR:  no\nCommand was: CREATE FUNCTION f() AS '\npg_notify(''x'', ''server closed the connection'')'\n",
+		"psql:<stdin>:3: ERROR:  quota exceeded for project 7\n",
+		"psql:<stdin>:3: ERROR:  no\n  psql: error: connection to server at x failed\n",
+		"psql:<stdin>:3: WARNING:  No space left on device\npsql:<stdin>:4: ERROR:  no\n",
+		"pg_restore: error: could not read from input file: Input/output error\n",
+		"pg_restore: error: out of memory\n",
 		"psql:<stdin>:3: ERROR:  syntax error at or near \"of\"\nLINE 1: out of memory, No space left on device\n",
 	} {
 		if err := postgres.Trouble(told); err != nil {
@@ -47,7 +56,8 @@ func TestAServersOwnTroubleIsToldFromWhatItWasAskedToDo(t *testing.T) {
 func TestTheFirstErrorOfAProgramIsToldWithTheServersWords(t *testing.T) {
 	for told, words := range map[string]string{
 		"pg_restore: connecting\npg_restore: error: could not execute query: ERROR:  no\npg_restore: error: later\n":                                         "no",
-		"pg_dump: error: Dumping the contents of table \"a\" failed: PQgetResult() failed.\npg_dump: detail: Error message from server: ERROR:  why\nmore\n": "Dumping the contents of table \"a\" failed: PQgetResult() failed.: why",
+		"pg_dump: error: Dumping the contents of table \"a\" failed: PQgetResult() failed.\npg_dump: detail: Error message from server: ERROR:  why\nmore\n": "Dumping the contents of table \"a\" failed: PQgetResult() failed: why",
+		"psql:<stdin>:9: ERROR:  invalid input syntax for type integer: \"fatal error: disk\"\n":                                                             "invalid input syntax for type integer: \"fatal error: disk\"",
 		"psql:<stdin>:3: FEHLER:  Relation fehlt\nZEILE 1: x\n":                                                                                              "psql:<stdin>:3: FEHLER:  Relation fehlt",
 		"\n": "",
 	} {
@@ -63,7 +73,9 @@ func TestAFullDiskIsKnownByTheServersCode(t *testing.T) {
 		full          bool
 	}{
 		{"53100", "Auf dem Gerät ist kein Speicherplatz mehr verfügbar", true},
-		{"53100", "could not resize shared memory segment \"/PostgreSQL.1\" to 16 bytes: No space left on device", false},
+		{"53100", "could not resize shared memory segment \"/PostgreSQL.1\" to 16 bytes: No space left on device", true},
+		{"P0001", "quota exceeded, disk quota exceeded for project 7", false},
+		{"", "", false},
 		{"58030", "could not write: Disk quota exceeded", true},
 		{"42P01", "relation does not exist", false},
 	} {

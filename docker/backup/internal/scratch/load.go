@@ -138,6 +138,9 @@ func (d *Database) run(ctx context.Context, command *exec.Cmd, options string, b
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if killed := child.Killed(command.Path, err); killed != nil {
+		return killed
+	}
 	if err != nil {
 		return blame(told.String(), err)
 	}
@@ -146,10 +149,18 @@ func (d *Database) run(ctx context.Context, command *exec.Cmd, options string, b
 
 // statistics says why there are none.
 func statistics(told string, err error) error {
-	if trouble := stopped(told, err); trouble != nil {
+	if trouble := postgres.Trouble(told); trouble != nil {
 		return trouble
 	}
-	return event.Fail("see the server's log, then run it again", "the planner's statistics could not be gathered (%s): %s", err, postgres.FirstError(told))
+	return event.Fail("see the server's log, then run it again", "the planner's statistics could not be gathered: %s", reason(told, err))
+}
+
+// reason is what a program complained of or, where it kept silent, how it ended.
+func reason(told string, err error) string {
+	if why := postgres.FirstError(told); why != "" {
+		return why
+	}
+	return err.Error()
 }
 
 // options are loadOptions without a limit, too, that servers have from 17 on and that the moved database itself may set;
@@ -191,12 +202,17 @@ func loading(dump string) func(string, error) error {
 
 // refusal says why a dump could not be loaded: told is what the program that loads said, err how it ended.
 func refusal(dump, told string, err error) error {
-	if trouble := stopped(told, err); trouble != nil {
+	if trouble := postgres.Trouble(told); trouble != nil {
 		return trouble
 	}
-	why := postgres.FirstError(told)
-	if why == "" {
-		why = err.Error()
+	if trouble := archive.Unread(dump, told); trouble != nil {
+		return trouble
+	}
+	why := reason(told, err)
+	// A worker that ends for a reason of its own tells it before its leader tells of its end.
+	if strings.HasPrefix(why, "a worker process died") {
+		return event.Fail("see whether the backup service has too little memory (docker inspect, dmesg), and read the dump: `invoke db-verify`",
+			"a worker of pg_restore died over %s", dump)
 	}
 	if outdated.MatchString(told) {
 		return event.Refuse("dump it again with the pg_dump of that server's version, or in the custom format, which is mended on the way",
@@ -206,15 +222,6 @@ func refusal(dump, told string, err error) error {
 		return missingRoles(dump, []string{found[1]})
 	}
 	return event.Refuse("choose another dump, or mend what the server says", "%s cannot be loaded: %s", dump, why)
-}
-
-// stopped is the problem of a program that was not stopped by what it worked on; nil where it was.
-func stopped(told string, err error) error {
-	// A worker that ends for a reason of its own tells it before its leader tells of its end.
-	if child.Killed(err) || strings.HasPrefix(postgres.FirstError(told), "a worker process died") {
-		return event.Fail("see whether the backup service had too little memory (docker inspect, dmesg), then run it again", "the program that works on the server was killed")
-	}
-	return postgres.Trouble(told)
 }
 
 func missingRoles(dump string, names []string) error {

@@ -1,12 +1,10 @@
 package scratch
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
 
-	"wepp.example/backup/internal/child"
 	"wepp.example/backup/internal/event"
 )
 
@@ -20,7 +18,6 @@ func TestJobsShareTheMemoryThatTheServerHasForSorting(t *testing.T) {
 
 func TestADumpIsOnlyRefusedForWhatItHolds(t *testing.T) {
 	ended := errors.New("exit status 1")
-	killed := child.Command(context.Background(), "sh", "-c", "kill -9 $$").Run()
 	for _, each := range []struct {
 		told  string
 		err   error
@@ -30,9 +27,10 @@ func TestADumpIsOnlyRefusedForWhatItHolds(t *testing.T) {
 		{"pg_restore: error: could not execute query: ERROR:  type \"no\" does not exist\n", ended, event.ExitRefused, "some.dump cannot be loaded: type \"no\" does not exist"},
 		{"", ended, event.ExitRefused, "some.dump cannot be loaded: exit status 1"},
 		{"pg_restore: error: could not execute query: ERROR:  role \"mara\" does not exist\n", ended, event.ExitRefused, "roles that this server does not have: mara"},
-		{"pg_restore: error: could not execute query: ERROR:  wrote only 4096 of 8192 bytes at block 14\n", ended, event.ExitFailed, "the server's disk is full"},
-		{"", killed, event.ExitFailed, "was killed"},
-		{"pg_restore: error: a worker process died unexpectedly\n", ended, event.ExitFailed, "was killed"},
+		{"pg_restore: error: could not execute query: ERROR:  could not extend file \"base/1/2\": wrote only 4096 of 8192 bytes at block 14\n", ended, event.ExitFailed, "the server's disk is full"},
+		{"pg_restore: error: a worker process died unexpectedly\n", ended, event.ExitFailed, "a worker of pg_restore died over some.dump"},
+		{"pg_restore: error: could not read from input file: Input/output error\n", ended, event.ExitRefused, "some.dump cannot be read: input/output error"},
+		{"pg_restore: error: out of memory\n", ended, event.ExitRefused, "some.dump cannot be loaded: out of memory"}, // as when it is verified
 		{"pg_restore: error: could not execute query: ERROR:  no\npg_restore: error: a worker process died unexpectedly\n", ended, event.ExitRefused, "cannot be loaded: no"},
 	} {
 		problem := event.ProblemOf(refusal("some.dump", each.told, each.err))

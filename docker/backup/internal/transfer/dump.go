@@ -90,7 +90,7 @@ func (r *run) pgDump(ctx context.Context, folder, snapshot string, without []str
 	if err != nil {
 		why := postgres.FirstError(told.String())
 		if strings.Contains(why, "could not obtain lock") || strings.Contains(why, "due to lock timeout") {
-			return event.Fail("let nobody change tables of the source meanwhile (see its pg_locks), and run it again", "the source could not be dumped: %s", why)
+			return event.Fail(mendLocked, "the source could not be dumped: %s", why)
 		}
 		if why == "" {
 			why = err.Error()
@@ -172,7 +172,7 @@ func (r *run) unwritten(ctx context.Context, mark source.Mark, there census.Hash
 		r.Report.Note("something was written on the source's server meanwhile; reading the database again to see whether it was this one")
 		held, err := r.Source.Hold(ctx)
 		if err != nil {
-			return err
+			return postgres.Midway(err)
 		}
 		defer held.Release()
 		again, err := census.Hash(ctx, held.Session)

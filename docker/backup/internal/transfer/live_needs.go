@@ -53,7 +53,7 @@ func (m *Move) liveNeeds(ctx context.Context, plan *Plan, target *pgx.Conn) erro
 		plan.obstacle("move at rest, without --live", "--live does not convert encodings")
 	}
 	if len(ready.SlotLimits) > 0 {
-		plan.note("the source may give up on the move while it loads (%s): it would fail and be taken back; lift that there for the while if the load takes long",
+		plan.note("the source may give up on the move while it loads (%s); the move would fail and be taken back: lift that limit there meanwhile if the load takes long",
 			some(ready.SlotLimits))
 	}
 	var workers, origins int

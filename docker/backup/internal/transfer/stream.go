@@ -153,6 +153,8 @@ func shut(who string, err error) error {
 	return event.Fail("see its log, then run this again", "the %s lets nobody in any more: %s", who, err)
 }
 
+const mendLocked = "let nobody change tables of the source meanwhile (see its pg_locks), and run it again"
+
 func (s stream) problem(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
@@ -162,7 +164,7 @@ func (s stream) problem(err error) error {
 	}
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) && answer.Code == "55P03" {
-		return event.Fail("let nobody change tables of the source meanwhile (see its pg_locks), and run it again",
+		return event.Fail(mendLocked,
 			"the rows of %s could not be read: somebody waits to change that table", s.Called)
 	}
 	why := err.Error()
