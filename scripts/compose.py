@@ -197,9 +197,8 @@ class Compose:
         result = self.capture("config", "--format", "json", profiles=ALL_PROFILES)
         if result.returncode in (NOT_FOUND, TIMED_OUT):
             raise unreachable(result)
-        if (
-            "unknown flag: --env-file" in result.stderr
-        ):  # said by `docker` itself where nothing answers to `compose`
+        # `docker` itself says so where nothing answers to `compose`.
+        if "unknown flag: --env-file" in result.stderr:
             raise StackError(
                 "Docker Compose is not installed", "run scripts/setup, it installs it", ExitCode.NOT_READY
             )

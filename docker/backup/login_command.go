@@ -83,7 +83,7 @@ func letsIn(ctx context.Context, app *app, other *string) (in bool, why string, 
 	if refusesPassword(err) {
 		return false, event.ProblemOf(told).What, nil
 	}
-	return false, "", postgres.Midway(told)
+	return false, "", event.Midway(told)
 }
 
 // login opens a session with the container's own password or, where it is given, another one.

@@ -244,7 +244,7 @@ func (r *restoring) liveRevisions(ctx context.Context) ([]string, error) {
 	}
 	session, err := r.lock.Server.Connect(ctx, r.lock.Live)
 	if err != nil {
-		return nil, postgres.Midway(err)
+		return nil, event.Midway(err)
 	}
 	defer session.Close(context.Background()) //nolint:errcheck // told all it had to
 	return revisionsOf(ctx, session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from scripts.errors import ExitCode, StackError
 from scripts.revive import Health
 from tests.unit.fakes import Checkout, FakeClock, FakeConversation, Screen, container
 
+ROOT = Path(__file__).resolve().parents[2]
 LOG = """2026-11-25 01:39:48 UTC [44] wepppy@wepppy ERROR:  could not extend file "base/1/2": No space left on device
 2026-11-25 01:39:51 UTC [8] @ PANIC:  could not write to file "pg_wal/xlogtemp.8": No space left on device
 2026-11-25 01:39:52 UTC [1] @ LOG:  database system is shut down
@@ -38,6 +40,15 @@ def test_a_page_that_was_written_in_part_is_a_full_disk_too(tmp_path: Path) -> N
         full_disk.complaint(checkout(tmp_path, log=f"2026-11-25 UTC [29] @ FATAL:  {said}\n").compose())
         == said
     )
+
+
+def test_what_the_backup_program_takes_for_a_full_disk_is_one_for_the_tasks_too() -> None:
+    words = (ROOT / "docker/backup/internal/postgres/words.go").read_text(encoding="utf-8")
+    found = re.search(r"fullWords = regexp\.MustCompile\(`\(\?i\)(.*)`\)", words)
+    assert found
+    for each in found[1].split("|"):
+        said = "PANIC:  could not write: " + each.replace(r"\d+", "1")
+        assert re.search(full_disk.GAVE_UP.pattern, said, re.IGNORECASE), each
 
 
 @pytest.mark.parametrize("log", ["", LOG.splitlines()[0]])

@@ -13,6 +13,7 @@ import (
 	"wepp.example/backup/internal/child"
 	"wepp.example/backup/internal/event"
 	"wepp.example/backup/internal/postgres"
+	"wepp.example/backup/internal/vault"
 )
 
 // complaint is what a program wrote before it failed.
@@ -71,8 +72,7 @@ func (m Maker) explained(ctx context.Context, err error) error {
 		return event.Fail("make room there, or set BACKUP_KEEP_DAYS lower", "the disk of the backups (%s) is full: nothing was kept of this one, the earlier ones are as they were",
 			m.Vault.Folder)
 	case errors.As(err, &file) && filepath.Dir(file.Path) == filepath.Clean(m.Vault.Folder):
-		return event.Fail("see that the folder belongs to the user in .env (UID, GID), and that its disk is well and mounted for writing",
-			"the folder of backups %s cannot be used: %s; the earlier ones are as they were", m.Vault.Folder, file.Err)
+		return event.Midway(vault.Unusable(m.Vault.Folder, err))
 	case strings.Contains(text, "lock timeout"), strings.Contains(text, "canceling statement due to lock"):
 		return event.Fail("see who holds it: SELECT * FROM pg_locks in `invoke db-shell`", "a table was locked for more than %s: %s", lockPatience, text)
 	}

@@ -54,6 +54,15 @@ func Unknown(mend, what string, args ...any) error {
 	return &Problem{What: oneLine(fmt.Sprintf(what, args...)), Mend: oneLine(mend), Exit: ExitUnknown}
 }
 
+// Midway is err for work that had begun when it came: what would be a refusal at the beginning is a failure then.
+func Midway(err error) error {
+	var problem *Problem
+	if errors.As(err, &problem) && problem.Exit == ExitRefused {
+		return Fail(problem.Mend, "%s", problem.What)
+	}
+	return err
+}
+
 // IsUnknown is true for what Unknown made.
 func IsUnknown(err error) bool {
 	var problem *Problem

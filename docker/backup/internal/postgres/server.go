@@ -143,6 +143,17 @@ func Strings(ctx context.Context, session *pgx.Conn, query string, args ...any) 
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
+// Mend is what to do about a server that lets nobody in, whoever it is.
+func Mend(answer *pgconn.PgError) string {
+	switch answer.Code {
+	case "53300":
+		return "end sessions there (pg_stat_activity), or raise its max_connections"
+	case "57P03":
+		return "the server is starting or stopping; run this again in a moment"
+	}
+	return "see the server's log"
+}
+
 // Refused says why nobody gets in, and what to do about it.
 func (s Server) Refused(database string, err error) error {
 	var problem *event.Problem
@@ -152,7 +163,7 @@ func (s Server) Refused(database string, err error) error {
 	where := fmt.Sprintf("%s:%s as %s", s.Host, s.Port, s.User)
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {
-		mend := "see the server's log"
+		mend := Mend(answer)
 		switch {
 		case strings.Contains(answer.Message, "pg_hba.conf"): // also in a translated message
 			mend = "add a line for this to the server's pg_hba.conf, or ask by another way (TLS, another user or database)"
@@ -161,10 +172,6 @@ func (s Server) Refused(database string, err error) error {
 				"the server at %s refuses the login: %s", where, answer.Message)
 		case answer.Code == "3D000":
 			return event.Refuse("name a database that exists there", "the server at %s has no database %q", where, database)
-		case answer.Code == "53300":
-			mend = "end sessions there (pg_stat_activity), or raise its max_connections"
-		case answer.Code == "57P03":
-			mend = "it is starting or stopping: run this again in a moment"
 		}
 		return event.Refuse(mend, "the server at %s refuses: %s", where, answer.Message)
 	}

@@ -55,45 +55,37 @@ func lines(told string) (found []line) {
 // FirstError is what a client program complained of first, without its own name: what follows are consequences. Where it
 // has the server's words for it, those, too. Without an error its first line, and without any words "".
 func FirstError(told string) string {
-	said := ServerSaid(told)
+	var own, said string
 	for _, each := range lines(told) {
-		if each.server != "" {
-			return said
+		if said = each.server; said != "" {
+			break
 		}
-		if own := clientWords.FindStringSubmatch(each.client); own != nil {
-			if said == "" {
-				return own[1]
-			}
-			return strings.TrimSuffix(own[1], ".") + ": " + said
+		if parts := clientWords.FindStringSubmatch(each.client); parts != nil && own == "" {
+			own = parts[1]
 		}
+	}
+	switch {
+	case own != "" && said != "":
+		return strings.TrimSuffix(own, ".") + ": " + said
+	case own != "" || said != "":
+		return own + said
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(told), "\n")
 	return first
 }
 
-// ServerSaid is the first complaint of the server that a client program passed on; "" where all are the program's own.
-func ServerSaid(told string) string {
-	for _, each := range lines(told) {
-		if each.server != "" {
-			return each.server
-		}
-	}
-	return ""
-}
-
 // Trouble is the problem that a server has by itself, by all that a client program told of it; nil where what it was
 // asked to do is to blame.
 func Trouble(told string) error {
-	why := FirstError(told)
 	for _, each := range lines(told) {
 		client, server := quoted.ReplaceAllString(each.client, ""), quoted.ReplaceAllString(each.server, "")
 		switch {
-		case fullWords.MatchString(server) || sharedWords.MatchString(server) && each.severity != "":
+		case fullWords.MatchString(server), sharedWords.MatchString(server):
 			return noRoom(each.server)
 		case each.severity == "FATAL" && endWords.MatchString(server), lostWords.MatchString(client):
-			return event.Fail("see the server's log, then run it again", "the server went away, or lets nobody in any more: %s", why)
+			return event.Fail("see the server's log, then run it again", "the server went away, or lets nobody in any more: %s", FirstError(told))
 		case illWords.MatchString(server):
-			return event.Fail("see the server's log, then run it again", "the server could not go on: %s", why)
+			return event.Fail("see the server's log, then run it again", "the server could not go on: %s", FirstError(told))
 		}
 	}
 	return nil
@@ -117,20 +109,6 @@ func noRoom(why string) error {
 	if sharedWords.MatchString(why) {
 		return event.Fail("give it more (shm_size of the service postgres), or use fewer --jobs, then run it again", "the server's shared memory is full: %s", why)
 	}
-	return FullDisk(why)
-}
-
-// FullDisk says that the server's disk is full; why is what the server said.
-func FullDisk(why string) error {
 	return event.Fail("make room there (`invoke db-prune` drops databases kept by earlier restores; docker system df), then run it again",
 		"the server's disk is full: %s", why)
-}
-
-// Midway is err for work that had begun when it came: what would be a refusal at the beginning is a failure then.
-func Midway(err error) error {
-	var problem *event.Problem
-	if errors.As(err, &problem) && problem.Exit == event.ExitRefused {
-		return event.Fail(problem.Mend, "%s", problem.What)
-	}
-	return err
 }

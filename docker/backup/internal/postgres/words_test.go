@@ -89,16 +89,6 @@ func TestAFullDiskIsKnownByTheServersCode(t *testing.T) {
 	}
 }
 
-func TestARefusalOnTheWayIsAFailure(t *testing.T) {
-	err := postgres.Midway(event.Refuse("mend %s", "%s full: %s", "100%", "x"))
-	if problem := event.ProblemOf(err); problem.Exit != event.ExitFailed || problem.What != "100% full: x" || problem.Mend != "mend %s" {
-		t.Errorf("%+v", problem)
-	}
-	if other := errors.New("other"); !errors.Is(postgres.Midway(other), other) || postgres.Midway(nil) != nil {
-		t.Error("it changed")
-	}
-}
-
 func TestWhyNobodyGetsInIsToldWithItsMend(t *testing.T) {
 	server := postgres.Server{Host: "db", Port: "5432", User: "wepppy"}
 	for words, answer := range map[string]*pgconn.PgError{

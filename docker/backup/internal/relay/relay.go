@@ -27,6 +27,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"wepp.example/backup/internal/event"
+	"wepp.example/backup/internal/postgres"
 )
 
 // SocketName is the file that clients of Postgres look for in a folder given as host, with port 5432.
@@ -272,7 +273,7 @@ func refused(host, port, user string, err error) error {
 	if !errors.As(err, &answer) {
 		return event.Refuse("start the server, or correct --host, --port and --socket-dir", "no server answers at %s: %s", where, plain(err))
 	}
-	mend := "see the server's log"
+	mend := postgres.Mend(answer)
 	switch {
 	case answer.Code == "28P01":
 		mend = "correct --user, or the password in the file that --password-file names"
@@ -282,12 +283,8 @@ func refused(host, port, user string, err error) error {
 		mend = "the server's pg_hba.conf has no line for this; add one, or use another --host, --socket-dir or --user"
 	case answer.Code == "28000":
 		mend = "use another --user, or mend that role (it has to be there and may log in); see the server's log"
-	case answer.Code == "53300":
-		mend = "end sessions there (pg_stat_activity), or raise its max_connections"
 	case answer.Code == "3D000":
 		mend = "name a database that exists there: --dbname"
-	case answer.Code == "57P03":
-		mend = "the server is starting or stopping; run this again in a moment"
 	}
 	return event.Refuse(mend, "the server at %s refuses: %s", where, answer.Message)
 }

@@ -109,5 +109,5 @@ func (d *Database) Drop(report *event.Reporter) {
 // Connect opens a session in the database.
 func (d *Database) Connect(ctx context.Context) (*pgx.Conn, error) {
 	session, err := d.lock.Server.Connect(ctx, d.Name)
-	return session, postgres.Midway(err)
+	return session, event.Midway(err)
 }

@@ -20,20 +20,19 @@ func TestADumpIsOnlyRefusedForWhatItHolds(t *testing.T) {
 	ended := errors.New("exit status 1")
 	for _, each := range []struct {
 		told  string
-		err   error
 		exit  int
 		words string
 	}{
-		{"pg_restore: error: could not execute query: ERROR:  type \"no\" does not exist\n", ended, event.ExitRefused, "some.dump cannot be loaded: type \"no\" does not exist"},
-		{"", ended, event.ExitRefused, "some.dump cannot be loaded: exit status 1"},
-		{"pg_restore: error: could not execute query: ERROR:  role \"mara\" does not exist\n", ended, event.ExitRefused, "roles that this server does not have: mara"},
-		{"pg_restore: error: could not execute query: ERROR:  could not extend file \"base/1/2\": wrote only 4096 of 8192 bytes at block 14\n", ended, event.ExitFailed, "the server's disk is full"},
-		{"pg_restore: error: a worker process died unexpectedly\n", ended, event.ExitFailed, "a worker of pg_restore died over some.dump"},
-		{"pg_restore: error: could not read from input file: Input/output error\n", ended, event.ExitRefused, "some.dump cannot be read: input/output error"},
-		{"pg_restore: error: out of memory\n", ended, event.ExitRefused, "some.dump cannot be loaded: out of memory"}, // as when it is verified
-		{"pg_restore: error: could not execute query: ERROR:  no\npg_restore: error: a worker process died unexpectedly\n", ended, event.ExitRefused, "cannot be loaded: no"},
+		{"pg_restore: error: could not execute query: ERROR:  type \"no\" does not exist\n", event.ExitRefused, "some.dump cannot be loaded: type \"no\" does not exist"},
+		{"", event.ExitRefused, "some.dump cannot be loaded: exit status 1"},
+		{"pg_restore: error: could not execute query: ERROR:  role \"mara\" does not exist\n", event.ExitRefused, "roles that this server does not have: mara"},
+		{"pg_restore: error: could not execute query: ERROR:  could not extend file \"base/1/2\": wrote only 4096 of 8192 bytes at block 14\n", event.ExitFailed, "the server's disk is full"},
+		{"pg_restore: error: a worker process died unexpectedly\n", event.ExitFailed, "a worker of pg_restore died over some.dump"},
+		{"pg_restore: error: could not read from input file: Input/output error\n", event.ExitRefused, "some.dump cannot be read: input/output error"},
+		{"pg_restore: error: out of memory\n", event.ExitRefused, "some.dump cannot be loaded: out of memory"}, // as when it is verified
+		{"pg_restore: error: could not execute query: ERROR:  no\npg_restore: error: a worker process died unexpectedly\n", event.ExitRefused, "cannot be loaded: no"},
 	} {
-		problem := event.ProblemOf(refusal("some.dump", each.told, each.err))
+		problem := event.ProblemOf(refusal("some.dump", each.told, ended))
 		if problem.Exit != each.exit || !strings.Contains(problem.What, each.words) {
 			t.Errorf("%s: %+v", each.told, problem)
 		}

@@ -188,7 +188,7 @@ func freeName(ctx context.Context, lock *scratch.Lock) (string, error) {
 func endSessions(ctx context.Context, lock *scratch.Lock, incoming string) (func(), error) {
 	session, err := lock.Server.Connect(ctx, postgres.Maintenance(lock.Live))
 	if err != nil {
-		return nil, postgres.Midway(err)
+		return nil, event.Midway(err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})

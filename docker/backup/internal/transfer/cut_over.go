@@ -9,7 +9,6 @@ import (
 
 	"wepp.example/backup/internal/census"
 	"wepp.example/backup/internal/event"
-	"wepp.example/backup/internal/postgres"
 	"wepp.example/backup/internal/source"
 	"wepp.example/backup/internal/swap"
 )
@@ -127,7 +126,7 @@ func (r *run) checkQuickly(ctx context.Context) error {
 	defer cancel()
 	from, err := r.Source.Server.Connect(ctx, r.Source.Database)
 	if err != nil {
-		return postgres.Midway(err)
+		return event.Midway(err)
 	}
 	defer from.Close(context.Background()) //nolint:errcheck // read only
 	to, err := r.incoming.Connect(ctx)

@@ -172,7 +172,7 @@ func (r *run) unwritten(ctx context.Context, mark source.Mark, there census.Hash
 		r.Report.Note("something was written on the source's server meanwhile; reading the database again to see whether it was this one")
 		held, err := r.Source.Hold(ctx)
 		if err != nil {
-			return postgres.Midway(err)
+			return event.Midway(err)
 		}
 		defer held.Release()
 		again, err := census.Hash(ctx, held.Session)

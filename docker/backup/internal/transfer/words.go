@@ -7,7 +7,6 @@ import (
 
 	"wepp.example/backup/internal/census"
 	"wepp.example/backup/internal/event"
-	"wepp.example/backup/internal/postgres"
 	"wepp.example/backup/internal/source"
 	"wepp.example/backup/internal/swap"
 )
@@ -59,7 +58,7 @@ func (r *run) prepared(ctx context.Context, there census.Hashes, lag int64) (Pre
 	for database, into := range map[string]*string{r.incoming.Name: &ready.Revision, r.Database: &ready.LiveRevision} {
 		session, err := r.Target.Connect(ctx, database)
 		if err != nil {
-			return ready, postgres.Midway(err)
+			return ready, event.Midway(err)
 		}
 		*into, err = r.Revision(ctx, session)
 		session.Close(ctx) //nolint:errcheck,gosec // told all it had to

@@ -18,7 +18,7 @@ const (
 func (v Vault) Lock(ctx context.Context, waiting func()) (release func(), err error) {
 	file, err := os.OpenFile(v.Path(lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, unusable(v.Folder, err)
+		return nil, Unusable(v.Folder, err)
 	}
 	for told := false; ; told = true {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -27,7 +27,7 @@ func (v Vault) Lock(ctx context.Context, waiting func()) (release func(), err er
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
 			file.Close() //nolint:errcheck // the first error counts
-			return nil, unusable(v.Folder, err)
+			return nil, Unusable(v.Folder, err)
 		}
 		if !told && waiting != nil {
 			waiting()

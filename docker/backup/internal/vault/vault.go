@@ -39,7 +39,7 @@ func (v Vault) Path(name string) string { return filepath.Join(v.Folder, name) }
 func (v Vault) DumpMode() (fs.FileMode, error) {
 	folder, err := os.Stat(v.Folder)
 	if err != nil {
-		return 0, unusable(v.Folder, err)
+		return 0, Unusable(v.Folder, err)
 	}
 	if folder.Mode().Perm()&0o077 == 0 {
 		return 0o644, nil
@@ -51,7 +51,7 @@ func (v Vault) DumpMode() (fs.FileMode, error) {
 func (v Vault) List() ([]Entry, error) {
 	files, err := os.ReadDir(v.Folder)
 	if err != nil {
-		return nil, unusable(v.Folder, err)
+		return nil, Unusable(v.Folder, err)
 	}
 	var entries []Entry
 	for _, file := range files {
@@ -131,7 +131,7 @@ func (e Entry) FromTheFuture(now time.Time) bool { return e.Created.After(now.Ad
 func (v Vault) Sweep() ([]string, error) {
 	files, err := os.ReadDir(v.Folder)
 	if err != nil {
-		return nil, unusable(v.Folder, err)
+		return nil, Unusable(v.Folder, err)
 	}
 	var removed []string
 	for _, file := range files {
@@ -140,7 +140,7 @@ func (v Vault) Sweep() ([]string, error) {
 			continue
 		}
 		if err := os.Remove(v.Path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return removed, unusable(v.Folder, err)
+			return removed, Unusable(v.Folder, err)
 		}
 		removed = append(removed, name)
 	}
@@ -172,13 +172,14 @@ func (v Vault) Partial(name string) string { return v.Path("." + name + ".partia
 func (v Vault) Remove(name string) error {
 	for _, suffix := range append([]string{""}, companions...) {
 		if err := os.Remove(v.Path(name) + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return unusable(v.Folder, err)
+			return Unusable(v.Folder, err)
 		}
 	}
 	return SyncFolder(v.Folder)
 }
 
-func unusable(folder string, err error) error {
+// Unusable says why the folder of backups cannot be used, and what to do about it.
+func Unusable(folder string, err error) error {
 	why := err
 	var inner *fs.PathError
 	if errors.As(err, &inner) {

@@ -289,7 +289,7 @@ func TestAFolderThatIsNotThereIsToldWithItsName(t *testing.T) {
 
 func TestAFolderWhoseDiskTakesNothingIsNotAMatterOfRights(t *testing.T) {
 	for failure, words := range map[error]string{syscall.EROFS: "mounted for writing", syscall.EACCES: "belongs to the user"} {
-		problem := event.ProblemOf(unusable("/backups", &fs.PathError{Op: "open", Path: "/backups/x", Err: failure}))
+		problem := event.ProblemOf(Unusable("/backups", &fs.PathError{Op: "open", Path: "/backups/x", Err: failure}))
 		if !strings.Contains(problem.Mend, words) {
 			t.Errorf("%v: %+v", failure, problem)
 		}
