@@ -23,6 +23,8 @@ MEANWHILE_SECONDS = 1.0
 
 def settle(compose: Compose, ids: Sequence[str], seconds: int) -> None:
     """Waits for stops that may be under way: the engine finishes one even when whoever asked is dead."""
+    if not ids:
+        return
     still = [
         each.name
         for each in compose.engine.containers(compose.project)

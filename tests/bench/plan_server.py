@@ -39,10 +39,11 @@ class PlanServer:
         )
 
     def load(self, dump: str) -> None:
-        """Fill its empty database from a dump on this machine, in no particular time."""
+        """Fill its empty database from a dump on this machine, in no particular time, and leave it at rest."""
         docker("cp", dump, f"{self.name}:/tmp/first.dump")
         self.in_it("pg_restore", "--no-owner", "-j2", "-U", "wepppy", "-d", "wepppy", "/tmp/first.dump")
         self.remove("/tmp/first.dump")
+        self.psql("vacuum analyze")
 
     def compose_exec(self, *command: str) -> None:
         """Run a command in it as the operators do, by the development file and its service's name."""

@@ -175,13 +175,13 @@ func (s Server) Refused(database string, err error) error {
 		}
 		return event.Refuse(mend, "the server at %s refuses: %s", where, answer.Message)
 	}
-	return event.Refuse("start the server, or correct host and port", "no server answers at %s: %s", where, plain(err))
+	return event.Refuse("start the server, or correct host and port", "no server answers at %s: %s", where, Plain(err))
 }
 
-// plain is the innermost reason, without the connection string that pgx puts in front.
-func plain(err error) string {
+// Plain is the innermost reason, on one line and without the connection string that pgx puts in front.
+func Plain(err error) string {
 	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
 		err = inner
 	}
-	return err.Error()
+	return strings.Join(strings.Fields(err.Error()), " ")
 }

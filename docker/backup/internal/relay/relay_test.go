@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"wepp.example/backup/internal/door"
 	"wepp.example/backup/internal/event"
 )
 
@@ -186,7 +187,7 @@ func TestAServerThatIsOnlyStartingIsWaitedForAndAWrongPasswordIsNot(t *testing.T
 	go func() {
 		defer close(ready)
 		time.Sleep(askAgain)
-		listener, err := net.Listen("unix", filepath.Join(folder, SocketName))
+		listener, err := net.Listen("unix", filepath.Join(folder, door.SocketName))
 		if err != nil {
 			t.Error(err)
 			return
@@ -243,7 +244,7 @@ func TestARelayRemovesWhatDeadOnesLeftAndLeavesLivingOnesAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(killed, SocketName), Net: "unix"})
+	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(killed, door.SocketName), Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}

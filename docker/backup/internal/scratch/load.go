@@ -16,6 +16,7 @@ import (
 	"wepp.example/backup/internal/archive"
 	"wepp.example/backup/internal/child"
 	"wepp.example/backup/internal/event"
+	"wepp.example/backup/internal/frozen"
 	"wepp.example/backup/internal/postgres"
 )
 
@@ -77,12 +78,12 @@ func (d *Database) LoadAround(ctx context.Context, dump archive.Archive, jobs in
 		return err
 	}
 	together, working := errgroup.WithContext(ctx)
-	together.Go(func() error { return d.pgRestore(working, dump, 1, "--section=data") })
+	together.Go(func() error { return d.pgRestore(working, d.lock.Server, dump, 1, "--section=data") })
 	together.Go(func() error { return rows(working) })
 	if err := together.Wait(); err != nil {
 		return err
 	}
-	return d.pgRestore(ctx, dump, jobs, "--section=post-data")
+	return d.pgRestore(ctx, d.lock.Server, dump, jobs, "--section=post-data")
 }
 
 func (d *Database) restore(ctx context.Context, dump archive.Archive, jobs int) error {
@@ -91,21 +92,39 @@ func (d *Database) restore(ctx context.Context, dump archive.Archive, jobs int) 
 		return err
 	}
 	if !marked {
-		return d.pgRestore(ctx, dump, jobs)
+		return d.restoreFrozen(ctx, dump, jobs, schema)
 	}
 	if err := d.psql(ctx, bytes.NewReader(schema), dump.Path); err != nil {
 		return err
 	}
-	return d.pgRestore(ctx, dump, jobs, "--section=data", "--section=post-data")
+	return d.pgRestore(ctx, d.lock.Server, dump, jobs, "--section=data", "--section=post-data")
 }
 
-func (d *Database) pgRestore(ctx context.Context, dump archive.Archive, jobs int, sections ...string) error {
+// restoreFrozen loads all of a dump. Its rows come frozen where pg_restore empties each table for them, as it does when it
+// works on several at once, and where no table is another server's: such a one takes no frozen rows.
+func (d *Database) restoreFrozen(ctx context.Context, dump archive.Archive, jobs int, schema []byte) error {
+	if !freezable(dump, jobs, schema) {
+		return d.pgRestore(ctx, d.lock.Server, dump, jobs)
+	}
+	way, err := frozen.Open(ctx, d.lock.Server)
+	if err != nil {
+		return err
+	}
+	defer way.Close()
+	return d.pgRestore(ctx, way.Server, dump, jobs)
+}
+
+func freezable(dump archive.Archive, jobs int, schema []byte) bool {
+	return jobs > 1 && dump.Kind != archive.Tar && !bytes.Contains(schema, []byte("CREATE FOREIGN TABLE "))
+}
+
+func (d *Database) pgRestore(ctx context.Context, server postgres.Server, dump archive.Archive, jobs int, sections ...string) error {
 	args := []string{"--dbname=" + postgres.Conninfo(d.Name), "--exit-on-error", "--no-password", "--no-tablespaces"}
 	if dump.Kind != archive.Tar { // pg_restore cannot seek in those
 		args = append(args, "--jobs="+strconv.Itoa(jobs))
 	}
 	args = append(args, sections...)
-	return d.run(ctx, d.lock.Server.Command(ctx, "pg_restore", append(args, dump.Path)...), d.options(ctx)+sorting(jobs)+d.quietTriggers(ctx), loading(dump.Path))
+	return d.run(ctx, server.Command(ctx, "pg_restore", append(args, dump.Path)...), d.options(ctx)+sorting(jobs)+d.quietTriggers(ctx), loading(dump.Path))
 }
 
 // sorting is what each of so many jobs may sort in.
@@ -163,15 +182,20 @@ func reason(told string, err error) string {
 	return err.Error()
 }
 
-// options are loadOptions without a limit, too, that servers have from 17 on and that the moved database itself may set;
-// and complaints in the language that they are understood in, where we may choose it.
+// options are loadOptions and what not every server has or allows. A limit that servers have from 17 on and that the moved
+// database itself may set is taken off; an index that is being built ends when nobody waits for it any more, which servers
+// can tell from 14 on, on Linux; complaints are in the language that they are understood in, where we may choose it.
 func (d *Database) options(ctx context.Context) string {
-	var limited, superuser bool
+	var limited, watchful, superuser bool
 	err := d.lock.Session.QueryRow(ctx, `select current_setting('transaction_timeout', true) is not null,
-		(select rolsuper from pg_roles where rolname = current_user)`).Scan(&limited, &superuser)
+		current_setting('client_connection_check_interval', true) is not null and version() like '%linux%',
+		(select rolsuper from pg_roles where rolname = current_user)`).Scan(&limited, &watchful, &superuser)
 	options := loadOptions
 	if err == nil && limited {
 		options += " -c transaction_timeout=0"
+	}
+	if err == nil && watchful {
+		options += " -c client_connection_check_interval=1s"
 	}
 	if err == nil && superuser {
 		options += " -c lc_messages=C"

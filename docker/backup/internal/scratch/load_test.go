@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"wepp.example/backup/internal/archive"
 	"wepp.example/backup/internal/event"
 )
 
@@ -43,5 +44,25 @@ func TestStatisticsThatCannotBeGatheredAreNoFaultOfADump(t *testing.T) {
 	problem := event.ProblemOf(statistics("vacuumdb: error: processing of database \"x\" failed: ERROR:  no\n", errors.New("exit status 1")))
 	if problem.Exit != event.ExitFailed || !strings.Contains(problem.What, "statistics could not be gathered") {
 		t.Errorf("%+v", problem)
+	}
+}
+
+func TestRowsComeFrozenOnlyWherePgRestoreEmptiesTheirTableAndTheTableIsThisServers(t *testing.T) {
+	schema := "CREATE TABLE public.foreign (id int);\n"
+	for _, each := range []struct {
+		kind   archive.Kind
+		jobs   int
+		schema string
+		wanted bool
+	}{
+		{archive.Custom, 2, schema, true},
+		{archive.Directory, 8, schema, true},
+		{archive.Custom, 1, schema, false},
+		{archive.Tar, 2, schema, false},
+		{archive.Custom, 2, schema + "CREATE FOREIGN TABLE public.far (id int)\nSERVER away;\n", false},
+	} {
+		if got := freezable(archive.Archive{Kind: each.kind}, each.jobs, []byte(each.schema)); got != each.wanted {
+			t.Errorf("%+v: %t", each, got)
+		}
 	}
 }
