@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import journal, recovery
+from scripts import journal, recovery, revive
 from scripts.errors import ExitCode, StackError
 from scripts.runner import Result
 from tests.unit.memory_stack import MemoryStack
@@ -52,6 +52,12 @@ def test_what_the_journal_says_grows_before_each_stop(stack: MemoryStack) -> Non
     with stack.kept() as keeper, keeper.quiesced():
         pass
     assert seen == [("id-worker",), ("id-worker", "id-web")]
+
+
+def test_no_question_is_asked_where_no_stop_may_be_under_way(stack: MemoryStack) -> None:
+    asked = len(stack.made.runner.calls)
+    revive.settle(stack.compose, (), 10)
+    assert len(stack.made.runner.calls) == asked
 
 
 @pytest.mark.parametrize("problem", [StackError("no", "yes"), KeyboardInterrupt(), ZeroDivisionError()])

@@ -20,22 +20,24 @@ import (
 	"wepp.example/backup/internal/postgres"
 )
 
-// SocketName is the file that clients of Postgres look for in a folder given as host, with that port.
-const SocketName, SocketPort = ".s.PGSQL." + SocketPort, "5432"
+// SocketPort is the port of our sockets, which are files of that name in the folder that a client takes for a host.
+const SocketName, SocketPort = socketPrefix + SocketPort, "5432"
 
-// LoginSeconds is how long the server may take to let one connection in.
-const LoginSeconds = 15 * time.Second
+const socketPrefix = ".s.PGSQL."
+
+// LoginPatience is how long the server may take to let one connection in.
+const LoginPatience = 15 * time.Second
 
 // Door leads to one server.
 type Door struct {
 	Host, Port string // of the server; the host may be the folder of its socket
-	// Login lets somebody in who names these parameters, a user and a database among them, or gives up in time.
+	// Login opens a session for a client that names these parameters, `user` and `database` among them.
 	Login func(ctx context.Context, parameters map[string]string) (*pgconn.PgConn, error)
-	// Inward passes on what a client says until either side ends; everything, just as it is said, where it is nil.
-	Inward func(server io.Writer, client io.Reader)
+	// Inward passes on what a client says until it ends, or returns why the server hears no more; io.Copy where it is nil.
+	Inward func(server io.Writer, client io.Reader) error
 }
 
-// Pass passes one connection on, from its first message until one side ends.
+// Pass passes one connection on, from its first message until one side ends. The context bounds its log-in alone.
 func (d Door) Pass(ctx context.Context, client net.Conn) {
 	backend := pgproto3.NewBackend(client, client)
 	for {
@@ -50,28 +52,45 @@ func (d Door) Pass(ctx context.Context, client net.Conn) {
 				return
 			}
 		case *pgproto3.CancelRequest:
-			d.cancel(ctx, message)
+			// Also, and above all, when what the client does for us is called off.
+			d.cancel(context.WithoutCancel(ctx), message)
 			return
 		case *pgproto3.StartupMessage:
-			session, err := d.Login(ctx, message.Parameters)
+			server, err := d.login(ctx, message.Parameters)
 			if err != nil {
 				backend.Send(complaint(err))
 				backend.Flush() //nolint:errcheck // the client has left
 				return
 			}
-			d.join(client, backend, session)
+			defer server.Conn.Close()
+			d.join(client, backend, server)
 			return
 		}
 	}
 }
 
-// join tells the client that it is logged in and copies both ways until one side ends.
-func (d Door) join(client net.Conn, backend *pgproto3.Backend, session *pgconn.PgConn) {
+// login gives the bare connection of a session that is ours.
+func (d Door) login(ctx context.Context, parameters map[string]string) (*pgconn.HijackedConn, error) {
+	limited, done := context.WithTimeout(ctx, LoginPatience)
+	defer done()
+	session, err := d.Login(limited, parameters)
+	if err != nil {
+		return nil, err
+	}
+	// pgx may be reading still, in the background, and would take what the server says next for itself.
+	if err := session.SyncConn(limited); err != nil {
+		session.Close(limited) //nolint:errcheck,gosec // it is of no use
+		return nil, err
+	}
 	server, err := session.Hijack()
 	if err != nil {
-		return
+		session.Close(limited) //nolint:errcheck,gosec // it is of no use
 	}
-	defer server.Conn.Close()
+	return server, err
+}
+
+// join tells the client that it is logged in and copies both ways until one side ends.
+func (d Door) join(client net.Conn, backend *pgproto3.Backend, server *pgconn.HijackedConn) {
 	backend.Send(&pgproto3.AuthenticationOk{})
 	names := make([]string, 0, len(server.ParameterStatuses))
 	for name := range server.ParameterStatuses {
@@ -86,14 +105,16 @@ func (d Door) join(client net.Conn, backend *pgproto3.Backend, session *pgconn.P
 	if backend.Flush() != nil {
 		return
 	}
+	inward := d.Inward
+	if inward == nil {
+		inward = copyAll
+	}
 	ended := make(chan struct{}, 2)
 	go func() {
-		if d.Inward != nil {
-			d.Inward(server.Conn, client)
-		} else {
-			io.Copy(server.Conn, client) //nolint:errcheck // either side may end at any time
+		// A server that hears no more may have said why: its last words are passed on until it ends.
+		if inward(server.Conn, client) == nil {
+			ended <- struct{}{}
 		}
-		ended <- struct{}{}
 	}()
 	go func() {
 		pour(client, server.Conn)
@@ -102,13 +123,32 @@ func (d Door) join(client net.Conn, backend *pgproto3.Backend, session *pgconn.P
 	<-ended
 }
 
+// copyAll passes on what a client says, as Door.Inward.
+func copyAll(server io.Writer, client io.Reader) error {
+	heard := &writer{Writer: server}
+	io.Copy(heard, client) //nolint:errcheck,gosec // the client may end at any time
+	return heard.failed
+}
+
+// writer remembers why it could not write.
+type writer struct {
+	io.Writer
+	failed error
+}
+
+func (w *writer) Write(text []byte) (int, error) {
+	count, err := w.Writer.Write(text)
+	w.failed = err
+	return count, err
+}
+
 // cancel passes on the wish that a running statement be stopped. Servers take it without log-in or TLS.
 func (d Door) cancel(ctx context.Context, wish *pgproto3.CancelRequest) {
 	network, address := "tcp", net.JoinHostPort(d.Host, d.Port)
 	if strings.HasPrefix(d.Host, "/") {
-		network, address = "unix", filepath.Join(d.Host, ".s.PGSQL."+d.Port)
+		network, address = "unix", filepath.Join(d.Host, socketPrefix+d.Port)
 	}
-	server, err := (&net.Dialer{Timeout: LoginSeconds}).DialContext(ctx, network, address)
+	server, err := (&net.Dialer{Timeout: LoginPatience}).DialContext(ctx, network, address)
 	if err != nil {
 		return
 	}

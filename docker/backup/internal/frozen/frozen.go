@@ -19,8 +19,11 @@ import (
 	"wepp.example/backup/internal/postgres"
 )
 
-// prefix makes a socket's name one that is no file: a process that is killed leaves none. libpq knows it from 14 on.
+// prefix makes a socket's name one that is no file: a process that is killed leaves none.
 const prefix = "@wepp-load-"
+
+// OldestMajor whose pg_restore finds such a socket; in the backup service's image it is the server's own.
+const OldestMajor = 14
 
 // Way is open to the programs of this user until it is closed.
 type Way struct {
@@ -28,7 +31,7 @@ type Way struct {
 	listener *net.UnixListener
 }
 
-// Open opens a way to the server.
+// Open opens a way to the server. The context bounds the log-ins on it, not what is underway.
 func Open(ctx context.Context, server postgres.Server) (*Way, error) {
 	folder := prefix + rand.Text()
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: folder + "/" + door.SocketName, Net: "unix"})
@@ -51,6 +54,8 @@ func (w *Way) Close() {
 }
 
 func (w *Way) serve(ctx context.Context, leads door.Door) {
+	// Whoever comes when nobody opens any more shall be refused, and not wait.
+	defer w.Close()
 	for {
 		client, err := w.listener.AcceptUnix()
 		if err != nil {

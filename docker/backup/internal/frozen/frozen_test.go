@@ -2,6 +2,7 @@ package frozen
 
 import (
 	"context"
+	"crypto/rand"
 	"net"
 	"os"
 	"path/filepath"
@@ -44,8 +45,8 @@ func run(t *testing.T, server postgres.Server, program string, args ...string) {
 	}
 }
 
-// restore loads the dump by the way, and returns the tables whose rows are not frozen: none of their pages is noted to hold
-// only rows that everybody sees, as those are that come frozen. (Of some pages a table may have, but not used, more.)
+// restore loads the dump by the way, and returns the tables whose rows are not frozen: no page of theirs is noted to hold
+// nothing but rows that everybody sees. (Even of frozen rows not all are, for a table has empty pages in reserve.)
 func restore(t *testing.T, server postgres.Server, dump string, flags ...string) []string {
 	t.Helper()
 	ctx := context.Background()
@@ -135,12 +136,13 @@ func TestNobodyFindsTheWayOnceItIsClosed(t *testing.T) {
 }
 
 func TestOnlyProgramsOfTheSameUserAreLetIn(t *testing.T) {
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: prefix + t.Name(), Net: "unix"})
+	name := prefix + rand.Text()
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	asked, err := net.Dial("unix", prefix+t.Name())
+	asked, err := net.Dial("unix", name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// page is read at once: more than pg_restore sends of a table's rows in one message.
+	// page is read at once, and longer than any statement that is to be understood: one that names 1600 columns.
 	page = 256 << 10
 	// A message of the protocol: a letter, and four bytes of length that count themselves.
 	headBytes, lengthAt = 5, 1
@@ -27,10 +27,10 @@ type statements struct {
 	emptied []byte // the table that its last statement emptied; nil for any other statement
 }
 
-// inward passes on what pg_restore says to a server until either side ends, and has it say FREEZE where it may.
+// inward passes on what pg_restore says to a server, and has it say FREEZE where it may; see Door.Inward.
 //
-// It is passed on at once, but for messages whose end has not come yet: only a statement has to be whole to be understood.
-func inward(server io.Writer, client io.Reader) {
+// It is passed on at once, but for a statement whose end has not come yet: that has to be whole to be understood.
+func inward(server io.Writer, client io.Reader) error {
 	var said statements
 	held := make([]byte, page)
 	count, beyond := 0, 0 // bytes held; bytes still to come of a message that is passed on in parts
@@ -39,11 +39,11 @@ func inward(server io.Writer, client io.Reader) {
 		count += more
 		done, failed := 0, error(nil)
 		if done, beyond, failed = said.pass(server, held[:count], beyond); failed != nil {
-			return
+			return failed
 		}
 		count = copy(held, held[done:count])
 		if err != nil {
-			return
+			return nil
 		}
 	}
 }
@@ -54,7 +54,10 @@ func (s *statements) pass(server io.Writer, text []byte, beyond int) (done, left
 	left = beyond - at
 	for left == 0 && len(text)-at >= headBytes {
 		size := 1 + int(binary.BigEndian.Uint32(text[at+lengthAt:]))
-		if text[at] != query || size > page {
+		if text[at] != query || size < headBytes || size > page {
+			if text[at] == query {
+				s.emptied = nil
+			}
 			step := min(size, len(text)-at)
 			at, left = at+step, size-step
 			continue

@@ -23,7 +23,9 @@ func said(messages ...[]byte) []byte { return bytes.Join(messages, nil) }
 func heard(t *testing.T, client io.Reader) []byte {
 	t.Helper()
 	var server bytes.Buffer
-	inward(&server, client)
+	if err := inward(&server, client); err != nil {
+		t.Errorf("the client's end is no error: %v", err)
+	}
 	return server.Bytes()
 }
 
@@ -53,6 +55,7 @@ func TestNothingElseThatIsSaidIsChanged(t *testing.T) {
 		"rows of a table that was not emptied": statement("COPY public.a (id) FROM stdin;\n"),
 		"of another table":                     said(emptied, statement("COPY public.b (id) FROM stdin;\n")),
 		"of one whose name begins alike":       said(emptied, statement("COPY public.ab (id) FROM stdin;\n")),
+		"after a long one":                     said(emptied, statement("SELECT "+strings.Repeat(" ", page)), statement("COPY public.a (id) FROM stdin;\n")),
 		"later":                                said(emptied, statement("SELECT 1"), statement("COPY public.a (id) FROM stdin;\n")),
 		"twice":                                said(emptied, emptied, statement("COPY public.a (id) FROM stdin CSV;\n")),
 		"in another way":                       said(emptied, statement("COPY public.a (id) TO stdout;\n")),
@@ -62,6 +65,9 @@ func TestNothingElseThatIsSaidIsChanged(t *testing.T) {
 		"no statement's end":                   said(statement("TRUNCATE TABLE ONLY public.a"), statement("COPY public.a (id) FROM stdin;\n")),
 		"by the extended protocol":             said(emptied, message('P', "\x00COPY public.a (id) FROM stdin;\n\x00\x00\x00")),
 		"a statement longer than a page":       said(emptied, statement("COPY public.a ("+strings.Repeat("column, ", page/8)+"id) FROM stdin;\n")),
+		"a message without a length":           said([]byte{query, 0, 0, 0, 0}, statement("SELECT 1")),
+		"one with less than its own length":    said([]byte{query, 0, 0, 0, 3}, statement("SELECT 1")),
+		"a statement without a word":           said([]byte{query, 0, 0, 0, 4}, statement("SELECT 1")),
 		"nothing":                              nil,
 	} {
 		if got := heard(t, iotest.HalfReader(bytes.NewReader(text))); !bytes.Equal(got, text) {
@@ -77,7 +83,7 @@ func TestWhatIsCutOffInItsMidstIsNotPassedOnAsAStatement(t *testing.T) {
 	}
 }
 
-func TestALongSessionIsPassedOnMessageByMessage(t *testing.T) {
+func TestALongSessionIsPassedOnInFullHoweverItIsCutIntoPieces(t *testing.T) {
 	source := rand.New(rand.NewSource(1))
 	var text, wanted []byte
 	for range 2000 {
@@ -117,10 +123,20 @@ func (f *full) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
+// asked fails the test when somebody reads from it.
+type asked struct{ *testing.T }
+
+func (a asked) Read([]byte) (int, error) {
+	a.Error("nobody hears any more, and yet more is asked for")
+	return 0, io.EOF
+}
+
 func TestAServerThatIsGoneEndsThePassingOn(t *testing.T) {
 	text := said(statement("TRUNCATE TABLE ONLY public.a;\n\n"), statement("COPY public.a (id) FROM stdin;\n"), message('d', "1\n"))
-	for room := range 60 {
+	for room := range len(text) {
 		server := full(room)
-		inward(&server, io.MultiReader(bytes.NewReader(text), iotest.ErrReader(errors.New("nobody should ask for more"))))
+		if inward(&server, io.MultiReader(bytes.NewReader(text), asked{t})) == nil {
+			t.Errorf("%d bytes were heard of %d", room, len(text))
+		}
 	}
 }

@@ -123,7 +123,9 @@ func (r *Relay) count(change int) {
 // answer, or is only starting, is asked again for as long as patience lasts.
 func (r *Relay) Try(ctx context.Context, user, database string, patience time.Duration) error {
 	for end := time.Now().Add(patience); ; time.Sleep(askAgain) {
-		session, err := r.login(ctx, map[string]string{"user": user, "database": database})
+		limited, done := context.WithTimeout(ctx, door.LoginPatience)
+		session, err := r.login(limited, map[string]string{"user": user, "database": database})
+		done()
 		if err == nil {
 			return session.Close(ctx)
 		}
@@ -156,9 +158,7 @@ func (r *Relay) login(ctx context.Context, parameters map[string]string) (*pgcon
 	config.User, config.Database = parameters["user"], parameters["database"]
 	delete(config.RuntimeParams, "user")
 	delete(config.RuntimeParams, "database")
-	limited, done := context.WithTimeout(ctx, door.LoginSeconds)
-	defer done()
-	return pgconn.ConnectConfig(limited, config)
+	return pgconn.ConnectConfig(ctx, config)
 }
 
 // refused says why nobody gets in and what to do about it.

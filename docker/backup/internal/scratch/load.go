@@ -20,15 +20,6 @@ import (
 	"wepp.example/backup/internal/postgres"
 )
 
-// loadOptions are what the sessions of a load set for themselves. Nothing is lost by late commits: the swap that makes
-// the database live is committed in step, and it stands behind all of them in the log. One helper for each index: more
-// only take the processors from the other jobs, and none leaves them idle while the last index is built.
-const loadOptions = "-c max_parallel_maintenance_workers=1 -c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0" +
-	" -c idle_in_transaction_session_timeout=0 -c client_min_messages=warning"
-
-// sortMegabytes are what all jobs of a load may sort in together, and one of them: the server's container has 2 GB.
-const sortMegabytes, jobMegabytes = 768, 384
-
 const sizePause = 400 * time.Millisecond
 
 // Load fills the database from a dump, with that many jobs at a time. expected: its size in bytes when it is whole, 0 if
@@ -92,7 +83,7 @@ func (d *Database) restore(ctx context.Context, dump archive.Archive, jobs int) 
 		return err
 	}
 	if !marked {
-		return d.restoreFrozen(ctx, dump, jobs, schema)
+		return d.restoreAll(ctx, dump, jobs, schema)
 	}
 	if err := d.psql(ctx, bytes.NewReader(schema), dump.Path); err != nil {
 		return err
@@ -100,10 +91,14 @@ func (d *Database) restore(ctx context.Context, dump archive.Archive, jobs int) 
 	return d.pgRestore(ctx, d.lock.Server, dump, jobs, "--section=data", "--section=post-data")
 }
 
-// restoreFrozen loads all of a dump. Its rows come frozen where pg_restore empties each table for them, as it does when it
+// restoreAll loads all of a dump. Its rows come frozen where pg_restore empties each table for them, as it does when it
 // works on several at once, and where no table is another server's: such a one takes no frozen rows.
-func (d *Database) restoreFrozen(ctx context.Context, dump archive.Archive, jobs int, schema []byte) error {
-	if !freezable(dump, jobs, schema) {
+func (d *Database) restoreAll(ctx context.Context, dump archive.Archive, jobs int, schema []byte) error {
+	major, err := d.lock.major(ctx)
+	if err != nil {
+		return err
+	}
+	if !freezable(dump, jobs, schema, major) {
 		return d.pgRestore(ctx, d.lock.Server, dump, jobs)
 	}
 	way, err := frozen.Open(ctx, d.lock.Server)
@@ -114,8 +109,8 @@ func (d *Database) restoreFrozen(ctx context.Context, dump archive.Archive, jobs
 	return d.pgRestore(ctx, way.Server, dump, jobs)
 }
 
-func freezable(dump archive.Archive, jobs int, schema []byte) bool {
-	return jobs > 1 && dump.Kind != archive.Tar && !bytes.Contains(schema, []byte("CREATE FOREIGN TABLE "))
+func freezable(dump archive.Archive, jobs int, schema []byte, major int) bool {
+	return jobs > 1 && dump.Kind != archive.Tar && major >= frozen.OldestMajor && !bytes.Contains(schema, []byte("CREATE FOREIGN TABLE "))
 }
 
 func (d *Database) pgRestore(ctx context.Context, server postgres.Server, dump archive.Archive, jobs int, sections ...string) error {
@@ -125,11 +120,6 @@ func (d *Database) pgRestore(ctx context.Context, server postgres.Server, dump a
 	}
 	args = append(args, sections...)
 	return d.run(ctx, server.Command(ctx, "pg_restore", append(args, dump.Path)...), d.options(ctx)+sorting(jobs)+d.quietTriggers(ctx), loading(dump.Path))
-}
-
-// sorting is what each of so many jobs may sort in.
-func sorting(jobs int) string {
-	return fmt.Sprintf(" -c maintenance_work_mem=%dMB", max(min(jobMegabytes, sortMegabytes/jobs), 64))
 }
 
 func (d *Database) runSQL(ctx context.Context, dump archive.Archive, _ int) error {
@@ -180,39 +170,6 @@ func reason(told string, err error) string {
 		return why
 	}
 	return err.Error()
-}
-
-// options are loadOptions and what not every server has or allows. A limit that servers have from 17 on and that the moved
-// database itself may set is taken off; an index that is being built ends when nobody waits for it any more, which servers
-// can tell from 14 on, on Linux; complaints are in the language that they are understood in, where we may choose it.
-func (d *Database) options(ctx context.Context) string {
-	var limited, watchful, superuser bool
-	err := d.lock.Session.QueryRow(ctx, `select current_setting('transaction_timeout', true) is not null,
-		current_setting('client_connection_check_interval', true) is not null and version() like '%linux%',
-		(select rolsuper from pg_roles where rolname = current_user)`).Scan(&limited, &watchful, &superuser)
-	options := loadOptions
-	if err == nil && limited {
-		options += " -c transaction_timeout=0"
-	}
-	if err == nil && watchful {
-		options += " -c client_connection_check_interval=1s"
-	}
-	if err == nil && superuser {
-		options += " -c lc_messages=C"
-	}
-	return options
-}
-
-// quietTriggers keeps the loaded event triggers from firing for what is loaded after them (pg_restore refreshes
-// materialised views last), which would write rows that no dump holds. Servers can do that from 17 on.
-func (d *Database) quietTriggers(ctx context.Context) string {
-	var able bool
-	err := d.lock.Session.QueryRow(ctx, `select rolsuper and current_setting('event_triggers', true) is not null
-		from pg_roles where rolname = current_user`).Scan(&able)
-	if err != nil || !able {
-		return ""
-	}
-	return " -c event_triggers=off"
 }
 
 var (
@@ -308,9 +265,9 @@ func checkMajor(ctx context.Context, lock *Lock, dump archive.Archive, needs arc
 	if err != nil {
 		return nil // a plain dump may have been stripped of its comments; the load tells
 	}
-	var here int
-	if err := lock.Session.QueryRow(ctx, "select current_setting('server_version_num')::int / 10000").Scan(&here); err != nil {
-		return fmt.Errorf("asking for the version: %w", err)
+	here, err := lock.major(ctx)
+	if err != nil {
+		return err
 	}
 	switch {
 	case from > here:

@@ -53,15 +53,17 @@ func TestRowsComeFrozenOnlyWherePgRestoreEmptiesTheirTableAndTheTableIsThisServe
 		kind   archive.Kind
 		jobs   int
 		schema string
+		major  int
 		wanted bool
 	}{
-		{archive.Custom, 2, schema, true},
-		{archive.Directory, 8, schema, true},
-		{archive.Custom, 1, schema, false},
-		{archive.Tar, 2, schema, false},
-		{archive.Custom, 2, schema + "CREATE FOREIGN TABLE public.far (id int)\nSERVER away;\n", false},
+		{archive.Custom, 2, schema, 17, true},
+		{archive.Directory, 8, schema, 17, true},
+		{archive.Custom, 1, schema, 17, false},
+		{archive.Tar, 2, schema, 17, false},
+		{archive.Custom, 2, schema, 13, false},
+		{archive.Custom, 2, schema + "CREATE FOREIGN TABLE public.far (id int)\nSERVER away;\n", 17, false},
 	} {
-		if got := freezable(archive.Archive{Kind: each.kind}, each.jobs, []byte(each.schema)); got != each.wanted {
+		if got := freezable(archive.Archive{Kind: each.kind}, each.jobs, []byte(each.schema), each.major); got != each.wanted {
 			t.Errorf("%+v: %t", each, got)
 		}
 	}

@@ -181,3 +181,12 @@ func (l *Lock) sweep(ctx context.Context, report *event.Reporter) error {
 	}
 	return nil
 }
+
+// major is the server's.
+func (l *Lock) major(ctx context.Context) (int, error) {
+	var here int
+	if err := l.Session.QueryRow(ctx, "select current_setting('server_version_num')::int / 10000").Scan(&here); err != nil {
+		return 0, fmt.Errorf("asking for the version: %w", err)
+	}
+	return here, nil
+}
