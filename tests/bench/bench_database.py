@@ -50,7 +50,7 @@ create index on bench_document using gin (body);
 """
 # Nothing is left to autovacuum, which would begin within a minute, nor to the checkpointer: whoever is measured then
 # would pay for another.
-REST = "vacuum analyze; checkpoint;"
+REST = "vacuum (analyze, parallel 0); checkpoint;"
 
 
 def tables(gigabytes: float) -> str:

@@ -43,7 +43,7 @@ class PlanServer:
         docker("cp", dump, f"{self.name}:/tmp/first.dump")
         self.in_it("pg_restore", "--no-owner", "-j2", "-U", "wepppy", "-d", "wepppy", "/tmp/first.dump")
         self.remove("/tmp/first.dump")
-        self.psql("vacuum analyze", "checkpoint")
+        self.psql("vacuum (analyze, parallel 0)", "checkpoint")
 
     def compose_exec(self, *command: str) -> None:
         """Run a command in it as the operators do, by the development file and its service's name."""
