@@ -46,17 +46,14 @@ create table bench_document as select g id,
   from generate_series(1::bigint, {documents}) g;
 alter table bench_document add primary key (id);
 create index on bench_document using gin (body);
-{rest}
 """
-# Nothing is left to autovacuum, which would begin within a minute, nor to the checkpointer: whoever is measured then
-# would pay for another.
-REST = "vacuum (analyze, parallel 0); checkpoint;"
 
 
 def tables(gigabytes: float) -> str:
     """The statements that make a test database of about so many gigabytes."""
     rows = {"accounts": 1_500_000, "events": 2_200_000, "documents": 150_000}
-    return TABLES.format(rest=REST, **{name: int(count * gigabytes) for name, count in rows.items()})
+    made = TABLES.format(**{name: int(count * gigabytes) for name, count in rows.items()})
+    return made + ";".join(stopwatch.REST)
 
 
 @dataclass
@@ -134,7 +131,7 @@ def restore(bench: Bench) -> list[Figure]:
         server.remove("/tmp/restore.dump")
     here = restore_by_hand(bench, f"{bench.stack.name}-postgres", dump)
     bench.by_hand("exec", "-T", "postgres", "rm", "/tmp/restore.dump")
-    bench.sql(REST)
+    bench.sql(";".join(stopwatch.REST))
     ours, memory, told = bench.task("db-restore", "--dump=latest", "--yes")
     bench.sql(f'drop database "{told["kept"]}"', "postgres")
     return [

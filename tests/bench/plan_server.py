@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.bench import stopwatch
 from tests.engine.stack import ROOT
 
 START_SECONDS = 60.0
@@ -43,7 +44,7 @@ class PlanServer:
         docker("cp", dump, f"{self.name}:/tmp/first.dump")
         self.in_it("pg_restore", "--no-owner", "-j2", "-U", "wepppy", "-d", "wepppy", "/tmp/first.dump")
         self.remove("/tmp/first.dump")
-        self.psql("vacuum (analyze, parallel 0)", "checkpoint")
+        self.psql(*stopwatch.REST)
 
     def compose_exec(self, *command: str) -> None:
         """Run a command in it as the operators do, by the development file and its service's name."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import time
 
+# Statements after which nothing in a database is left to autovacuum, which would begin within a minute, nor to the
+# checkpointer: whoever is measured then would pay for another.
+REST = ("vacuum (analyze, parallel 0)", "checkpoint")
+
 
 def start() -> float:
     """The moment, in seconds of the monotonic clock, once the disk has nothing of the past left to write."""

@@ -31,8 +31,8 @@ const LoginPatience = 15 * time.Second
 // Door leads to one server.
 type Door struct {
 	Host, Port string // of the server; the host may be the folder of its socket
-	// Login opens a session for a client that names these parameters, `user` and `database` among them.
-	Login func(ctx context.Context, parameters map[string]string) (*pgconn.PgConn, error)
+	// Login opens a session for a client that names a user, a database and these parameters besides.
+	Login func(ctx context.Context, user, database string, parameters map[string]string) (*pgconn.PgConn, error)
 	// Inward passes on what a client says until it ends, or returns why the server hears no more; io.Copy where it is nil.
 	Inward func(server io.Writer, client io.Reader) error
 }
@@ -52,8 +52,7 @@ func (d Door) Pass(ctx context.Context, client net.Conn) {
 				return
 			}
 		case *pgproto3.CancelRequest:
-			// Also, and above all, when what the client does for us is called off.
-			d.cancel(context.WithoutCancel(ctx), message)
+			d.cancel(message)
 			return
 		case *pgproto3.StartupMessage:
 			server, err := d.login(ctx, message.Parameters)
@@ -73,7 +72,10 @@ func (d Door) Pass(ctx context.Context, client net.Conn) {
 func (d Door) login(ctx context.Context, parameters map[string]string) (*pgconn.HijackedConn, error) {
 	limited, done := context.WithTimeout(ctx, LoginPatience)
 	defer done()
-	session, err := d.Login(limited, parameters)
+	user, database := parameters["user"], parameters["database"]
+	delete(parameters, "user")
+	delete(parameters, "database")
+	session, err := d.Login(limited, user, database, parameters)
 	if err != nil {
 		return nil, err
 	}
@@ -142,13 +144,14 @@ func (w *writer) Write(text []byte) (int, error) {
 	return count, err
 }
 
-// cancel passes on the wish that a running statement be stopped. Servers take it without log-in or TLS.
-func (d Door) cancel(ctx context.Context, wish *pgproto3.CancelRequest) {
+// cancel passes on the wish that a running statement be stopped, above all when what the client does for us is called off:
+// no context ends it. Servers take it without log-in or TLS.
+func (d Door) cancel(wish *pgproto3.CancelRequest) {
 	network, address := "tcp", net.JoinHostPort(d.Host, d.Port)
 	if strings.HasPrefix(d.Host, "/") {
 		network, address = "unix", filepath.Join(d.Host, socketPrefix+d.Port)
 	}
-	server, err := (&net.Dialer{Timeout: LoginPatience}).DialContext(ctx, network, address)
+	server, err := net.DialTimeout(network, address, LoginPatience)
 	if err != nil {
 		return
 	}

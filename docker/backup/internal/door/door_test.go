@@ -53,7 +53,7 @@ func letIn(t *testing.T, listener net.Listener, then func(net.Conn, *pgproto3.Ba
 }
 
 func open(folder string) Door {
-	return Door{Host: folder, Port: SocketPort, Login: func(ctx context.Context, _ map[string]string) (*pgconn.PgConn, error) {
+	return Door{Host: folder, Port: SocketPort, Login: func(ctx context.Context, _, _ string, _ map[string]string) (*pgconn.PgConn, error) {
 		return pgconn.Connect(ctx, "host="+folder+" port="+SocketPort+" user=somebody dbname=something")
 	}}
 }

@@ -8,7 +8,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 
@@ -41,8 +40,8 @@ func Open(ctx context.Context, server postgres.Server) (*Way, error) {
 	through := server
 	through.Host, through.Port = folder, door.SocketPort
 	way := &Way{Server: through, listener: listener}
-	leads := door.Door{Host: server.Host, Port: server.Port, Inward: inward, Login: func(ctx context.Context, parameters map[string]string) (*pgconn.PgConn, error) {
-		return login(ctx, server, parameters)
+	leads := door.Door{Host: server.Host, Port: server.Port, Inward: inward, Login: func(ctx context.Context, _, database string, parameters map[string]string) (*pgconn.PgConn, error) {
+		return login(ctx, server, database, parameters)
 	}}
 	go way.serve(ctx, leads)
 	return way, nil
@@ -84,14 +83,12 @@ func from(client *net.UnixConn, user int) bool {
 }
 
 // login is what libpq does for a program that goes to the server by itself.
-func login(ctx context.Context, server postgres.Server, parameters map[string]string) (*pgconn.PgConn, error) {
-	config, err := server.Config(parameters["database"])
+func login(ctx context.Context, server postgres.Server, database string, parameters map[string]string) (*pgconn.PgConn, error) {
+	config, err := server.Config(database)
 	if err != nil {
 		return nil, err
 	}
 	config.AfterConnect = nil
-	config.RuntimeParams = maps.Clone(parameters)
-	delete(config.RuntimeParams, "user")
-	delete(config.RuntimeParams, "database")
+	config.RuntimeParams = parameters
 	return pgconn.ConnectConfig(ctx, &config.Config)
 }

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -124,7 +123,7 @@ func (r *Relay) count(change int) {
 func (r *Relay) Try(ctx context.Context, user, database string, patience time.Duration) error {
 	for end := time.Now().Add(patience); ; time.Sleep(askAgain) {
 		limited, done := context.WithTimeout(ctx, door.LoginPatience)
-		session, err := r.login(limited, map[string]string{"user": user, "database": database})
+		session, err := r.login(limited, user, database, map[string]string{})
 		done()
 		if err == nil {
 			return session.Close(ctx)
@@ -137,7 +136,7 @@ func (r *Relay) Try(ctx context.Context, user, database string, patience time.Du
 	}
 }
 
-func (r *Relay) login(ctx context.Context, parameters map[string]string) (*pgconn.PgConn, error) {
+func (r *Relay) login(ctx context.Context, user, database string, parameters map[string]string) (*pgconn.PgConn, error) {
 	// The connection string carries nothing; each part is set by itself, so no quoting can go wrong.
 	config, err := pgconn.ParseConfig("sslmode=prefer")
 	if err != nil {
@@ -154,10 +153,7 @@ func (r *Relay) login(ctx context.Context, parameters map[string]string) (*pgcon
 	if strings.HasPrefix(r.Host, "/") {
 		config.TLSConfig, config.Fallbacks = nil, nil
 	}
-	config.RuntimeParams = maps.Clone(parameters)
-	config.User, config.Database = parameters["user"], parameters["database"]
-	delete(config.RuntimeParams, "user")
-	delete(config.RuntimeParams, "database")
+	config.User, config.Database, config.RuntimeParams = user, database, parameters
 	return pgconn.ConnectConfig(ctx, config)
 }
 
