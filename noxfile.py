@@ -1,4 +1,4 @@
-"""The checks: `nox` runs lint, tests, smoke and database; `nox --list` names them all.
+"""The checks: `nox` runs lint, tests, smoke, tree and database; `nox --list` names them all.
 
 Everything runs inside the locked environment that scripts/setup made (.venv), so the tools' versions are
 those of requirements.lock and nowhere else. What needs a container says so in its first line.
@@ -6,7 +6,9 @@ those of requirements.lock and nowhere else. What needs a container says so in i
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import nox
 
 nox.needs_version = ">=2025.02.09"
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["lint", "tests", "smoke", "database"]
+nox.options.sessions = ["lint", "tests", "smoke", "tree", "database"]
 nox.options.error_on_external_run = False
 
 ROOT = Path(__file__).resolve().parent
@@ -25,7 +27,19 @@ COMPOSE_SETS = (
     ["docker-compose.dev.yml", "docker-compose.external-postgres.yml", "docker-compose.external-redis.yml"],
     ["docker-compose.prod.yml", "docker-compose.fast-start.yml", "docker-compose.backup-hook.yml"],
     ["docker-compose.prod.yml", "docker-compose.external-postgres.yml", "docker-compose.external-redis.yml"],
-)
+    ["docker-compose.dev.yml", "docker-compose.wepppy.yml", "docker-compose.wepppy-dev.yml"],
+    ["docker-compose.prod.yml", "docker-compose.wepppy.yml", "docker-compose.wepppy-prod.yml"],
+    ["docker-compose.prod.yml", "docker-compose.wepppy.yml", "docker-compose.wepppy-prod.yml",
+     "docker-compose.wepppy-image.yml", "docker-compose.wepppy-open-files.yml", "docker-compose.external-postgres.yml",
+     "docker-compose.external-redis.yml", "docker-compose.docker-socket.yml"],
+)  # fmt: skip
+# Database tests with stacks of their own, which are run beside the others.
+BESIDE = [
+    "tests/database/migrate",
+    *(f"tests/database/test_{name}.py" for name in ("external", "full_disks", "new_cluster")),
+]
+# What some of them require.
+COMPOSE_SETTINGS = "WEPPPY_SRC=/home/me/wepppy\nWEPPPY_IMAGE=wepppy:1\nWORKER_NOFILE=65536\nDOCKER_GID=999\n"
 
 
 @nox.session(tags=["quick"])
@@ -46,10 +60,11 @@ def lint(session: nox.Session) -> None:
 @nox.session(tags=["quick"])
 def tests(session: nox.Session) -> None:
     """Host code and the rendered model without an engine; then the sample tree (in its own container)."""
-    session.run("pytest", "tests/unit", "tests/model", *session.posargs)
+    session.run("pytest", "--numprocesses", "2", "tests/unit", "tests/model", *session.posargs)
     if not session.posargs:
         session.notify("sample")
         session.notify("go")
+        session.notify("backup")
 
 
 @nox.session
@@ -60,29 +75,58 @@ def sample(session: nox.Session) -> None:
 
 @nox.session
 def go(session: nox.Session) -> None:
-    """The Go programs: vet, the race detector, a real Redis and Postgres beside them, a little fuzzing."""
+    """The Go services: vet, the race detector, a real Redis beside them, a little fuzzing."""
     session.run("python", "-m", "tests.containers", "go", *session.posargs)
+
+
+@nox.session
+def backup(session: nox.Session) -> None:
+    """The database program's modules, beside a real server in its own image."""
     session.run("python", "-m", "tests.containers", "backup", *session.posargs)
 
 
 @nox.session
 def smoke(session: nox.Session) -> None:
-    """A whole stack of its own on a real engine, end to end, always torn down; `-- --attach` uses yours."""
-    session.run("pytest", "tests/engine", "--timeout", "1800", *session.posargs)
+    """Every route of the proxy; a whole stack of its own, end to end, always torn down; `-- --attach` uses yours."""
+    if not session.posargs:
+        session.run("pytest", "tests/proxy", "--timeout", "600")
+    session.run("pytest", "tests/engine", "--timeout", "1800", "--durations", "20", *session.posargs)
+
+
+@nox.session
+def tree(session: nox.Session) -> None:
+    """Stacks of a real checkout's skeleton: an image of the kit's in dev, the tree's own in prod; `-- full`."""
+    arguments = ["--full" if argument == "full" else argument for argument in session.posargs]
+    session.run("pytest", "tests/tree", "--timeout", "1800", *arguments)
 
 
 @nox.session
 def database(session: nox.Session) -> None:
     """Backups, restores and passwords on a real stack: refusals, and a tenth of the sweeps of deaths and damage."""
-    session.run("pytest", "tests/database", "--timeout", "1800", *session.posargs)
+    pytest = ["pytest", "--timeout", "1800", "--durations", "20"]
+    if session.posargs:
+        session.run(*pytest, "tests/database", *session.posargs)
+        return
+    with tempfile.TemporaryFile() as told:
+        beside = subprocess.Popen([*pytest, *BESIDE], cwd=ROOT, stdout=told, stderr=subprocess.STDOUT)
+        try:
+            session.run(*pytest, "tests/database", *(f"--ignore={each}" for each in BESIDE))
+        finally:
+            failed = beside.wait()
+            sys.stdout.flush()
+            told.seek(0)
+            shutil.copyfileobj(told, sys.stdout.buffer)
+    if failed:
+        session.error(f"pytest of {', '.join(BESIDE)} ended with {failed}")
 
 
 @nox.session
 def sweep(session: nox.Session) -> None:
     """The sweeps in full: kill -9 at more than 100 moments, 500 damaged dumps; about half an hour on two cores."""
-    session.run(
-        "pytest", "tests/database", "-k", "sweep", "--sweep=full", "--timeout", "7200", *session.posargs
-    )
+    for chosen in (["-k", "sweep"], ["-m", "full"]):
+        session.run(
+            "pytest", "tests/database", *chosen, "--sweep=full", "--timeout", "7200", *session.posargs
+        )
 
 
 @nox.session
@@ -104,7 +148,7 @@ def _check_compose(session: nox.Session) -> None:
     """Each set of Compose files, rendered by Compose, against the Compose specification's schema."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / ".env"
-        settings.write_text((ROOT / ".env.example").read_text())
+        settings.write_text((ROOT / ".env.example").read_text() + COMPOSE_SETTINGS)
         for files in COMPOSE_SETS:
             rendered = Path(folder) / "model.json"
             arguments = [argument for name in files for argument in ("-f", str(DOCKER / name))]

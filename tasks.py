@@ -2,8 +2,9 @@
 
 Shell completion, for bash (zsh and fish likewise): source <(invoke --print-completion-script bash)
 Invoke's own flags work with every task: `--echo` shows questions to the engine too, `--dry` only tells what would
-be changed. Exit status: 0 done, 1 bug (or a flag that does not exist), 2 usage, 3 environment not ready, 4 refused and
-nothing changed, 5 failed and state restored, 130 stopped by Ctrl-C.
+be changed. Exit status: 0 done, 1 bug (or a flag that does not exist), 2 usage, 3 environment not ready, or what was
+looked at is not well, 4 refused and nothing changed, 5 failed and state restored, 130 stopped by Ctrl-C, 141 nobody
+reads the output any more.
 """
 
 from __future__ import annotations
@@ -11,12 +12,21 @@ from __future__ import annotations
 import sys
 
 from invoke.context import Context
-from invoke.exceptions import Exit
 
 # The database's page of the menu: its tasks list themselves.
 from scripts import menu_database as menu_database
-from scripts.errors import ExitCode, usage
-from scripts.menu import JSON_HELP, compose_for, console_for, finish, listed
+from scripts.errors import usage
+from scripts.menu import (
+    BUILT,
+    JSON_HELP,
+    LOOKED,
+    YES_HELP,
+    compose_for,
+    console_for,
+    finish,
+    listed,
+    require_well,
+)
 from scripts.menu import namespace as namespace
 
 PROFILE_HELP = (
@@ -32,27 +42,61 @@ SERVICES_HELP = "Only these services, separated by commas or repeated. Default: 
     flags={
         "path": "File to write instead of .env; use it later with WEPP_ENV_FILE=FILE.",
         "free_ports": "Give every PORT_ key of a new file a port that is free now, for a second stack.",
-    }
+        "tree": "A wepppy checkout: write the settings that fit it, where you have none of your own.",
+        "image": "The Python image that the checkout's own Dockerfile built; none is built then.",
+        "preset": "Limits for a larger machine than a workstation: 40-cores.",
+        "json": JSON_HELP,
+    },
+    interrupted="each file that it wrote is whole, the next run adds what is missing",
 )
-def env_init(c: Context, path: str = "", free_ports: bool = False) -> None:
-    """Write .env with generated secrets; an existing one only gets what it lacks."""
+def env_init(
+    c: Context,
+    path: str = "",
+    free_ports: bool = False,
+    tree: str = "",
+    image: str = "",
+    preset: str = "",
+    json: bool = False,
+) -> None:
+    """Write .env and secret files; what is there already only gets what it lacks."""
+    from pathlib import Path
+
     from scripts import envinit
 
-    compose, console = compose_for(c), console_for()
+    compose, console = compose_for(c), console_for(as_json=json)
     if path:
         compose.environment = {**compose.environment, "WEPP_ENV_FILE": path}
-    envinit.tell(console, envinit.initialise(compose, free_ports=free_ports), free_ports=free_ports)
+    root = Path(tree).expanduser().resolve() if tree else None
+    written = envinit.initialise(compose, free_ports=free_ports, tree=root, image=image, preset=preset)
+    envinit.tell(console, written, free_ports=free_ports)
 
 
-@listed(flags={"json": JSON_HELP, "profile": PROFILE_HELP}, iterable=["profile"])
+@listed(
+    flags={"json": JSON_HELP, "profile": PROFILE_HELP},
+    iterable=["profile"],
+    interrupted=LOOKED,
+)
 def doctor(c: Context, profile: list[str], json: bool = False) -> None:
-    """Examine engine, machine, ports, settings and source tree; a mend for each problem."""
+    """Examine engine, machine, ports, settings, source tree and what runs; a fix for each problem."""
     from scripts import doctor as checks
 
-    findings = checks.examine(compose_for(c, profile))
+    findings = checks.examine(compose_for(c, profile), running=True)
     checks.show(console_for(as_json=json), findings)
-    if checks.errors_of(findings):
-        raise Exit(code=ExitCode.NOT_READY)
+    require_well(not checks.errors_of(findings))
+
+
+@listed(
+    flags={
+        "tree": "A wepppy checkout to look at instead of the one in .env.",
+        "json": JSON_HELP,
+    },
+    interrupted=LOOKED,
+)
+def source_check(c: Context, tree: str = "", json: bool = False) -> None:
+    """Say for each service what it lacks of a wepppy checkout; reads it, executes none of its code."""
+    from scripts.source_check.report import source_check as check
+
+    require_well(check(compose_for(c), console_for(as_json=json), tree))
 
 
 # ---- build -----------------------------------------------------------------------------------------
@@ -66,6 +110,7 @@ def doctor(c: Context, profile: list[str], json: bool = False) -> None:
         "pull": "Ask the registry for newer base images.",
     },
     iterable=["services", "profile"],
+    interrupted=BUILT,
 )
 def compose_build(
     c: Context, services: list[str], profile: list[str], no_cache: bool = False, pull: bool = False
@@ -81,10 +126,11 @@ def compose_build(
 
 @listed(
     flags={
-        "names": "Only these base images (postgres, redis, caddy, python, go), separated by commas. Default: all.",
+        "names": "Only these base images (postgres, redis, caddy, python, go, node), by commas. Default: those in use.",
         "force": "Build them again though they are there.",
     },
     iterable=["names"],
+    interrupted=BUILT,
 )
 def images_base(c: Context, names: list[str], force: bool = False) -> None:
     """Build base images from the distribution's packages, for machines that reach no registry."""
@@ -108,6 +154,7 @@ def images_base(c: Context, names: list[str], force: bool = False) -> None:
         "json": JSON_HELP,
     },
     iterable=["profile", "services"],
+    interrupted="containers that were started go on running, the next run starts the rest",
 )
 def compose_up(
     c: Context,
@@ -133,7 +180,8 @@ def compose_up(
         "volumes": "Delete the data too (asks for the project's name).",
         "yes": "The project's name, to delete its data without being asked.",
         "timeout": "Seconds that containers get to finish. Default: each service's own.",
-    }
+    },
+    interrupted="what was removed until then is gone, the rest is still there",
 )
 def compose_down(c: Context, volumes: bool = False, yes: str = "", timeout: int = -1) -> None:
     """Stop the stack and remove its containers; data is kept."""
@@ -145,6 +193,7 @@ def compose_down(c: Context, volumes: bool = False, yes: str = "", timeout: int 
 @listed(
     flags={"services": SERVICES_HELP, "timeout": "Seconds to wait for them to be healthy again."},
     iterable=["services"],
+    interrupted="a service that was stopped for it may be down, the next run starts it",
 )
 def compose_restart(c: Context, services: list[str], timeout: int = 300) -> None:
     """Restart containers as they are (for changed settings use compose-up) and wait for health."""
@@ -156,14 +205,17 @@ def compose_restart(c: Context, services: list[str], timeout: int = 300) -> None
 # ---- look ----------------------------------------------------------------------------------------------
 
 
-@listed(flags={"watch": "Redraw every two seconds until Ctrl-C.", "json": JSON_HELP})
+@listed(
+    flags={"watch": "Redraw every two seconds until Ctrl-C.", "json": JSON_HELP},
+    interrupted=LOOKED,
+)
 def compose_status(c: Context, watch: bool = False, json: bool = False) -> None:
-    """Show health, ports, uptime and memory of every service."""
+    """Show health, ports, uptime and memory of every service; exit status 3 when one is not well."""
     from scripts import status
     from scripts.clock import SystemClock
 
     show = status.watch if watch else status.show
-    show(compose_for(c), console_for(as_json=json), SystemClock())
+    require_well(show(compose_for(c), console_for(as_json=json), SystemClock()))
 
 
 @listed(
@@ -174,6 +226,7 @@ def compose_status(c: Context, watch: bool = False, json: bool = False) -> None:
         "since": "Only what is younger than this: 10m, 2h, 2026-11-23T08:00:00.",
     },
     iterable=["services"],
+    interrupted=LOOKED,
 )
 def compose_logs(
     c: Context, services: list[str], follow: bool = False, tail: str = "100", since: str = ""
@@ -186,7 +239,11 @@ def compose_logs(
     )
 
 
-@listed(flags={"profile": PROFILE_HELP, "json": JSON_HELP}, iterable=["profile"])
+@listed(
+    flags={"profile": PROFILE_HELP, "json": JSON_HELP},
+    iterable=["profile"],
+    interrupted=LOOKED,
+)
 def compose_config(c: Context, profile: list[str], json: bool = False) -> None:
     """Print the compose files as one rendered model (--json: with all profiles)."""
     from scripts import sessions
@@ -201,7 +258,10 @@ def compose_config(c: Context, profile: list[str], json: bool = False) -> None:
 # ---- inside ----------------------------------------------------------------------------------------------
 
 
-@listed(flags={"service": "Service to run the command in. The command follows two dashes: -- ls -l /wc1"})
+@listed(
+    flags={"service": "Service to run the command in. The command follows two dashes: -- ls -l /wc1"},
+    interrupted="what the command did until then stays so",
+)
 def compose_exec(c: Context, service: str) -> None:
     """Run a command in a running service: invoke compose-exec --service=weppcloud -- ls -l /wc1"""
     from scripts import sessions
@@ -211,7 +271,10 @@ def compose_exec(c: Context, service: str) -> None:
     finish(sessions.run_in(compose_for(c), service, command))
 
 
-@listed(flags={"service": "Service to open the shell in."})
+@listed(
+    flags={"service": "Service to open the shell in."},
+    interrupted="what was done in the shell stays so",
+)
 def compose_shell(c: Context, service: str = "weppcloud") -> None:
     """Open a shell in a running service."""
     from scripts import sessions
@@ -219,7 +282,9 @@ def compose_shell(c: Context, service: str = "weppcloud") -> None:
     finish(sessions.shell(compose_for(c), service))
 
 
-@listed()
+@listed(
+    interrupted="what was committed stays so",
+)
 def db_shell(c: Context) -> None:
     """Open psql on the stack's database; SQL on stdin works too."""
     from scripts import sessions
@@ -227,12 +292,26 @@ def db_shell(c: Context) -> None:
     finish(sessions.database_shell(compose_for(c)))
 
 
-@listed()
+@listed(
+    interrupted="its program in the container has ended: revisions that were complete are kept, the one at work is not"
+)
 def db_upgrade(c: Context) -> None:
     """Bring the database's schema up to date (flask db upgrade)."""
     from scripts import sessions
 
     sessions.database_upgrade(compose_for(c), console_for())
+
+
+@listed(
+    flags={"yes": YES_HELP, "dry_run": "Only check the files and say what a repair would keep."},
+    interrupted="the files are either as they were or the repaired ones; `invoke redis-repair` starts redis again",
+)
+def redis_repair(c: Context, yes: bool = False, dry_run: bool = False) -> None:
+    """Repair Redis' files after a power loss: in a copy, the damaged ones are kept."""
+    from scripts import redis_repair as repairing
+    from scripts.clock import SystemClock
+
+    repairing.repair(compose_for(c), console_for(), SystemClock(), yes=yes, dry_run=dry_run)
 
 
 # ---- sample ----------------------------------------------------------------------------------------------
@@ -246,7 +325,8 @@ def db_upgrade(c: Context) -> None:
         "yes": "The project's name, to remove that without being asked.",
         "dry_run": "Only show what would be made.",
         "json": JSON_HELP,
-    }
+    },
+    interrupted="its program in the container has ended, and what it made or removed until then stays so",
 )
 def seed(
     c: Context,

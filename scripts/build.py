@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from scripts import ownership, public_files
 from scripts.compose import Compose
 from scripts.console import Console
 from scripts.errors import ExitCode, StackError
+from scripts.images import chosen_images
+from scripts.source_check import checks
 
 EnsureImages = Callable[[Compose, Console], None]
 
@@ -28,16 +31,22 @@ def build(
     base: EnsureImages = ensure_images,
 ) -> None:
     """Sees to the base images, then builds. Raises StackError when one fails; what runs is not touched by that."""
+    ownership.require(compose)
     if not compose.runner.dry:
+        before = chosen_images(compose.model)
         base(compose, console)
         # They may have been chosen anew, and `.env` with them.
         compose.forget()
+        if chosen_images(compose.model) != before:
+            checks.require_buildable(compose)
+        # Files keep their modes on the way into an image.
+        public_files.make_readable(compose)
     flags = [flag for flag, wanted in (("--no-cache", no_cache), ("--pull", pull)) if wanted]
     console.say("building the images (only what changed is built anew)")
     result = compose.stream("build", *flags, *services, profiles=compose.profiles)
     if not result.ok:
         raise StackError(
             "the build of the images failed, the lines above show the step",
-            "mend it and run the same command again: finished steps are kept, running services were left alone",
+            "fix it and run the same command again: finished steps are kept, running services were left alone",
             ExitCode.FAILED,
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.container import ONE_SHOT, ROLE_LABEL, TASK
 from scripts.errors import ExitCode, StackError
 
 DOOR = "caddy"
@@ -37,6 +38,7 @@ class Service:
     about: str = ""
     probe: str = ""
     probe_body: str = ""
+    pages: tuple[str, ...] = ()
     url: str = ""
     one_shot: bool = False
     writes: str = ""
@@ -55,9 +57,16 @@ class Catalogue:
 
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> Catalogue:
-        """Reads the model that `Compose.model` rendered."""
+        """Reads the model that `Compose.model` rendered; what only a task starts is no part of the stack."""
         project = str(model.get("name", ""))
-        return cls([_service(project, name, each) for name, each in (model.get("services") or {}).items()])
+        services = (model.get("services") or {}).items()
+        return cls(
+            [
+                _service(project, name, each)
+                for name, each in services
+                if (each.get("labels") or {}).get(ROLE_LABEL) != TASK
+            ]
+        )
 
     def active(self, profiles: Iterable[str]) -> list[Service]:
         """The services that these profiles start, in the model's order."""
@@ -122,8 +131,9 @@ def _service(project: str, name: str, each: Mapping[str, Any]) -> Service:
         about=labels.get("wepp.about", ""),
         probe=labels.get("wepp.probe", ""),
         probe_body=labels.get("wepp.probe.body", ""),
+        pages=tuple(labels.get("wepp.pages", "").split()),
         url=labels.get("wepp.url", ""),
-        one_shot=labels.get("wepp.role") == "one-shot",
+        one_shot=labels.get(ROLE_LABEL) == ONE_SHOT,
         writes=labels.get("wepp.writes", ""),
         secrets=tuple(str(secret["source"]) for secret in each.get("secrets") or ()),
     )

@@ -1,10 +1,12 @@
-"""Owns time: the one place where host code waits or looks at a clock, so that tests can do both at once."""
+"""Time: the one place where host code waits or looks at a clock, so that tests can do both at once."""
 
 from __future__ import annotations
 
 import time
 from datetime import datetime
 from typing import Protocol
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 class Clock(Protocol):
@@ -43,3 +45,13 @@ def moment(text: str) -> float | None:
         return datetime.fromisoformat(f"{head}.{tail[:6] or '0'}+00:00").timestamp()
     except ValueError:
         return None
+
+
+def age(now: datetime, since: str) -> str:
+    """Return for people how long ago that was: its largest unit, with one more digit where that says much."""
+    seconds = (now - datetime.fromisoformat(since)).total_seconds()
+    if seconds < 0:
+        return "in the future"
+    if seconds < HOUR:
+        return f"{seconds // MINUTE:.0f} min" if seconds >= MINUTE else f"{seconds:.0f} s"
+    return f"{seconds / HOUR:.1f} h" if seconds < 2 * DAY else f"{seconds / DAY:.1f} d"

@@ -1,4 +1,4 @@
-"""Owns the guard of the database's files: no server of another major is put before them, and where one was, it is told.
+"""The guard of the database's files: no server of another major is put before them, and where one was, it is told.
 
 The server itself refuses files of another major and touches none; but a container that replaces a running one to find
 that out has taken the application down.
@@ -13,8 +13,8 @@ SERVICE, VOLUME = "postgres", "postgres-data"
 ANSWER_SECONDS = 60.0
 
 
-def demand_not_replaced(compose: Compose) -> None:
-    """Raises StackError when the next start would replace the running server by one of another major."""
+def require_not_replaced(compose: Compose) -> None:
+    """Raise StackError when the next start would replace the running server by one of another major."""
     running = [
         each.id
         for each in compose.engine.containers(compose.project)
@@ -24,11 +24,11 @@ def demand_not_replaced(compose: Compose) -> None:
         return
     now = _ask(compose, "docker", "inspect", "--format", "{{.Image}}", running[0])
     if now and now != _ask(compose, "docker", "image", "inspect", "--format", "{{.Id}}", image(compose)):
-        demand_same_major(compose)
+        require_same_major(compose)
 
 
-def demand_same_major(compose: Compose) -> None:
-    """Raises StackError when files and image are of two majors; silent where there are no files or none can tell."""
+def require_same_major(compose: Compose) -> None:
+    """Raise StackError when files and image are of two majors; silent where there are no files or none can tell."""
     service = compose.model["services"].get(SERVICE) or {}
     volume = ((compose.model.get("volumes") or {}).get(VOLUME) or {}).get("name", "")
     if not service or volume not in compose.engine.volumes(compose.project):

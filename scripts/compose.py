@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scripts import envfile
+from scripts import envfile, package_index, secret_ids
 from scripts.engine import Engine, unreachable
 from scripts.errors import ExitCode, StackError
 from scripts.runner import NOT_FOUND, TIMED_OUT, Result, Runner
@@ -21,6 +21,12 @@ DEFAULT_FILE = "docker/docker-compose.dev.yml"
 DEFAULT_PROJECT = "wepppy"
 ALL_PROFILES = ("*",)
 RENDER_SECONDS = 60.0
+# Compose reads the base file anew for each service that extends it: a fifth of that time collects garbage.
+QUICKER = {"GOGC": "400"}
+# Ends the program behind it at the end of its input; docker/python/stack holds it.
+ATTENDED = ("python", "/opt/stack/attended.py")
+# What the main stack's data folder holds; a second stack's own folder beside them is named like its project.
+MAIN_FOLDERS = frozenset({"secrets", "postgres-backups", "moves", "constraints", "base", "build-environment"})
 # Names another `.env`; for a second stack beside the first.
 ENV_FILE_VARIABLE = "WEPP_ENV_FILE"
 
@@ -78,10 +84,16 @@ class Compose:
 
     @property
     def files(self) -> list[str]:
-        """The compose files, in order of precedence."""
-        separator = self.setting("COMPOSE_PATH_SEPARATOR", ":")
-        names = self.setting("COMPOSE_FILE", DEFAULT_FILE).split(separator)
-        return [name for name in names if name]
+        """The compose files of this run, in order of precedence."""
+        return self._split(self.setting("COMPOSE_FILE", DEFAULT_FILE))
+
+    @property
+    def listed_files(self) -> list[str]:
+        """The compose files that `.env` lists, whatever the caller exports."""
+        return self._split(self.env.get("COMPOSE_FILE", DEFAULT_FILE))
+
+    def _split(self, files: str) -> list[str]:
+        return [name for name in files.split(self.setting("COMPOSE_PATH_SEPARATOR", ":")) if name]
 
     @property
     def active_profiles(self) -> list[str]:
@@ -92,12 +104,29 @@ class Compose:
 
     @property
     def data_dir(self) -> Path:
-        """Folder of this stack's backups and secret files on the host."""
+        """Folder of this stack's backups and secret files on the host. Raise StackError for one of the main stack's."""
         named = self.setting("DOCKER_DATA_DIR")
         if named:
-            return self._beside_compose_files(named)
-        folder = self.root / ".docker-data"
-        return folder / self.project if self._is_second else folder
+            return self._not_of_main_stack(self._beside_compose_files(named))
+        return self.folder_of_second(self.project) if self._is_second else self.root / ".docker-data"
+
+    def folder_of_second(self, project: str) -> Path:
+        """Data folder of a second stack. Raise StackError where it would be one of the main stack's folders."""
+        return self._not_of_main_stack(self.root / ".docker-data" / project)
+
+    def _not_of_main_stack(self, folder: Path) -> Path:
+        if folder.parent == self.root / ".docker-data" and folder.name in MAIN_FOLDERS:
+            raise StackError(
+                f"{folder} cannot be the data folder of project {self.project}: it belongs to the main stack",
+                f"choose another COMPOSE_PROJECT_NAME (and DOCKER_DATA_DIR) than {folder.name}",
+                ExitCode.REFUSED,
+            )
+        return folder
+
+    @property
+    def build_environment(self) -> Path:
+        """File that tells builds how this machine reaches packages."""
+        return self.data_dir / "build" / "environment"
 
     @property
     def secrets_dir(self) -> Path:
@@ -128,17 +157,14 @@ class Compose:
                 added["DOCKER_DATA_DIR"] = str(self.data_dir)
             if not self.setting("SECRETS_DIR"):
                 added["SECRETS_DIR"] = str(self.secrets_dir)
-        bundle = self.environment.get("SSL_CERT_FILE", "")
-        if bundle and not self.setting("BUILD_CA_BUNDLE") and Path(bundle).is_file():
-            added["BUILD_CA_BUNDLE"] = bundle
-        mirrors = self.data_dir / "build-environment"
+        if not self.setting("BUILD_CA_BUNDLE") and (bundle := package_index.ca_bundle(self.environment)):
+            added["BUILD_CA_BUNDLE"] = str(bundle)
+        mirrors = self.build_environment
         if mirrors.is_file() and not self.setting("BUILD_ENVIRONMENT_FILE"):
             added["BUILD_ENVIRONMENT_FILE"] = str(mirrors)
         # Compose puts what it reads from `.env` into its own environment and so into that of each program it runs
         # (buildx, git). What the containers get as files is held back: a variable that is set is left as it is.
-        if self.secrets_dir.is_dir():
-            kept = {each.name.upper() for each in self.secrets_dir.iterdir()}
-            added.update({key: "" for key in sorted(kept) if self.env.get(key)})
+        added.update({key: "" for key in secret_ids.BY_KEY if self.env.get(key)})
         return added
 
     # ---- commands ----
@@ -166,6 +192,20 @@ class Compose:
             self.argv(*arguments, profiles=profiles), env=self.child_environment(), on_line=on_line
         )
 
+    def stream_in(
+        self,
+        container: Sequence[str],
+        program: Sequence[str],
+        *,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Result:
+        """Run a Python service's program that ends with this process, however this process ends.
+
+        container: `exec` or `run` with its flags and the service's name.
+        """
+        command = self.argv(*container, *ATTENDED, *program)
+        return self.runner.stream(command, env=self.child_environment(), on_line=on_line, attended=True)
+
     def attach(self, *arguments: str, profiles: Sequence[str] | None = None) -> int:
         """Runs a command with the user's terminal; returns its exit status."""
         return self.runner.attach(self.argv(*arguments, profiles=profiles), env=self.child_environment())
@@ -180,7 +220,7 @@ class Compose:
         """Asks Compose a question."""
         return self.runner.capture(
             self.argv(*arguments, profiles=profiles),
-            env=self.child_environment(),
+            env={**QUICKER, **self.child_environment()},
             stdin=stdin,
             timeout=timeout,
         )
@@ -205,7 +245,7 @@ class Compose:
         if not result.ok:
             raise StackError(
                 f"the compose files do not render: {result.complaint}",
-                f"mend the file it names; COMPOSE_FILE in {envfile.shown(self.env_path)} is {':'.join(self.files)}",
+                f"fix the file it names; COMPOSE_FILE in {envfile.shown(self.env_path)} is {':'.join(self.files)}",
                 ExitCode.NOT_READY,
                 details="\n".join(result.stderr.splitlines()[:-1]),
             )

@@ -1,4 +1,4 @@
-"""Owns what the user sees: rich where there is a terminal, plain lines otherwise (cron, pipes, NO_COLOR, CI).
+"""What the user sees: rich where there is a terminal, plain lines otherwise (cron, pipes, NO_COLOR, CI).
 
 Remarks and progress go to stderr; stdout carries the answer, so that `--json` is one document and nothing else.
 """
@@ -56,17 +56,17 @@ class Console:
 
     @property
     def can_ask(self) -> bool:
-        """True when somebody is there to answer: a terminal on both sides."""
+        """Return True when somebody is there to answer: a terminal on both sides."""
         return not self.as_json and sys.stdin.isatty() and self.err.isatty()
 
     @property
     def pretty(self) -> bool:
-        """True when the answer is read on a terminal that can draw."""
+        """Return True when the answer is read on a terminal that can draw."""
         return self.out.isatty() and _can_draw()
 
     @property
     def lively(self) -> bool:
-        """True when remarks go to a terminal that can draw: progress may redraw itself."""
+        """Return True when remarks go to a terminal that can draw: progress may redraw itself."""
         return self.err.isatty() and _can_draw()
 
     # ---- remarks ----
@@ -98,6 +98,13 @@ class Console:
     def text(self, answer: str) -> None:
         """The answer as text."""
         print(answer, file=self.out, flush=True)
+
+    def answer(self, document: object, text: str) -> None:
+        """The answer as JSON where that is asked for, else as text."""
+        if self.as_json:
+            self.document(document)
+        else:
+            self.text(text)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
         """The answer as a table; empty columns are left out; plain text where there is no terminal."""

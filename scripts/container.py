@@ -9,6 +9,14 @@ from typing import Any
 SERVICE_LABEL = "com.docker.compose.service"
 ONEOFF_LABEL = "com.docker.compose.oneoff"
 FOLDER_LABEL = "com.docker.compose.project.working_dir"
+ENV_FILE_LABEL = "com.docker.compose.project.environment_file"
+ROLE_LABEL = "wepp.role"
+ONE_SHOT = "one-shot"
+TASK = "task"
+# Exit statuses of a program that ended because it was asked to: by itself, SIGINT, SIGTERM.
+ASKED_TO_END = (0, 130, 143)
+# Conditions of a container that is as it should be.
+FINE = ("healthy", "running", "done")
 
 
 @dataclass(frozen=True)
@@ -28,15 +36,35 @@ class Container:
     oneoff: bool = False
     # The health check's own command, as an argument list; empty where there is none.
     health_test: tuple[str, ...] = ()
+    # Runs to its end at every start.
+    one_shot: bool = False
+    # The `.env` that it was made with, as Compose wrote it down; several are separated by commas.
+    env_file: str = ""
+    # Why the engine could not start it.
+    error: str = ""
+    # How often the engine has restarted it by itself.
+    restarts: int = 0
+    # In each of its networks, by which others see where it connects from.
+    addresses: tuple[str, ...] = ()
 
     @property
     def condition(self) -> str:
-        """One word for people: the health where there is a check, else the state; `done` for a finished job."""
+        """One word for people: the health where there is a check, else the state.
+
+        An exited one-shot is `done` or `failed`; a service that is to run for long is `stopped` or `failed`.
+        """
         if self.state == "running":
             return self.health or "running"
-        if self.state == "exited" and self.exit_code == 0:
-            return "done"
-        return "failed" if self.state == "exited" else self.state
+        if self.state != "exited":
+            return self.state
+        if self.one_shot:
+            return "failed" if self.exit_code else "done"
+        return "stopped" if self.exit_code in ASKED_TO_END else "failed"
+
+    @property
+    def fine(self) -> bool:
+        """True when it is as it should be."""
+        return self.condition in FINE
 
 
 def container_of(answer: dict[str, Any]) -> Container:
@@ -49,6 +77,8 @@ def container_of(answer: dict[str, Any]) -> Container:
         for binding in bindings or []
         if binding.get("HostPort")
     ]
+    networks = (answer.get("NetworkSettings", {}).get("Networks") or {}).values()
+    addresses = [each.get(key) for each in networks for key in ("IPAddress", "GlobalIPv6Address")]
     return Container(
         id=answer["Id"],
         name=answer["Name"].lstrip("/"),
@@ -62,6 +92,11 @@ def container_of(answer: dict[str, Any]) -> Container:
         ports=tuple(sorted(set(ports))),
         oneoff=labels.get(ONEOFF_LABEL, "") == "True",
         health_test=_health_test((answer["Config"].get("Healthcheck") or {}).get("Test") or []),
+        one_shot=labels.get(ROLE_LABEL) == ONE_SHOT,
+        env_file=labels.get(ENV_FILE_LABEL, ""),
+        error=state.get("Error", ""),
+        restarts=answer.get("RestartCount", 0),
+        addresses=tuple(each for each in addresses if each),
     )
 
 

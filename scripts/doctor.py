@@ -26,12 +26,12 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found, and how to mend it."""
+    """What one check found, and how to fix it."""
 
     check: str
     level: Level
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,13 @@ class Patient:
 Check = Callable[[Patient], Iterable[Finding]]
 
 
-def examine(compose: Compose, host: Host | None = None) -> list[Finding]:
+def examine(compose: Compose, host: Host | None = None, *, running: bool = False) -> list[Finding]:
     """Runs all checks that make sense and returns what they found, the foundations first.
 
-    Without an engine nothing is asked of it; without a usable `.env` or model nothing is derived from them.
+    running: look at what runs, too. Without an engine nothing is asked of it; without a usable `.env` or model nothing
+    is derived from them.
     """
-    from scripts import doctor_engine, doctor_machine, doctor_settings
+    from scripts import doctor_engine, doctor_machine, doctor_running, doctor_settings
 
     patient = Patient(compose, host or LocalHost())
     rendered, findings = _foundations(patient, doctor_settings.CHECKS, doctor_engine.CHECKS)
@@ -60,6 +61,7 @@ def examine(compose: Compose, host: Host | None = None) -> list[Finding]:
         later += doctor_settings.MODEL_CHECKS
         if engine_up:
             later += [*doctor_engine.MODEL_CHECKS, *doctor_machine.ENGINE_CHECKS]
+            later += doctor_running.CHECKS if running else []
     later += doctor_machine.CHECKS
     return findings + _run(patient, later)
 
@@ -74,7 +76,7 @@ def _foundations(
         findings = [finding for each in told for finding in each.result()]
         problem = model.result()
     if problem and not any(each.what == problem.what for each in findings):
-        findings.append(Finding("compose files", Level.ERROR, problem.what, problem.mend))
+        findings.append(Finding("compose files", Level.ERROR, problem.what, problem.fix))
     return problem is None, findings
 
 
@@ -98,7 +100,7 @@ def _collect(check: Check, patient: Patient) -> list[Finding]:
         return list(check(patient))
     except StackError as error:
         name = check.__name__.removeprefix("check_").replace("_", " ")
-        return [Finding(name, Level.ERROR, error.what, error.mend)]
+        return [Finding(name, Level.ERROR, error.what, error.fix)]
 
 
 def errors_of(findings: Iterable[Finding]) -> list[Finding]:
@@ -113,25 +115,25 @@ def show(console: Console, findings: Sequence[Finding]) -> None:
             {
                 "ok": not errors_of(findings),
                 "findings": [
-                    {"check": each.check, "level": str(each.level), "what": each.what, "mend": each.mend}
+                    {"check": each.check, "level": str(each.level), "what": each.what, "fix": each.fix}
                     for each in findings
                 ],
             }
         )
         return
     console.table(
-        ["level", "check", "found", "mend"],
-        [[str(each.level), each.check, each.what, each.mend] for each in findings],
+        ["level", "check", "found", "fix"],
+        [[str(each.level), each.check, each.what, each.fix] for each in findings],
     )
 
 
-def demand(console: Console, findings: Sequence[Finding]) -> None:
+def require(console: Console, findings: Sequence[Finding]) -> None:
     """Says the warnings; raises StackError when there is an error, all of them in its details."""
     for each in findings:
         if each.level is Level.WARNING:
-            console.warn(f"{each.what} ({each.mend})" if each.mend else each.what)
+            console.warn(f"{each.what} ({each.fix})" if each.fix else each.what)
     errors = errors_of(findings)
     if not errors:
         return
-    details = "\n".join(f"{each.check}: {each.what}\n  mend: {each.mend}" for each in errors[1:])
-    raise StackError(errors[0].what, errors[0].mend, ExitCode.NOT_READY, details=details)
+    details = "\n".join(f"{each.check}: {each.what}\n  fix: {each.fix}" for each in errors[1:])
+    raise StackError(errors[0].what, errors[0].fix, ExitCode.NOT_READY, details=details)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from scripts.doctor import Check, Finding, Level, Patient
@@ -65,28 +64,6 @@ def check_buildx(patient: Patient) -> Iterator[Finding]:
         yield Finding("buildx", Level.ERROR, "docker buildx is missing", "scripts/setup installs it")
 
 
-def check_second_checkout(patient: Patient) -> Iterator[Finding]:
-    """No other checkout's containers bear this project's name."""
-    compose = patient.compose
-    own = {str(compose.root / "docker"), str(compose.root)}
-    folders = {each.folder for each in compose.engine.containers(compose.project) if each.folder} - own
-    for folder in sorted(folders):
-        if Path(folder).is_dir():
-            yield Finding(
-                "second checkout",
-                Level.ERROR,
-                f"project {compose.project} belongs to another checkout, in {folder}",
-                "give this one another name: COMPOSE_PROJECT_NAME in .env (or compose-down there)",
-            )
-        else:
-            yield Finding(
-                "second checkout",
-                Level.WARNING,
-                f"containers of project {compose.project} come from {folder}, which is gone; they will be replaced",
-                "nothing to do if this checkout was moved",
-            )
-
-
 def base_images(model: dict[str, Any]) -> list[str]:
     """Images that are pulled, not built here: of services without a build, and those that builds start from."""
     names: set[str] = set()
@@ -138,4 +115,4 @@ def check_base_images(patient: Patient) -> Iterator[Finding]:
 
 
 CHECKS: list[Check] = [check_engine, check_compose, check_buildx]
-MODEL_CHECKS: list[Check] = [check_fast_start, check_second_checkout, check_base_images]
+MODEL_CHECKS: list[Check] = [check_fast_start, check_base_images]

@@ -59,11 +59,11 @@ def _disk(patient: Patient, check: str, folder: Path) -> Iterator[Finding]:
     if free is None:
         return
     what = f"{readable_size(free)} free at {folder}"
-    mend = "free some: docker builder prune (only the build cache); docker system df shows what takes it"
+    fix = "free some: docker builder prune (only the build cache); docker system df shows what takes it"
     if free < DISK_FATAL_BYTES:
-        yield Finding(check, Level.ERROR, f"disk nearly full: {what}", mend)
+        yield Finding(check, Level.ERROR, f"disk nearly full: {what}", fix)
     elif free < DISK_WARNING_BYTES:
-        yield Finding(check, Level.WARNING, what, mend)
+        yield Finding(check, Level.WARNING, what, fix)
     else:
         yield Finding(check, Level.OK, what)
 
@@ -85,7 +85,7 @@ def check_ports(patient: Patient) -> Iterator[Finding]:
         if len(by_number[port.number]) > 1 and name != by_number[port.number][0]:
             other = by_number[port.number][0]
             finding = Finding(
-                "ports", Level.ERROR, f"{name} and {other} both want port {port.number}", _port_mend(name)
+                "ports", Level.ERROR, f"{name} and {other} both want port {port.number}", _port_fix(name)
             )
         if finding:
             trouble = True
@@ -110,7 +110,7 @@ def _port(
             "ports",
             Level.ERROR,
             f"{service} shall listen on {address}, no address of this machine",
-            _port_mend(service),
+            _port_fix(service),
         )
     who = f"container {container}" if container else patient.host.listener(number)
     if container and project:
@@ -119,11 +119,11 @@ def _port(
         "ports",
         Level.ERROR,
         f"port {number} of {service} is taken by {who or 'another process (run this as root to see which)'}",
-        _port_mend(service),
+        _port_fix(service),
     )
 
 
-def _port_mend(service: str) -> str:
+def _port_fix(service: str) -> str:
     return f"stop that, or set PORT_{service.upper().replace('-', '_')} in .env to a free number"
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from scripts import envfile, secretfiles
+from scripts import envfile, overlays, secret_files, secret_ids
 from scripts.catalogue import Catalogue
+from scripts.compose import Compose
 from scripts.doctor import Check, Finding, Level, Patient
 
-# What makes a folder a wepppy tree, from its root; the requirements file is WEPPPY_REQUIREMENTS.
-TREE = ("wepppy/weppcloud/app.py", "services/status2", "services/preflight2")
-DEFAULT_REQUIREMENTS = "requirements.txt"
 # Keys that tasks and Compose read but that no `.env.example` needs to list.
 KNOWN_ELSEWHERE = {
     "COMPOSE_PATH_SEPARATOR",
@@ -20,6 +18,10 @@ KNOWN_ELSEWHERE = {
     "STACK_ENV_FILE",
     "STACK_TAG",
 }
+# Settings whose values are not shown.
+HIDDEN = re.compile(r"PASSWORD|SECRET|TOKEN|KEY|SALT|URL")
+# How compose files ask for a setting.
+INTERPOLATED = re.compile(r"\$\{([A-Z][A-Z0-9_]*)")
 
 
 def check_settings(patient: Patient) -> Iterator[Finding]:
@@ -30,7 +32,7 @@ def check_settings(patient: Patient) -> Iterator[Finding]:
     sound = True
     for problem in env.problems:
         level = Level.ERROR if problem.fatal else Level.WARNING
-        yield Finding("settings", level, f"{name} line {problem.line} {problem.what}", problem.mend)
+        yield Finding("settings", level, f"{name} line {problem.line} {problem.what}", problem.fix)
         sound = sound and not problem.fatal
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
@@ -51,7 +53,7 @@ def check_keys(patient: Patient) -> Iterator[Finding]:
     name = envfile.shown(patient.compose.env_path)
     # A real tree reads settings of its own from the same file; only the sample's are all known.
     if not values.get("WEPPPY_SRC"):
-        unknown = sorted(values.keys() - example.keys() - KNOWN_ELSEWHERE)
+        unknown = sorted(values.keys() - example.keys() - KNOWN_ELSEWHERE - secret_ids.BY_KEY.keys())
         if unknown:
             yield Finding(
                 "settings",
@@ -69,10 +71,72 @@ def check_keys(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def check_exported(patient: Patient) -> Iterator[Finding]:
+    """No variable that the caller exports stands over `.env` unnoticed: for Compose it counts, in every task."""
+    compose = patient.compose
+    if not compose.env_path.is_file():
+        return
+    env, name = envfile.read(compose.env_path).values, envfile.shown(compose.env_path)
+    interpolated = {"COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PROFILES", *KNOWN_ELSEWHERE}
+    for path in (compose.root / "docker").glob("docker-compose.*.yml"):
+        interpolated |= set(INTERPOLATED.findall(path.read_text(encoding="utf-8")))
+    # Secrets are files, whatever is exported under their older names.
+    for key in sorted((interpolated | env.keys()) & compose.environment.keys() - secret_ids.BY_KEY.keys()):
+        here, exported = env.get(key, ""), compose.environment[key]
+        if exported == here:
+            continue
+        if HIDDEN.search(key):
+            what = f"{key} is exported and stands over {name}, which has another value{_consequence(key)}"
+        else:
+            what = f"{key}={exported} is exported and stands over {key}={here} in {name}{_consequence(key)}"
+        yield Finding("environment", Level.WARNING, what, f"unset {key}, or set it in {name} for good")
+
+
+def _consequence(key: str) -> str:
+    """What an exported value of the setting changes, as the rest of a sentence."""
+    if key == "COMPOSE_PROJECT_NAME":
+        return ": this is another stack, with containers, volumes and data of its own"
+    if key in overlays.KEYS:
+        return ": tasks of this shell do not start the stack's own store and use the one named"
+    if key in ("COMPOSE_FILE", "COMPOSE_PROFILES"):
+        return ": tasks of this shell see other services"
+    if key in ("DOCKER_DATA_DIR", "SECRETS_DIR", "WC1_DIR", "GEODATA_DIR"):
+        return ": containers that this shell starts get another folder"
+    return ": containers that this shell starts get it"
+
+
 def check_secrets(patient: Patient) -> Iterator[Finding]:
-    """Every secret that the model mounts has a value."""
-    for problem in secretfiles.missing(patient.compose):
-        yield Finding("secrets", Level.ERROR, problem.what, problem.mend)
+    """Every secret file that the model mounts is there and readable, and is the only place of its value."""
+    compose = patient.compose
+    for problem in secret_files.problems(compose):
+        yield Finding("secrets", Level.ERROR, problem.what, problem.fix)
+    folder = compose.secrets_dir
+    if folder.is_dir() and folder.stat().st_mode & 0o077:
+        what = f"{envfile.shown(folder)} is open to others (mode {folder.stat().st_mode & 0o777:04o})"
+        yield Finding("secrets", Level.WARNING, what, f"chmod 700 {envfile.shown(folder)}")
+    name = envfile.shown(compose.env_path)
+    for key in compose.env.values.keys() & secret_ids.BY_KEY.keys():
+        yield Finding("secrets", Level.WARNING, *_duplicate(compose, key, name))
+
+
+def _duplicate(compose: Compose, key: str, env_name: str) -> tuple[str, str]:
+    """Return what to say of a secret in `.env`, and the fix."""
+    path = compose.secrets_dir / secret_ids.BY_KEY[key].id
+    here, named = secret_files.read(path), compose.env.get(key)
+    if not here or not named or here == named:
+        return (
+            f"{key} stands in {env_name}; secrets are files now",
+            "run `invoke env-init`, it moves the value",
+        )
+    what = f"{key} in {env_name} is another value than the file {envfile.shown(path)}, which counts"
+    if path.name == secret_ids.ADMIN:
+        return what, (
+            f"delete the line; for another password write it into the file, then: docker compose exec -T weppcloud "
+            f"flask set-user admin@example.org < {envfile.shown(path)}"
+        )
+    if path.name == secret_ids.DATABASE:
+        return what, "delete the line; for another password run `invoke db-rotate-password`"
+    return what, "delete the line, or write its value into the file, then run `invoke compose-up`"
 
 
 def check_profiles(patient: Patient) -> Iterator[Finding]:
@@ -82,38 +146,11 @@ def check_profiles(patient: Patient) -> Iterator[Finding]:
 
 
 def check_source_tree(patient: Patient) -> Iterator[Finding]:
-    """WEPPPY_SRC names a wepppy tree; what was looked for is named."""
-    compose = patient.compose
-    named = compose.setting("WEPPPY_SRC")
-    # As Compose reads it: relative to the compose files' folder.
-    tree = compose.root / "docker" / (named or "sample")
-    where = f"WEPPPY_SRC={named}" if named else "the bundled tree docker/sample"
-    if named and not Path(named).is_absolute():
-        where += f" (= {tree.resolve()})"
-    if not tree.is_dir():
-        what = "is not a folder" if tree.exists() else "does not exist"
-        yield Finding("source tree", Level.ERROR, f"{where} {what}", _source_mend(named))
-        return
-    requirements = compose.setting("WEPPPY_REQUIREMENTS", DEFAULT_REQUIREMENTS)
-    lacking = [each for each in (*TREE, requirements) if not (tree / each).exists()]
-    if lacking:
-        mend = _source_mend(named)
-        if lacking == [requirements]:
-            mend = (
-                f"set WEPPPY_REQUIREMENTS in .env to the requirements file inside {named or 'docker/sample'}"
-            )
-        yield Finding("source tree", Level.ERROR, f"{where} has no {', no '.join(lacking)}", mend)
-        return
-    yield Finding("source tree", Level.OK, where)
+    """The source tree has what the services need, see `invoke source-check`."""
+    from scripts.source_check import checks
+
+    yield from checks.findings(patient.compose)
 
 
-def _source_mend(named: str) -> str:
-    if not named:
-        return "get it back: git checkout -- docker/sample"
-    return (
-        "set WEPPPY_SRC in .env to the absolute path of a wepppy checkout, or leave it empty for the sample"
-    )
-
-
-CHECKS: list[Check] = [check_settings, check_keys]
+CHECKS: list[Check] = [check_settings, check_keys, check_exported]
 MODEL_CHECKS: list[Check] = [check_secrets, check_profiles, check_source_tree]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts import consent, lock
+from scripts import consent, lock, ownership
 from scripts.compose import ALL_PROFILES, Compose
 from scripts.console import Console
 from scripts.errors import ExitCode, StackError
@@ -17,6 +17,7 @@ def down(
     """
     doomed: list[str] = []
     if volumes:
+        ownership.require(compose)
         doomed = compose.engine.volumes(compose.project)
         _consent(compose, console, doomed, yes)
     elif yes:
@@ -52,14 +53,14 @@ def _remove(compose: Compose, arguments: list[str], doomed: list[str]) -> None:
 
 def _consent(compose: Compose, console: Console, doomed: list[str], yes: str) -> None:
     project = compose.project
-    mend = f"to delete them: invoke compose-down --volumes --yes={project}"
+    fix = f"to delete them: invoke compose-down --volumes --yes={project}"
     if not doomed:
         if yes:
             # Another project is meant: the containers of this one shall stay as well.
-            consent.demand(console, project, yes, question="", mend=mend)
+            consent.require(console, project, yes, question="", fix=fix)
         console.say(f"project {project} has no volumes")
         return
     console.say(f"these volumes of project {project} would be deleted, with all that is in them:")
     for name in doomed:
         console.say(f"  {name}")
-    consent.demand(console, project, yes, question="delete them for good", mend=mend)
+    consent.require(console, project, yes, question="delete them for good", fix=fix)

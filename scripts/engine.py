@@ -1,4 +1,4 @@
-"""Owns questions to the container engine itself: is it there, which containers, images and volumes does it hold.
+"""Questions to the container engine itself: is it there, which containers, images and volumes does it hold.
 
 Asking the engine takes 20 ms; asking Compose takes half a second, for it reads all its files each time.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from scripts.container import ONEOFF_LABEL, SERVICE_LABEL, Container, container_of
@@ -15,6 +16,7 @@ from scripts.runner import NOT_FOUND, TIMED_OUT, Result, Runner
 
 ANSWER_SECONDS = 20.0
 PROJECT_LABEL = "com.docker.compose.project"
+HASH_LABEL = "com.docker.compose.config-hash"
 
 
 class Engine:
@@ -26,7 +28,7 @@ class Engine:
         self._api: tuple[int, int] | None = None
 
     def info(self) -> dict[str, Any]:
-        """`docker info`, asked once. Raises StackError saying why the engine does not answer."""
+        """`docker info`, asked once. Raise StackError saying why the engine does not answer."""
         if self._info:
             return self._info
         result = self.runner.capture(["docker", "info", "--format", "json"], timeout=ANSWER_SECONDS)
@@ -49,28 +51,32 @@ class Engine:
         return self._api
 
     def containers(self, project: str) -> list[Container]:
-        """All containers of a project, running or not. Raises StackError when the engine does not answer."""
-        ids = self._lines(
-            ["docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={PROJECT_LABEL}={project}"]
-        )
+        """All containers of a project, running or not. Raise StackError when the engine does not answer."""
+        ids = self._lines(["docker", "ps", "--all", "--quiet", "--no-trunc", *_filters(project)])
         if not ids:
             return []
+        return [container_of(each) for each in self._inspected(ids)]
+
+    def service(self, project: str, name: str) -> Container | None:
+        """Return the container of a service, running or not; None where it has none. Raise StackError."""
+        found = self.containers(project)
+        return next((each for each in found if each.service == name and not each.oneoff), None)
+
+    def running(self, project: str, service: str) -> list[dict[str, Any]]:
+        """What `docker inspect` answers of a service's running containers."""
+        filters = _filters(project, f"{SERVICE_LABEL}={service}", f"{ONEOFF_LABEL}=False")
+        ids = self._lines(["docker", "ps", "--quiet", "--no-trunc", *filters])
+        return self._inspected(ids) if ids else []
+
+    def _inspected(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """What `docker inspect` answers of containers that exist. Raise StackError when it does not answer."""
         result = self.runner.capture(
             ["docker", "inspect", "--type", "container", *ids], timeout=ANSWER_SECONDS
         )
         # One that went away in between fails the call, the others are told all the same.
-        return [container_of(each) for each in _documents(result)]
-
-    def running(self, project: str, service: str) -> list[dict[str, Any]]:
-        """What `docker inspect` answers of a service's running containers."""
-        labels = (f"{PROJECT_LABEL}={project}", f"{SERVICE_LABEL}={service}", f"{ONEOFF_LABEL}=False")
-        filters = [word for label in labels for word in ("--filter", f"label={label}")]
-        ids = self._lines(["docker", "ps", "--quiet", "--no-trunc", *filters])
-        if not ids:
-            return []
-        return _documents(
-            self.runner.capture(["docker", "inspect", "--type", "container", *ids], timeout=ANSWER_SECONDS)
-        )
+        if not result.ok and not _only_missing(result):
+            raise unreachable(result)
+        return _documents(result)
 
     def published_ports(self) -> dict[int, tuple[str, str]]:
         """Host ports that running containers publish: number -> (container's name, its project or '')."""
@@ -99,6 +105,8 @@ class Engine:
             ["docker", "image", "inspect", "--format", "{{.Id}}{{range .RepoTags}}\t{{.}}{{end}}", *names],
             timeout=ANSWER_SECONDS,
         )
+        if not result.ok and not _only_missing(result):
+            raise unreachable(result)
         meanings = {
             tag: fields[0]
             for fields in (row.split("\t") for row in result.stdout.splitlines())
@@ -107,19 +115,39 @@ class Engine:
         return {name: meanings[with_tag(name)] for name in names if with_tag(name) in meanings}
 
     def start_again(self, names: Sequence[str]) -> bool:
-        """Starts finished containers once more and waits for their end; True when all ended well."""
-        if not self.runner.stream(["docker", "start", *names]).ok:
+        """Start finished containers once more, all at once, and wait for their end; True when all ended well."""
+        with ThreadPoolExecutor(max_workers=len(names)) as pool:
+            return all(pool.map(self._start_again, names))
+
+    def _start_again(self, name: str) -> bool:
+        if not self.runner.stream(["docker", "start", name]).ok:
             return False
-        result = self.runner.capture(["docker", "wait", *names])
-        return result.ok and all(status == "0" for status in result.stdout.split())
+        result = self.runner.capture(["docker", "wait", name])
+        return result.ok and result.stdout.split() == ["0"]
 
     def stop(self, names: Sequence[str], seconds: int) -> str:
-        """Stops containers, all at once, each killed after `seconds`; returns the complaint, empty when all stopped."""
+        """Stop containers, all at once, each killed after `seconds`; return the complaint, empty when all stopped."""
         return self._change("stop", "-t", str(seconds), *names)
 
     def start(self, names: Sequence[str]) -> str:
-        """Starts containers that exist, and does not wait for their health; returns the complaint, empty for none."""
+        """Start containers that exist, and does not wait for their health; return the complaint, empty for none."""
         return self._change("start", *names)
+
+    def restart(self, names: Sequence[str], seconds: int) -> str:
+        """Restart containers, or start those that do not run; the rest as for `stop`."""
+        return self._change("restart", "-t", str(seconds), *names)
+
+    def unpause(self, names: Sequence[str]) -> str:
+        """Let paused containers go on; return the complaint, empty for none."""
+        return self._change("unpause", *names)
+
+    def restart_paused(self, names: Sequence[str]) -> str:
+        """Start paused containers anew: their health is that of the pause. Return the complaint, empty for none."""
+        return self.unpause(names) or self._change("restart", *names)
+
+    def remove(self, names: Sequence[str]) -> str:
+        """Remove containers by force, their named volumes stay; return the complaint, empty for none."""
+        return self._change("rm", "--force", *names)
 
     def _change(self, *arguments: str) -> str:
         # The client repeats the names it was given: only a complaint is worth a line.
@@ -132,7 +160,7 @@ class Engine:
         return told[0] if told else result.complaint
 
     def run_health(self, container: Container) -> Result:
-        """Runs the container's own health check now; the engine would look only after its interval."""
+        """Run the container's own health check now; the engine would look only after its interval."""
         command = ["docker", "exec", container.name, *container.health_test]
         return self.runner.capture(command, timeout=ANSWER_SECONDS)
 
@@ -154,12 +182,25 @@ class Engine:
         wanted = ["--filter", f"label={PROJECT_LABEL}={project}", "--format", "{{.Name}}"]
         return self._lines(["docker", kind, "ls", *wanted])
 
+    def volumes_made(self, names: Sequence[str]) -> dict[str, str]:
+        """When each of these volumes was made, as the engine writes it; those that do not exist are left out."""
+        if not names:
+            return {}
+        result = self.runner.capture(
+            ["docker", "volume", "inspect", "--format", "{{.Name}}\t{{.CreatedAt}}", *names],
+            timeout=ANSWER_SECONDS,
+        )
+        if not result.ok and not _only_missing(result):
+            raise unreachable(result)
+        rows = (row.split("\t") for row in result.stdout.splitlines() if "\t" in row)
+        return dict(rows)
+
     def remove_networks(self, names: Sequence[str]) -> None:
-        """Removes networks; one that somebody's container is still in stays."""
+        """Remove networks; one that somebody's container is still in stays."""
         self.runner.stream(["docker", "network", "rm", *names])
 
     def remove_volumes(self, names: Sequence[str]) -> None:
-        """Deletes volumes for good. Raises StackError when one is in use."""
+        """Delete volumes for good. Raise StackError when one is in use."""
         result = self.runner.stream(["docker", "volume", "rm", *names])
         if not result.ok:
             raise StackError(
@@ -174,6 +215,14 @@ class Engine:
             ["docker", "logs", "--tail", str(lines), container_id], timeout=ANSWER_SECONDS
         )
         return (result.stdout + result.stderr).rstrip()
+
+    def log_lines(self, container_id: str, lines: int) -> list[tuple[str, str]]:
+        """The last lines that a container wrote to both outputs, in their order, each with its moment."""
+        result = self.runner.capture(
+            ["docker", "logs", "--timestamps", "--tail", str(lines), container_id], timeout=ANSWER_SECONDS
+        )
+        rows = [row.partition(" ") for row in f"{result.stdout}\n{result.stderr}".splitlines() if row]
+        return sorted(((moment, line) for moment, _, line in rows), key=lambda row: row[0])
 
     def log_since(self, container_id: str, seconds: int) -> str:
         """What a container wrote within the last `seconds`."""
@@ -207,7 +256,7 @@ AWAY = (
 
 
 def unreachable(result: Result, server_errors: str = "") -> StackError:
-    """Why `docker` could not ask the engine, and the mend."""
+    """Why `docker` could not ask the engine, and the fix."""
     text = f"{result.stderr}\n{result.stdout}\n{server_errors}".lower()
     if result.returncode == NOT_FOUND:
         return StackError(
@@ -227,6 +276,21 @@ def unreachable(result: Result, server_errors: str = "") -> StackError:
             "start it: scripts/setup (or sudo systemctl start docker)",
         )
     return StackError(f"the container engine refuses: {result.complaint}", "see `docker info`")
+
+
+def _filters(project: str, *labels: str) -> list[str]:
+    """Return what `docker ps` is told to list containers that Compose made.
+
+    An image that Compose built carries the labels of project and service on to whatever else is run from it.
+    """
+    wanted = (f"{PROJECT_LABEL}={project}", HASH_LABEL, *labels)
+    return [word for label in wanted for word in ("--filter", f"label={label}")]
+
+
+def _only_missing(result: Result) -> bool:
+    """Return True when all that the engine complains of is that something does not exist."""
+    complaints = [line for line in result.stderr.lower().splitlines() if line.strip()]
+    return bool(complaints) and all("no such " in line for line in complaints)
 
 
 def with_tag(name: str) -> str:
@@ -254,7 +318,7 @@ def _document(result: Result) -> dict[str, Any]:
 
 def _documents(result: Result) -> list[dict[str, Any]]:
     try:
-        answer = json.loads(result.stdout or "[]")
+        answer = json.loads(result.stdout)
     except ValueError as error:
         raise unreachable(result) from error
     return answer if isinstance(answer, list) else []

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scripts import files
 from scripts.errors import ExitCode, StackError
 
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -29,7 +29,7 @@ class Problem:
 
     line: int
     what: str
-    mend: str
+    fix: str
     fatal: bool = True
 
 
@@ -142,7 +142,7 @@ def refuse_fatal(env: EnvFile) -> None:
     for problem in env.problems:
         if problem.fatal:
             raise StackError(
-                f"{shown(env.path)} line {problem.line} {problem.what}", problem.mend, ExitCode.NOT_READY
+                f"{shown(env.path)} line {problem.line} {problem.what}", problem.fix, ExitCode.NOT_READY
             )
 
 
@@ -179,13 +179,7 @@ def with_keys(text: str, changes: Mapping[str, str]) -> str:
 
 def set_keys(path: Path, changes: Mapping[str, str]) -> bool:
     """Sets keys in the file, atomically, comments and owner kept; False when nothing had to change."""
-    path = path.resolve()
-    text = path.read_text(encoding="utf-8")
-    changed = with_keys(text, changes)
-    if changed == text:
-        return False
-    write_private(path, changed, owner=path.stat())
-    return True
+    return _rewrite(path, lambda text: with_keys(text, changes))
 
 
 def write_private(path: Path, text: str, *, owner: os.stat_result | tuple[int, int] | None = None) -> None:
@@ -193,21 +187,45 @@ def write_private(path: Path, text: str, *, owner: os.stat_result | tuple[int, i
 
     owner: whose it shall be (a stat result or uid and gid); only root can give files away, others are ignored.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), PRIVATE)
-            if owner is not None and os.getuid() == 0:
-                uid, gid = (owner.st_uid, owner.st_gid) if isinstance(owner, os.stat_result) else owner
-                os.fchown(file.fileno(), uid, gid)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
+    ids = (owner.st_uid, owner.st_gid) if isinstance(owner, os.stat_result) else owner
+    files.replace(path, text, PRIVATE, ids)
+
+
+def without_keys(text: str, keys: Collection[str]) -> str:
+    """Return the text without each assignment of these keys and the comment lines right above it."""
+    from io import StringIO
+
+    from dotenv.parser import parse_stream
+
+    kept: list[str] = []
+    for binding in parse_stream(StringIO(text)):
+        source = binding.original.string
+        if binding.key not in keys:
+            kept.append(source)
+            continue
+        # Blank lines in front are handed over together with the assignment.
+        lead = source[: len(source) - len(source.lstrip())]
+        while not lead and kept and kept[-1].lstrip().startswith("#"):
+            lead = kept.pop().partition("#")[0]
+        if not "".join(kept[-1:]).endswith("\n\n"):
+            kept.append(lead)
+    return "".join(kept)
+
+
+def remove_keys(path: Path, keys: Collection[str]) -> bool:
+    """Take keys out of the file, atomically, all else kept; return False when none of them was there."""
+    return _rewrite(path, lambda text: without_keys(text, keys))
+
+
+def _rewrite(path: Path, change: Callable[[str], str]) -> bool:
+    """Write the changed text, its owner kept; return False when it is the same."""
+    path = path.resolve()
+    text = path.read_text(encoding="utf-8")
+    changed = change(text)
+    if changed == text:
+        return False
+    write_private(path, changed, owner=path.stat())
+    return True
 
 
 def excerpt(source: str) -> str:

@@ -1,8 +1,9 @@
-"""Owns the one exception for problems that the user can act on, its exit codes and how it is printed."""
+"""The one exception for problems that the user can act on, its exit codes and how it is printed."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import NoReturn, TextIO
 
@@ -16,27 +17,36 @@ class ExitCode(IntEnum):
     REFUSED = 4
     FAILED = 5
     INTERRUPTED = 130
+    BROKEN_PIPE = 141
 
 
 class StackError(Exception):
-    """A problem the user can mend.
+    """A problem the user can fix.
 
-    what: one line saying what is wrong. mend: one line saying what to do about it.
-    exit_code: see ExitCode. details: further lines shown above those two (logs, health output).
+    what: one line saying what is wrong. fix: one line saying what to do about it.
+    exit_code: see ExitCode. details: further lines shown above those two (logs, health output). facts: what a program
+    wants to know besides, members of the JSON answer's error.
     """
 
     def __init__(
-        self, what: str, mend: str, exit_code: ExitCode = ExitCode.NOT_READY, *, details: str = ""
+        self,
+        what: str,
+        fix: str,
+        exit_code: ExitCode = ExitCode.NOT_READY,
+        *,
+        details: str = "",
+        facts: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(what)
         self.what = one_line(what)
-        self.mend = one_line(mend)
+        self.fix = one_line(fix)
         self.exit_code = exit_code
         self.details = details
+        self.facts = dict(facts or {})
 
     def document(self) -> dict[str, object]:
         """The error as the `error` member of a JSON answer."""
-        return {"what": self.what, "mend": self.mend, "exit_code": int(self.exit_code)}
+        return {"what": self.what, "fix": self.fix, "exit_code": int(self.exit_code), **self.facts}
 
 
 def one_line(text: str) -> str:
@@ -45,24 +55,28 @@ def one_line(text: str) -> str:
 
 
 def report(error: StackError, stream: TextIO | None = None) -> int:
-    """Prints the error's details, what and mend to `stream` (stderr); returns the exit status."""
+    """Print the error's details, what and fix to `stream` (stderr); return the exit status."""
     stream = stream or sys.stderr
     if error.details:
         print(error.details.rstrip("\n"), file=stream)
-    print(f"error: {error.what}\n mend: {error.mend}", file=stream)
+    print(f"error: {error.what}\n  fix: {error.fix}", file=stream)
     return int(error.exit_code)
 
 
-def report_interrupt(task: str, stream: TextIO | None = None) -> int:
-    """Says what Ctrl-C leaves behind; returns the exit status."""
+def report_interrupt(task: str, kept: str, stream: TextIO | None = None) -> int:
+    """Say what Ctrl-C leaves behind (kept: as a sentence); return the exit status."""
     print(
-        f"\nstopped by Ctrl-C: {task} did not finish, no data was touched\n"
-        f" mend: run `invoke {task}` again, it takes up where this one stopped",
+        f"\nstopped by Ctrl-C: {task} did not finish; {kept}\n  fix: run `invoke {task}` again",
         file=stream or sys.stderr,
     )
     return int(ExitCode.INTERRUPTED)
 
 
-def usage(what: str, mend: str) -> NoReturn:
-    """Raises the error of a flag that makes no sense."""
-    raise StackError(what, mend, ExitCode.USAGE)
+def usage(what: str, fix: str) -> NoReturn:
+    """Raise the error of a flag that makes no sense."""
+    raise StackError(what, fix, ExitCode.USAGE)
+
+
+def refuse(what: str, fix: str) -> NoReturn:
+    """Raise the error of what is refused before anything is changed."""
+    raise StackError(what, fix, ExitCode.REFUSED)

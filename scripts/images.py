@@ -7,6 +7,7 @@ the recipe changes. Recipes are in docker/base; this module knows only their nam
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import shutil
@@ -29,6 +30,7 @@ RECIPE_LABEL = "wepp.base.recipe"
 REGISTRY_PATIENCE_SECONDS = 8.0
 # Interpreters that a Debian release carries; other versions need a registry.
 PYTHON_RELEASES = {"3.11": "bookworm", "3.13": "trixie"}
+PYTHON_WITHOUT_REGISTRY = "3.13"
 # Database servers likewise, by major.
 POSTGRES_RELEASES = {"17": "trixie", "18": "forky"}
 POSTGRES_MAJOR = "17"
@@ -36,9 +38,15 @@ POSTGRES_MAJOR = "17"
 UNRELEASED = ("forky",)
 # Images that the stand-ins stand for, from whatever registry.
 OFFICIAL = re.compile(
-    r"^(?:[^/]*[.:][^/]*/)?(?:(?:[^/]+/)*library/)?(?:postgres|redis|caddy|python|golang)(?:[:@][^/]*)?$"
+    r"^(?:[^/]*[.:][^/]*/)?(?:(?:[^/]+/)*library/)?(?:postgres|redis|caddy|python|golang|node)(?:[:@][^/]*)?$"
 )
-VARIABLES = ("POSTGRES_IMAGE", "REDIS_IMAGE", "CADDY_IMAGE", "PYTHON_IMAGE", "GO_IMAGE")
+VARIABLES = ("POSTGRES_IMAGE", "REDIS_IMAGE", "CADDY_IMAGE", "PYTHON_IMAGE", "GO_IMAGE", "NODE_IMAGE")
+# How builds reach packages: secrets of the model, so the caller's mirrors are kept in no layer.
+BUILD_SECRETS = ("ca_bundle", "build_environment")
+
+
+# Settings that the recipes depend on.
+SETTINGS = ("PYTHON_VERSION", "PYTHON_VERSION_WITHOUT_REGISTRY", "DEBIAN_MIRROR")
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ class BaseImage:
 
 def stand_ins(python_version: str, postgres_major: str = POSTGRES_MAJOR) -> dict[str, BaseImage]:
     """The stand-in for each image variable; StackError when no release carries that Python or that PostgreSQL."""
-    release = _release("Python", python_version, PYTHON_RELEASES, "PYTHON_VERSION")
+    release = _release("Python", python_version, PYTHON_RELEASES, "PYTHON_VERSION_WITHOUT_REGISTRY")
     server = _release("PostgreSQL", postgres_major, POSTGRES_RELEASES, "POSTGRES_IMAGE")
     arguments = () if postgres_major == POSTGRES_MAJOR else (f"POSTGRES_MAJOR={postgres_major}",)
     images = (
@@ -70,7 +78,8 @@ def stand_ins(python_version: str, postgres_major: str = POSTGRES_MAJOR) -> dict
         BaseImage("REDIS_IMAGE", "redis", "trixie", "8-trixie"),
         BaseImage("CADDY_IMAGE", "caddy", "trixie", "2-trixie"),
         BaseImage("PYTHON_IMAGE", "python", release, f"{python_version}-{release}"),
-        BaseImage("GO_IMAGE", "go", "trixie", "1.24-trixie"),
+        BaseImage("GO_IMAGE", "go", "trixie", "1.27-trixie"),
+        BaseImage("NODE_IMAGE", "node", "trixie", "24-trixie"),
     )
     return {image.variable: image for image in images}
 
@@ -91,6 +100,12 @@ def major_of(image: str) -> str:
     return found[1] if found else POSTGRES_MAJOR
 
 
+def build_secrets(model: Mapping[str, Any]) -> dict[str, str]:
+    """Return the files that the rendered model hands to builds, by the secret's id."""
+    known = model.get("secrets") or {}
+    return {name: known[name]["file"] for name in BUILD_SECRETS if (known.get(name) or {}).get("file")}
+
+
 def chosen_images(model: Mapping[str, Any]) -> dict[str, str]:
     """The image that each variable stands for in the rendered model (its value or its default there)."""
     found: dict[str, str] = {}
@@ -106,8 +121,8 @@ def chosen_images(model: Mapping[str, Any]) -> dict[str, str]:
 class BaseImages:
     """Looks for, pulls and builds the images that the stack's own images start from.
 
-    chosen: image by variable, as the model has it. settings: values of `.env`; `remember(name, value)` writes
-    one back; `say(line)` reports.
+    chosen: image by variable, as the model has it. secrets: files for builds, by id. settings: values of `.env`;
+    `remember(name, value)` writes one back; `say(line)` reports.
     """
 
     root: Path
@@ -117,6 +132,7 @@ class BaseImages:
     remember: Callable[[str, str], None]
     say: Callable[[str], None]
     which: Callable[[str], str | None] = shutil.which
+    secrets: Mapping[str, str] = field(default_factory=dict)
     _recipes: dict[str, str] = field(default_factory=dict)
 
     def ensure(self) -> None:
@@ -129,13 +145,13 @@ class BaseImages:
         if reason is not None:
             # Those before the one that failed are here by now.
             missing = [name for name in missing if not self.is_here(self.chosen[name])]
-            self._demand_replaceable([self.chosen[name] for name in missing], reason)
+            self._require_replaceable([self.chosen[name] for name in missing], reason)
             self.say(f"no registry gives them ({reason}); using base images made from distribution packages")
             ours += missing
         if ours:
             self.build(ours)
 
-    def _demand_replaceable(self, images: Iterable[str], reason: str) -> None:
+    def _require_replaceable(self, images: Iterable[str], reason: str) -> None:
         # A stand-in is what the official image of that name is: neither somebody's own one nor one mistyped.
         own = [image for image in images if not OFFICIAL.search(image)]
         if own or reason.endswith(": not found"):
@@ -167,24 +183,31 @@ class BaseImages:
         return None
 
     def build(self, variables: Collection[str] | None = None, *, force: bool = False) -> list[str]:
-        """Build the stand-ins for these variables (all by default) unless they are here and up to date.
+        """Build the stand-ins for these variables (the model's by default) unless they are here and up to date.
 
         Remembers each choice in `.env`; returns the references. StackError(3) when it cannot.
         """
-        known = stand_ins(
-            self.settings.get("PYTHON_VERSION") or "3.11", major_of(self.chosen.get("POSTGRES_IMAGE", ""))
-        )
-        wanted = [known[name] for name in VARIABLES if variables is None or name in variables]
+        python = self.settings.get("PYTHON_VERSION_WITHOUT_REGISTRY") or PYTHON_WITHOUT_REGISTRY
+        known = stand_ins(python, major_of(self.chosen.get("POSTGRES_IMAGE", "")))
+        needed = self.chosen if variables is None else variables
+        wanted = [known[name] for name in VARIABLES if name in needed]
         stale = [image for image in wanted if force or not self.is_up_to_date(image)]
         releases = sorted({image.release for image in stale})
         for release in releases:
             self.build_release(release, force=force)
         for image in stale:
             self.say(f"building {image.reference}")
+            asked = self.settings.get("PYTHON_VERSION") or python
+            if image.variable == "PYTHON_IMAGE" and asked != python:
+                self.say(
+                    f"it has Python {python}, not {asked} (PYTHON_VERSION): packages carry no other here"
+                )
             self.must(
                 ["docker", "build", "--quiet", "--file", str(self.recipe(image)),
                  "--build-arg", f"DEBIAN_IMAGE={NAMESPACE}/debian:{image.release}",
                  *(part for argument in image.arguments for part in ("--build-arg", argument)),
+                 *(part for name, file in self.secrets.items() for part in ("--secret", f"id={name},src={file}")),
+                 "--build-context", f"mirrors={self.root / 'docker' / 'mirrors'}",
                  "--label", f"{RECIPE_LABEL}={self.recipe_hash(image)}",
                  "--tag", image.reference, str(self.root / "docker" / "base")],
                 f"the base image {image.reference} could not be built",
@@ -230,11 +253,11 @@ class BaseImages:
         finally:
             archive.unlink(missing_ok=True)
 
-    def must(self, command: list[str], what: str, mend: str) -> None:
+    def must(self, command: list[str], what: str, fix: str) -> None:
         """Run a command that changes something; StackError(3) with its last words when it fails."""
         done = self.runner.stream(command)
         if not done.ok:
-            raise StackError(what, mend, ExitCode.NOT_READY, details=done.stderr)
+            raise StackError(what, fix, ExitCode.NOT_READY, details=done.stderr)
 
     def mirror(self) -> str:
         """The Debian mirror: DEBIAN_MIRROR of `.env`, else the one that this machine's apt uses."""
@@ -269,15 +292,31 @@ class BaseImages:
         return self._recipes[image.reference]
 
 
-def _of(compose: Compose, console: Console) -> BaseImages:
-    def remember(name: str, reference: str) -> None:
+def remember(compose: Compose, console: Console, name: str, reference: str) -> None:
+    """Write a chosen image to `.env`; for this run alone where it was chosen because of what the caller exports."""
+    choosing = {name, "PYTHON_VERSION_WITHOUT_REGISTRY"} if name == "PYTHON_IMAGE" else {name}
+    here = compose.env
+    exported = [key for key in choosing if compose.environment.get(key, here.get(key)) != here.get(key)]
+    if exported:
+        compose.overrides[name] = reference
+        console.say(f"{name}={reference} for this run alone: {', '.join(sorted(exported))} is exported")
+    else:
         envfile.set_keys(compose.env_path, {name: reference})
-        compose.forget()
         console.say(f"{name}={reference} written to {envfile.shown(compose.env_path)}")
+    compose.forget()
 
-    settings = {name: compose.setting(name) for name in ("PYTHON_VERSION", "DEBIAN_MIRROR")}
+
+def _of(compose: Compose, console: Console) -> BaseImages:
+    settings = {name: compose.setting(name) for name in SETTINGS}
+    model = compose.model
     return BaseImages(
-        compose.root, compose.runner, chosen_images(compose.model), settings, remember, console.say
+        compose.root,
+        compose.runner,
+        chosen_images(model),
+        settings,
+        functools.partial(remember, compose, console),
+        console.say,
+        secrets=build_secrets(model),
     )
 
 
@@ -289,7 +328,7 @@ def ensure(compose: Compose, console: Console) -> None:
 def build_base(
     compose: Compose, console: Console, names: Collection[str] | None = None, force: bool = False
 ) -> list[str]:
-    """Build stand-ins by short name (`postgres`, `python`, ...; all by default); returns their references."""
+    """Build stand-ins by short name (`postgres`, `python`, ...; the model's by default); returns their references."""
     known = {variable.removesuffix("_IMAGE").lower(): variable for variable in VARIABLES}
     if unknown := sorted(set(names or ()) - known.keys()):
         raise StackError(

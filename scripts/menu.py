@@ -13,7 +13,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import Task
 
-from scripts.errors import StackError, report, report_interrupt
+from scripts.errors import ExitCode, StackError, report, report_interrupt
 
 if TYPE_CHECKING:
     from scripts.compose import Compose
@@ -29,14 +29,20 @@ namespace.configure({"wepp": {"timeout": 300}})
 JSON_HELP = "Print one JSON document on stdout and nothing else there."
 YES_HELP = "Do it without asking; needed where nobody is there to answer."
 DRY_HELP = "Print the plan, with sizes and estimated seconds; change nothing."
+QUIESCE_HELP = "Stop the services that write to the database before the switchover, start them after it."
+# What Ctrl-C leaves behind, shared by several tasks.
+LOOKED = "it only looks, so nothing was changed"
+BUILT = "images that were complete are kept, the one at work is not"
+SWAPPED = "the live database is the one from before, and services that were stopped run again"
 
 
 def listed(
     *,
+    interrupted: str,
     flags: dict[str, str] | None = None,
     iterable: list[str] | None = None,
 ) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
-    """Puts a function on the menu, with help for its `flags`.
+    """Puts a function on the menu, with help for its `flags`. interrupted: what is true after Ctrl-C.
 
     Its problems end in two lines and an exit status, never in a traceback.
     """
@@ -53,10 +59,10 @@ def listed(
                     console_for(as_json=True).document({"ok": False, "error": error.document()})
                 raise SystemExit(report(error)) from None
             except KeyboardInterrupt:
-                raise SystemExit(report_interrupt(name)) from None
+                raise SystemExit(report_interrupt(name, interrupted)) from None
             except BrokenPipeError:
-                # Whoever read our output (`head`, a pager) has had enough.
-                os._exit(0)
+                # Whoever read our output (`head`, a pager) has had enough; what was said after that is lost.
+                os._exit(ExitCode.BROKEN_PIPE)
 
         entry: Task[Callable[Parameters, None]] = Task(guarded, help=flags or {}, iterable=iterable or [])
         namespace.add_task(entry, name=name)
@@ -67,12 +73,15 @@ def listed(
 
 def compose_for(c: Context, profile: list[str] | None = None) -> Compose:
     """The stack of this checkout, with the profiles that were asked for."""
+    from scripts import overlays
     from scripts.compose import Compose
     from scripts.runner import SystemRunner
     from scripts.sessions import split_names
 
     runner = SystemRunner(ROOT, verbose=bool(c.config.run.echo), dry=bool(c.config.run.dry))
-    return Compose(ROOT, runner, profiles=split_names(profile or []))
+    compose = Compose(ROOT, runner, profiles=split_names(profile or []))
+    overlays.follow(compose)
+    return compose
 
 
 def console_for(*, as_json: bool = False) -> Console:
@@ -80,6 +89,12 @@ def console_for(*, as_json: bool = False) -> Console:
     from scripts.console import Console
 
     return Console(as_json=as_json)
+
+
+def require_well(well: bool) -> None:
+    """End the task with the exit status for "not ready" when what it has told is not as it should be."""
+    if not well:
+        raise Exit(code=ExitCode.NOT_READY)
 
 
 def finish(status: int) -> None:

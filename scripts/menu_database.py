@@ -4,23 +4,43 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from scripts.menu import DRY_HELP, JSON_HELP, YES_HELP, compose_for, console_for, listed
+from scripts.menu import (
+    DRY_HELP,
+    JSON_HELP,
+    LOOKED,
+    QUIESCE_HELP,
+    SWAPPED,
+    YES_HELP,
+    compose_for,
+    console_for,
+    listed,
+    require_well,
+)
 
 
-@listed(flags={"json": JSON_HELP})
-def db_backup(c: Context, json: bool = False) -> None:
+@listed(
+    flags={
+        "accept-collapse": "That it holds far less than those before is right: older ones may be pruned again.",
+        "json": JSON_HELP,
+    },
+    interrupted="a backup that was not complete is not kept, earlier ones are as they were",
+)
+def db_backup(c: Context, accept_collapse: bool = False, json: bool = False) -> None:
     """Make a backup now: dumped, read back, counted, checksummed; print where it is."""
     from scripts import backup
 
-    backup.back_up(compose_for(c), console_for(as_json=json))
+    backup.back_up(compose_for(c), console_for(as_json=json), accept_collapse=accept_collapse)
 
 
-@listed(flags={"json": JSON_HELP})
+@listed(
+    flags={"json": JSON_HELP},
+    interrupted=LOOKED,
+)
 def db_backups(c: Context, json: bool = False) -> None:
     """List the backups: age, size, rows, verified, drilled, versions; and whether they are well."""
     from scripts import backup
 
-    backup.show(compose_for(c), console_for(as_json=json))
+    require_well(backup.show(compose_for(c), console_for(as_json=json)))
 
 
 @listed(
@@ -28,11 +48,12 @@ def db_backups(c: Context, json: bool = False) -> None:
         "dump": "The dump: a path, a name that db-backups lists, or latest.",
         "drill": "Also restore it into a throw-away database and compare.",
         "json": JSON_HELP,
-    }
+    },
+    interrupted="dump and live database are as they were; a throw-away database is dropped",
 )
 def db_verify(c: Context, dump: str = "", drill: bool = False, json: bool = False) -> None:
     """Read a whole dump against its checksum; say what it is."""
-    from scripts.verify import verify
+    from scripts.backup import verify
 
     verify(compose_for(c), console_for(as_json=json), dump, drill=drill)
 
@@ -43,10 +64,12 @@ def db_verify(c: Context, dump: str = "", drill: bool = False, json: bool = Fals
         "yes": YES_HELP,
         "dry_run": DRY_HELP,
         "jobs": "How much is loaded at a time. Default: one for each processor.",
-        "force": "End the sessions of strangers; take a dump of another database, or with little room on the disk.",
+        "force": "End foreign sessions; take a dump of another database, or with little room on the disk.",
         "keep": "Keep the database from before, for db-rollback (the default).",
+        "quiesce": QUIESCE_HELP,
         "json": JSON_HELP,
-    }
+    },
+    interrupted=SWAPPED,
 )
 def db_restore(
     c: Context,
@@ -56,12 +79,23 @@ def db_restore(
     jobs: int = 0,
     force: bool = False,
     keep: bool = True,
+    quiesce: bool = False,
     json: bool = False,
 ) -> None:
-    """Bring the database back from a dump: verified first, loaded beside, swapped in; db-rollback undoes it."""
-    from scripts.restore import Options, restore
+    """Bring the database back from a dump: verified first, loaded beside, switched over; db-rollback undoes it."""
+    from scripts.restore import restore
 
-    restore(compose_for(c), console_for(as_json=json), Options(dump, yes, dry_run, jobs, force, keep))
+    restore(
+        compose_for(c),
+        console_for(as_json=json),
+        dump,
+        yes=yes,
+        dry_run=dry_run,
+        jobs=jobs,
+        force=force,
+        keep=keep,
+        quiesce=quiesce,
+    )
 
 
 @listed(
@@ -69,9 +103,11 @@ def db_restore(
         "to": "The kept database to go back to, as `db-prune --dry-run` lists them. Default: the newest.",
         "yes": YES_HELP,
         "dry_run": DRY_HELP,
-        "force": "End the sessions of strangers.",
+        "force": "End foreign sessions.",
+        "quiesce": QUIESCE_HELP,
         "json": JSON_HELP,
-    }
+    },
+    interrupted=SWAPPED,
 )
 def db_rollback(
     c: Context,
@@ -79,12 +115,21 @@ def db_rollback(
     yes: bool = False,
     dry_run: bool = False,
     force: bool = False,
+    quiesce: bool = False,
     json: bool = False,
 ) -> None:
     """Make the database from before the last restore or move the live one again."""
-    from scripts.rollback import rollback
+    from scripts.kept import rollback
 
-    rollback(compose_for(c), console_for(as_json=json), to=to, yes=yes, dry_run=dry_run, force=force)
+    rollback(
+        compose_for(c),
+        console_for(as_json=json),
+        to=to,
+        yes=yes,
+        dry_run=dry_run,
+        force=force,
+        quiesce=quiesce,
+    )
 
 
 @listed(
@@ -93,14 +138,15 @@ def db_rollback(
         "yes": YES_HELP,
         "dry_run": DRY_HELP,
         "json": JSON_HELP,
-    }
+    },
+    interrupted="databases that were dropped until then are gone, the others are kept",
 )
 def db_prune(
     c: Context, keep_days: int = 7, yes: bool = False, dry_run: bool = False, json: bool = False
 ) -> None:
     """Drop the databases that restores and moves kept, once they are old enough."""
     from scripts.clock import SystemClock
-    from scripts.prune import prune
+    from scripts.kept import prune
 
     prune(
         compose_for(c),
@@ -115,18 +161,35 @@ def db_prune(
 @listed(
     flags={
         "password_file": "File with the new password as its only line (12 characters or more). Default: a random one.",
+        "superuser": "Of the superuser `postgres` instead of the application's role.",
+        "now": "Do not wait for jobs under way: those not done within seconds are queued again.",
         "yes": YES_HELP,
         "dry_run": "Print what would be changed and restarted; change nothing.",
         "json": JSON_HELP,
-    }
+    },
+    interrupted="nothing was changed, or the next task completes the change",
 )
 def db_rotate_password(
-    c: Context, password_file: str = "", yes: bool = False, dry_run: bool = False, json: bool = False
+    c: Context,
+    password_file: str = "",
+    superuser: bool = False,
+    now: bool = False,
+    yes: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
 ) -> None:
-    """Give the database another password, in role, .env and services together; undone if they don't come back."""
-    from scripts.rotate import Options, rotate
+    """Give the database another password: role, file and services together, once the jobs under way are done."""
+    from scripts.rotate import rotate
 
-    rotate(compose_for(c), console_for(as_json=json), Options(password_file, yes, dry_run))
+    rotate(
+        compose_for(c),
+        console_for(as_json=json),
+        password_file=password_file,
+        superuser=superuser,
+        now=now,
+        yes=yes,
+        dry_run=dry_run,
+    )
 
 
 @listed(
@@ -143,9 +206,11 @@ def db_rotate_password(
         "dry_run": DRY_HELP,
         "stop_source": "Stop the old server's unit afterwards.",
         "yes": YES_HELP,
-        "force": "Leave behind what is written meanwhile, convert encodings, end the sessions of strangers.",
+        "force": "Leave behind what is written meanwhile, convert encodings, end foreign sessions.",
+        "quiesce": QUIESCE_HELP,
         "json": JSON_HELP,
-    }
+    },
+    interrupted=SWAPPED,
 )
 def bare_metal_migrate(
     c: Context,
@@ -162,16 +227,17 @@ def bare_metal_migrate(
     stop_source: bool = False,
     yes: bool = False,
     force: bool = False,
+    quiesce: bool = False,
     json: bool = False,
 ) -> None:
     """Move the database of a server outside the stack into it, proven equal; db-rollback undoes it."""
-    from scripts.bare_metal import origin
+    from scripts.bare_metal import source_server
     from scripts.migrate import Options, migrate
 
     migrate(
         compose_for(c),
         console_for(as_json=json),
-        origin(
+        source_server(
             host=host,
             port=port,
             database=dbname,
@@ -179,5 +245,5 @@ def bare_metal_migrate(
             password_file=password_file,
             socket_dir=socket_dir,
         ),
-        Options(service, jobs, live, dry_run, stop_source, yes, force),
+        Options(service, jobs, live, dry_run, stop_source, yes, force, quiesce),
     )

@@ -1,38 +1,48 @@
-"""Owns `bare-metal-migrate`: the database of a server outside the stack becomes the stack's own, proven equal.
+"""`bare-metal-migrate`: the database of a server outside the stack becomes the stack's own, proven equal.
 
-The source is dumped and hashed in one moment, loaded beside the live database, compared, and swapped in. At rest the
-source is never written; with --live it goes on being written until the cut-over (logical replication).
+The source is read in one snapshot, loaded beside the live database, compared, and switched over to. Offline its tables
+are locked meanwhile; with --live it goes on being written until the cutover (logical replication). The work is the
+program's, in a container on this machine's own network (service `mover`); what it prepared it undoes by itself when
+this process ends.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scripts import cluster, envfile, lock, recovery, relay, secretfiles, systemd, takeback
-from scripts.bare_metal import Origin, demand_socket
+from rich.filesize import decimal
+
+from scripts import database_server, files, lock, secret_files, systemd, unfinished
+from scripts.application import Application
+from scripts.bare_metal import SOCKETS, SourceServer
 from scripts.build import build
 from scripts.catalogue import Catalogue
 from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
-from scripts.consent import demand_yes
+from scripts.consent import require_yes
 from scripts.console import Console
-from scripts.dialogue import Dialogue
+from scripts.database_program import ProgramDied, ProgramRun
+from scripts.database_server import DATABASE
 from scripts.doctor_engine import built_images
 from scripts.envinit import free_port_numbers
-from scripts.errors import ExitCode, StackError
+from scripts.errors import ExitCode, StackError, refuse
 from scripts.host import Host, LocalHost, engine_is_elsewhere
-from scripts.meter import megabytes
-from scripts.quiesce import Keeper, kept_running
-from scripts.restore import Keeping, needs_upgrade
-from scripts.sessions import DATABASE, running
 from scripts.sidecar import SERVICE
-from scripts.swap import swap
+from scripts.switchover import report, switch_over, upgrade
+
+MOVER = "mover"
+# How long a server that was just started may take until it answers: a unit counts as started before that.
+START_SECONDS = 60
+# In the order in which they happen.
+PHASES = ("dump", "load", "compare", "follow", "cutover", "downtime")
+
+Units = Callable[..., AbstractContextManager[systemd.Unit]]
 
 
 @dataclass(frozen=True)
@@ -46,104 +56,139 @@ class Options:
     stop_source: bool = False
     yes: bool = False
     force: bool = False
-
-
-# In the order in which they happen.
-PHASES = ("dump", "load", "compare", "follow", "downtime")
-
-Units = Callable[..., AbstractContextManager[systemd.Unit]]
+    quiesce: bool = False
 
 
 def migrate(
     compose: Compose,
     console: Console,
-    origin: Origin,
+    source: SourceServer,
     options: Options,
     *,
-    keeping: Keeping = kept_running,
+    application: Callable[[Compose], Application] = Application,
     units: Units = systemd.as_found,
     host: Host | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Moves the database. Raises StackError; source and live database are then as before."""
-    demand_bundled(compose)
-    command = ["migrate", "--user", origin.user, "--dbname", origin.database]
-    command += ["--jobs", str(options.jobs)] if options.jobs else []
-    command += [flag for flag, wanted in (("--live", options.live), ("--force", options.force)) if wanted]
-    name = options.service if origin.local else ""
+    """Move the database. Raise StackError, which says what is live."""
+    if engine_is_elsewhere(compose.environment):
+        what = "DOCKER_HOST names an engine on another machine, which does not reach this one's server"
+        refuse(what, "run this on the engine's machine, with --host naming this one")
+    record = _Record(compose, source, clock or SystemClock())
+    name = options.service if source.local else ""
     needed = options.stop_source or name not in ("", systemd.USUAL)
     with lock.sole(compose), units(name, compose.runner, console, needed=needed) as unit:
         # Before the stack's database, which would take the port that the source is about to listen on.
-        starting = bool(unit.lent)
-        demand_socket(origin, starting=starting)
-        recovery.recover(compose, console)
-        demand_database(compose, console, host or LocalHost())
-        with (
-            relay.leading(compose, origin, starting=starting) as lead,
-            keeping(compose, console, "bare-metal-migrate") as keeper,
-        ):
-            command += ["--relay", lead.folder, "--relay-from-server", lead.folder_of_server]
-            talk = Dialogue(compose, console, command)
-            with takeback.unless_finished(keeper, talk, origin), talk:
-                plan = talk.ready()
-                show_plan(console, origin, plan)
-                if options.dry_run:
-                    document = {"ok": True, "dry_run": True, "plan": plan}
-                    _answer(console, document, "dry run: nothing was changed")
-                    return
-                demand_yes(
-                    console,
-                    options.yes,
-                    f"replace the stack's database {plan['target']['database']} by this one? It is kept beside it",
-                    "invoke bare-metal-migrate ... --yes",
-                )
-                takeback.note_begin(keeper, origin, live=options.live)
-                moved, downtime = _move(keeper, talk)
+        starting = bool(unit.started_by_us)
+        if source.socket_dir and not source.socket_dir.is_dir():
+            # The engine would make it.
+            what = f"there is no folder {source.socket_dir}"
+            refuse(
+                what, "the source's unix_socket_directories says where its socket is; is the server running?"
+            )
+        unfinished.finish(compose, console)
+        require_database(compose, console, host or LocalHost())
+        command, flags = mover(source, options, starting=starting)
+        with _cleaned(compose, console, source, command, flags) as run:
+            plan = run.ready()
+            show_plan(console, source, plan)
+            if options.dry_run:
+                document = {"ok": True, "dry_run": True, "plan": plan}
+                console.answer(document, "dry run: nothing was changed")
+                return
+            database = plan["target"]["database"]
+            question = f"replace the stack's database {database} by this one? It is kept beside it"
+            require_yes(console, options.yes, question, "invoke bare-metal-migrate ... --yes")
+            moved = _move(run, options, application(compose), record)
         # Once nobody of ours is connected any more, whom a server may wait for.
         stopped = options.stop_source and unit.stop()
-    _tell(compose, console, origin, moved, downtime, stopped, clock or SystemClock())
+    _tell(console, record.document(moved, switched=True, source_stopped=stopped), moved)
 
 
-def _move(keeper: Keeper, talk: Dialogue) -> tuple[Mapping[str, Any], float]:
-    talk.say("go")
-    prepared = talk.ready()
-    keeper.console.say(
-        f"beside and compared: {prepared['rows']} rows in {prepared['tables']} tables are equal; swapping"
-    )
-    takeback.note_prepared(keeper, prepared["live_id"])
-    # Where the application has never run there is nothing to start, and its first start brings the schema up to date.
-    upgrade = needs_upgrade(prepared) and bool(prepared["live_revision"])
-    _, downtime = swap(keeper, talk, prepared["live_id"], upgrade=upgrade)
-    talk.say("keep")
-    return talk.result(), downtime
+@contextmanager
+def _cleaned(
+    compose: Compose, console: Console, source: SourceServer, command: list[str], flags: list[str]
+) -> Iterator[ProgramRun]:
+    """Run the program; what it left at the source when it died is removed: a slot there makes it keep its log."""
+
+    def started(*more: str) -> ProgramRun:
+        run = ProgramRun(compose, console, [*command, *more], options=flags, service=MOVER)
+        # Over its input alone: neither arguments nor variables of a container are secret.
+        run.say(json.dumps(source.password))
+        return run
+
+    try:
+        with started() as run:
+            yield run
+    except ProgramDied:
+        try:
+            with started("--clean") as cleaning:
+                cleaning.result()
+        except StackError as error:
+            console.warn(f"{error.what}; the next bare-metal-migrate removes what is left at the source")
+        raise
 
 
-def demand_bundled(compose: Compose) -> None:
-    """Raises StackError when the stack's database is not its own, or the engine is on another machine."""
-    if compose.setting("POSTGRES_HOST", DATABASE) != DATABASE:
-        raise StackError(
-            f"the stack uses a server that others run: POSTGRES_HOST={compose.setting('POSTGRES_HOST')}",
-            "this task moves into the stack's own server; unset POSTGRES_HOST in .env to have one",
-            ExitCode.REFUSED,
-        )
-    if engine_is_elsewhere(compose.environment):
-        raise StackError(
-            "DOCKER_HOST names an engine on another machine, which does not reach this one's server",
-            "run this on the engine's machine, with --host naming this one",
-            ExitCode.REFUSED,
-        )
+def mover(source: SourceServer, options: Options, *, starting: bool) -> tuple[list[str], list[str]]:
+    """Return the program's command and the flags of `docker compose run` for it.
 
-
-def demand_database(compose: Compose, console: Console, host: Host) -> None:
-    """Starts the stack's database when it does not run, published elsewhere when the source holds its port.
-
-    Raises StackError when it does not come up.
+    It runs as the account that the source's peer authentication knows, and sees the folder of its socket alone.
     """
-    secretfiles.write(compose)
-    needed = built_images(compose.model, {DATABASE, SERVICE})
+    host = SOCKETS if source.socket_dir else source.host
+    command = ["migrate", "--host", host, "--port", str(source.port), "--user", source.user]
+    command += ["--dbname", source.database]
+    command += ["--patience", str(START_SECONDS)] if starting else []
+    command += ["--jobs", str(options.jobs)] if options.jobs else []
+    command += [flag for flag, wanted in (("--live", options.live), ("--force", options.force)) if wanted]
+    flags = ["--user", f"{source.uid}:{source.gid}"]
+    flags += ["--volume", f"{source.socket_dir}:{SOCKETS}:ro"] if source.socket_dir else []
+    return command, flags
+
+
+def _move(run: ProgramRun, options: Options, application: Application, record: _Record) -> Mapping[str, Any]:
+    run.say("go")
+    prepared = run.ready()
+    run.console.say(
+        f"beside and compared: {prepared['rows']} rows in {prepared['tables']} tables are equal; switching over"
+    )
+    # Before: what was compared is on record whatever happens to this process, or to its disk, later.
+    record.write(prepared["answer"], switched=False)
+    try:
+        if prepared["upgrade"]:
+            if options.live:
+                run.say("lock")  # the source, before a schema changes that its changes arrive in
+                run.ready()
+            upgrade(run.compose, run.console, prepared["staging"])
+        moved = switch_over(
+            run,
+            prepared["live_id"],
+            application,
+            quiesce=options.quiesce,
+            goes_back=not options.live,
+        )
+    except StackError as error:
+        if error.exit_code == ExitCode.REFUSED:
+            record.path.unlink(missing_ok=True)
+        raise
+    try:
+        record.write(moved, switched=True)
+    except StackError as error:
+        run.console.warn(f"{error.what}; it holds what was compared, and not that it was switched over to")
+    return moved
+
+
+def require_database(compose: Compose, console: Console, host: Host) -> None:
+    """Start the stack's database when it does not run, published elsewhere when the source holds its port.
+
+    Raise StackError when it does not come up.
+    """
+    secret_files.ensure(compose)
+    external = database_server.is_external(compose)
+    services = [SERVICE] if external else [DATABASE, SERVICE]
+    needed = built_images(compose.model, {*services})
     if compose.engine.images(list(needed)) < set(needed):
-        build(compose, console, [DATABASE, SERVICE])
-    if running(compose, DATABASE):
+        build(compose, console, services)
+    if external or database_server.is_running(compose):
         return
     for port in Catalogue.of(compose.model).services[DATABASE].ports:
         if host.bind_problem(port.address or "0.0.0.0", port.number):  # noqa: S104 - what an empty address means
@@ -154,91 +199,78 @@ def demand_database(compose: Compose, console: Console, host: Host) -> None:
                 f"server is stopped, `invoke compose-up` brings it to {port.number}; or set PORT_POSTGRES in .env"
             )
             compose.overrides["PORT_POSTGRES"] = free
-    console.say("the database does not run: starting it")
-    if not compose.stream("up", "--detach", "--wait", "--no-build", "--no-deps", DATABASE).ok:
-        cluster.demand_same_major(compose)
-        raise StackError(
-            "the database does not start",
-            f"see `invoke compose-logs --services {DATABASE}` and `invoke doctor`",
-            ExitCode.NOT_READY,
-        )
+    database_server.require_running(compose, console)
 
 
-def show_plan(console: Console, origin: Origin, plan: Mapping[str, Any]) -> None:
-    """Tells what would be moved, where to, what it takes and how long it will take."""
-    source, target, seconds = plan["source"], plan["target"], plan["estimated_seconds"]
-    extensions = (
-        ", ".join(f"{each['name']} {each['version']}" for each in source["extensions"] or []) or "none"
+def show_plan(console: Console, source: SourceServer, plan: Mapping[str, Any]) -> None:
+    """Tell what would be moved, where to, what it takes and how long it will take."""
+    of_source, target, seconds = plan["source"], plan["target"], plan["estimated_seconds"]
+    extensions = ", ".join(f"{each['name']} {each['version']}" for each in of_source["extensions"]) or "none"
+    locked = "is written on" if plan["live"] else "can be read and not be written"
+    size = decimal(of_source["bytes"])
+    free_for_dump, free_for_server = (
+        "unknown" if plan[key] < 0 else decimal(plan[key]) for key in ("free_for_dump", "free_for_server")
     )
-    beside = seconds["dump"] + seconds["load"] + seconds["compare"]
-    away = "the source and the application stop" if plan["live"] else "the application stops"
-    size = megabytes(source["bytes"])
     console.say(
-        f"from      {origin.shown}\n"
-        f"          PostgreSQL {source['server_version']}, {size}, {source['tables']} tables, "
-        f"{source['large_objects']} large objects, extensions: {extensions}\n"
+        f"from      {source.description}\n"
+        f"          PostgreSQL {of_source['server_version']}, {size}, {of_source['tables']} tables, "
+        f"{of_source['large_objects']} large objects, extensions: {extensions}\n"
         f"to        {target['database']} of the stack, PostgreSQL {target['server_version']}, "
-        f"{megabytes(target['bytes'])} now, which is kept\n"
+        f"{decimal(target['bytes'])} now, which is kept\n"
         f"roles     {', '.join(plan['roles_to_make']) or 'none'} to be made, without log-in\n"
-        f"disk      about {megabytes(plan['estimated_dump_bytes'])} for the dump ({_free(plan['free_for_dump'])} "
-        f"free), {size} for the database ({_free(plan['free_for_server'])} free)\n"
-        f"time      about {beside} s beside the running application with {plan['jobs']} jobs, "
-        f"then {away} for some seconds"
+        f"disk      about {decimal(plan['estimated_dump_bytes'])} for the dump ({free_for_dump} free), "
+        f"{size} for the database ({free_for_server} free)\n"
+        f"time      about {seconds['dump'] + seconds['load'] + seconds['compare']} s beside the running application "
+        f"with {plan['jobs']} jobs, in which the source {locked}; then less than a second of downtime"
     )
     for note in plan["notes"]:
         console.warn(note)
 
 
-def _free(size: int) -> str:
-    return "unknown" if size < 0 else megabytes(size)
+class _Record:
+    """The file that a move leaves, with rows and hash of every table."""
+
+    def __init__(self, compose: Compose, source: SourceServer, clock: Clock) -> None:
+        self.source = source
+        self.clock = clock
+        self.path: Path = compose.data_dir / "moves" / f"{self._now():%Y%m%d-%H%M%S}.json"
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock.now(), UTC)
+
+    def document(
+        self, moved: Mapping[str, Any], *, switched: bool, source_stopped: bool = False
+    ) -> dict[str, Any]:
+        """Return what it says."""
+        return {
+            "ok": switched,
+            "switched_over": switched,
+            **moved,
+            "from": self.source.description,
+            "application_away_seconds": round(moved["seconds"], 2) if switched else None,
+            "seconds": moved["phases"],
+            "source_stopped": source_stopped,
+            "ended": f"{self._now():%Y-%m-%dT%H:%M:%SZ}",
+            "report": str(self.path),
+        }
+
+    def write(self, moved: Mapping[str, Any], *, switched: bool) -> None:
+        """Write it. Raise StackError."""
+        text = json.dumps(self.document(moved, switched=switched), indent=2, ensure_ascii=False)
+        files.write(self.path, f"{text}\n", 0o600)
 
 
-def _tell(
-    compose: Compose,
-    console: Console,
-    origin: Origin,
-    moved: Mapping[str, Any],
-    downtime: float,
-    stopped: bool,
-    clock: Clock,
-) -> None:
-    document = {
-        "ok": True,
-        **moved,
-        "from": origin.shown,
-        "application_away_seconds": round(downtime, 2),
-        "source_stopped": stopped,
-        "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock.now())),
-    }
-    report = _report(compose, document, clock)
-    document["report"] = str(report)
+def _tell(console: Console, document: Mapping[str, Any], moved: Mapping[str, Any]) -> None:
     for note in moved["notes"]:
         console.warn(note)
-    seconds = ", ".join(
-        f"{phase} {moved['seconds'][phase]:.1f} s" for phase in PHASES if phase in moved["seconds"]
-    )
-    _answer(
+    phases = moved["phases"]
+    seconds = ", ".join(f"{phase} {phases[phase]:.1f} s" for phase in PHASES if phase in phases)
+    report(
         console,
         document,
         f"moved: {moved['rows']} rows in {len(moved['tables'])} tables, {moved['large_objects']} large objects\n"
         f"equal: {moved['equal']}\n"
-        f"time:  {seconds}; the application was away for {downtime:.1f} s\n"
+        f"time:  {seconds}; the application was away for {moved['seconds']:.2f} s\n"
         f"kept:  {moved['kept']}, `invoke db-rollback` brings it back\n"
-        f"report {report}",
+        f"report {document['report']}",
     )
-
-
-def _report(compose: Compose, document: Mapping[str, Any], clock: Clock) -> Path:
-    """Writes the report of a move, with rows and hash of every table; returns where."""
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(clock.now()))
-    path = compose.data_dir / "moves" / f"{stamp}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    envfile.write_private(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-    return path
-
-
-def _answer(console: Console, document: Mapping[str, Any], text: str) -> None:
-    if console.as_json:
-        console.document(document)
-    else:
-        console.text(text)

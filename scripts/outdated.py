@@ -9,27 +9,27 @@ from pathlib import Path
 from scripts.catalogue import Service
 from scripts.clock import moment
 from scripts.compose import Compose
+from scripts.container import Container
+from scripts.secret_ids import DATABASE
 
-# The role at the server has a password of its own: `db-rotate-password` changes all places and starts who reads them.
-DATABASE_SECRET = "postgres_password"  # noqa: S105 - the secret's name
 
-
-def outdated(compose: Compose, services: Iterable[Service]) -> list[str]:
-    """Names of the running services that hold a secret whose file is younger than they are.
+def outdated(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> list[str]:
+    """Names of the running services that hold a secret whose file is younger than they are. containers: the project's.
 
     Asked of the files and the engine, so that a run that died in between is made up for by the next one.
     """
     started = {
         each.service: moment(each.started_at)
-        for each in compose.engine.containers(compose.project)
+        for each in containers
         if each.state == "running" and not each.oneoff
     }
     written = {name: _written(Path(each["file"])) for name, each in _files(compose).items()}
+    # The role at the server has a password of its own: `db-rotate-password` changes both and restarts who reads it.
     return [
         service.name
         for service in services
         if (since := started.get(service.name)) is not None
-        and any(written.get(name, 0.0) > since for name in service.secrets if name != DATABASE_SECRET)
+        and any(written.get(name, 0.0) > since for name in service.secrets if name != DATABASE)
     ]
 
 

@@ -1,102 +1,80 @@
-"""Owns `db-restore`: verify, load beside, swap (swap.py) - in this order, and the way back from each.
+"""`db-restore`: verify a dump, load it beside the live database, switch over; and the way back from each step.
 
-The database work is the backup service's program's; what it prepared it takes back by itself when this process ends.
+The database work is the program's (docker/backup); what it prepared it undoes by itself when this process ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
-from scripts import dump, lock, recovery
+from rich.filesize import decimal
+
+from scripts import dump
+from scripts.application import Application
 from scripts.compose import Compose
-from scripts.consent import demand_yes
+from scripts.consent import require_yes
 from scripts.console import Console
-from scripts.credentials import demand_login
-from scripts.dialogue import Dialogue
-from scripts.meter import megabytes
-from scripts.quiesce import Keeper, kept_running
-from scripts.swap import swap
+from scripts.database_program import ProgramRun
+from scripts.switchover import clients, report, switch_over, upgrade
+from scripts.unfinished import sole_task
 
 
-@dataclass(frozen=True)
-class Options:
-    """The flags of `db-restore`. jobs: 0 for one each processor."""
+def restore(
+    compose: Compose,
+    console: Console,
+    named: str,
+    *,
+    yes: bool = False,
+    dry_run: bool = False,
+    jobs: int = 0,
+    force: bool = False,
+    keep: bool = True,
+    quiesce: bool = False,
+    application: Callable[[Compose], Application] = Application,
+) -> None:
+    """Restore a dump beside the live database and switch over. Raise StackError, which says what is live.
 
-    dump: str
-    yes: bool = False
-    dry_run: bool = False
-    jobs: int = 0
-    force: bool = False
-    keep: bool = True
-
-
-# What keeps the services running that ran; injected in tests.
-Keeping = Callable[[Compose, Console, str], AbstractContextManager[Keeper]]
-
-
-def restore(compose: Compose, console: Console, options: Options, *, keeping: Keeping = kept_running) -> None:
-    """Restores a dump beside the live database and swaps the two.
-
-    Raises StackError; the live database is then as before.
+    named: the dump (a path, a name, `latest`). jobs: 0 for one each processor.
     """
-    found = dump.locate(compose, options.dump)
-    command = ["restore", "--dump", found.argument]
-    command += ["--jobs", str(options.jobs)] if options.jobs else []
-    command += ["--force"] if options.force else []
-    with lock.sole(compose):
-        recovery.recover(compose, console)
-        demand_login(compose, console)
-        with (
-            keeping(compose, console, "db-restore") as keeper,
-            Dialogue(compose, console, command, options=found.options, translate=found.translate) as talk,
-        ):
-            plan = talk.ready()
-            plan["dump"] = found.translate(plan["dump"])
+    argument, flags = dump.locate(compose, named)
+    command = ["restore", "--dump", argument]
+    command += ["--jobs", str(jobs)] if jobs else []
+    command += ["--force"] if force else []
+    with sole_task(compose, console):
+        if (addresses := clients(compose)) is not None:
+            command.append(f"--clients={addresses}")
+        with ProgramRun(compose, console, command, options=flags) as run:
+            plan = run.ready()
             show_plan(console, plan)
-            if options.dry_run:
-                _answer(console, {"ok": True, "dry_run": True, "plan": plan}, "dry run: nothing was changed")
+            if dry_run:
+                document = {"ok": True, "dry_run": True, "plan": plan}
+                console.answer(document, "dry run: nothing was changed")
                 return
-            demand_yes(
-                console,
-                options.yes,
-                f"replace the database {plan['database']} by this dump? The old one "
-                + ("is kept beside it" if options.keep else "is DROPPED afterwards"),
-                "invoke db-restore --dump=... --yes",
-            )
-            talk.say("go")
-            prepared = talk.ready()
-            console.say(
-                f"beside and checked: {prepared['rows']} rows in {prepared['seconds']:.1f} s; swapping"
-            )
-            swapped, downtime = swap(keeper, talk, prepared["live_id"], upgrade=needs_upgrade(prepared))
-            talk.say("keep" if options.keep else "drop")
-            swapped = talk.result()
-    _tell(console, plan, prepared, swapped, downtime)
-
-
-def needs_upgrade(prepared: Mapping[str, Any]) -> bool:
-    """True when the dump's schema is another than the one the application ran with."""
-    return bool(prepared["revision"]) and prepared["revision"] != prepared["live_revision"]
+            fate = "kept beside it" if keep else "DROPPED afterwards"
+            question = f"replace the database {plan['database']} by this dump? The old one is {fate}"
+            require_yes(console, yes, question, "invoke db-restore --dump=... --yes")
+            run.say("go")
+            prepared = run.ready()
+            console.say(f"beside and checked: {prepared['rows']} rows in {prepared['seconds']:.1f} s")
+            if prepared["revision"] and prepared["revision"] != prepared["live_revision"]:
+                upgrade(compose, console, prepared["staging"])
+            done = switch_over(run, prepared["live_id"], application(compose), keep=keep, quiesce=quiesce)
+    _tell(console, plan, prepared, done)
 
 
 def show_plan(console: Console, plan: Mapping[str, Any]) -> None:
-    """Tells what would be replaced by what, how much of it there is and how long it will take."""
-    rows = "unknown" if plan["rows"] < 0 else str(plan["rows"])
-    created = plan.get("created") or "unknown"
+    """Tell what would be replaced by what, how much of it there is and how long it will take."""
+    rows = "unknown" if plan["rows"] < 0 else plan["rows"]
+    live = "not there" if plan["live_bytes"] < 0 else decimal(plan["live_bytes"])
+    free = "unknown" if plan["free_bytes"] < 0 else decimal(plan["free_bytes"])
     console.say(
         f"dump      {plan['dump']}\n"
-        f"          {plan['kind']}, {megabytes(plan['bytes'])}, made {created}, rows {rows}, from PostgreSQL "
-        f"{plan['server_version'] or 'unknown'}; read whole in {plan['verify_seconds']:.1f} s"
-    )
-    live = "not there" if plan["live_bytes"] < 0 else megabytes(plan["live_bytes"])
-    free = "unknown" if plan["free_bytes"] < 0 else megabytes(plan["free_bytes"])
-    console.say(
+        f"          {plan['kind']}, {decimal(plan['bytes'])}, made {plan.get('created') or 'unknown'}, rows {rows}, "
+        f"from PostgreSQL {plan['server_version'] or 'unknown'}; read whole in {plan['verify_seconds']:.1f} s\n"
         f"database  {plan['database']}, {live}\n"
-        f"disk      about {megabytes(plan['needed_bytes'])} needed, {free} free\n"
-        f"time      about {plan['seconds']:.0f} s beside the running application, then some seconds of downtime"
+        f"disk      about {decimal(plan['needed_bytes'])} needed, {free} free\n"
+        f"time      about {plan['seconds']:.0f} s beside the running application, then less than a second of downtime"
     )
     if not plan["checksummed"]:
         console.warn(
@@ -105,35 +83,35 @@ def show_plan(console: Console, plan: Mapping[str, Any]) -> None:
 
 
 def _tell(
-    console: Console,
-    plan: Mapping[str, Any],
-    prepared: Mapping[str, Any],
-    swapped: Mapping[str, Any],
-    downtime: float,
+    console: Console, plan: Mapping[str, Any], prepared: Mapping[str, Any], done: Mapping[str, Any]
 ) -> None:
-    kept = swapped["kept"]
-    document = {
-        "ok": True,
-        "database": swapped["database"],
-        "dump": plan["dump"],
-        "rows": prepared["rows"],
-        "bytes": prepared["bytes"],
-        "kept": kept,
-        "seconds": {"verify": plan["verify_seconds"], "load": prepared["seconds"], "downtime": downtime},
-    }
-    undo = (
-        f"; the database from before is kept as {kept}, `invoke db-rollback` brings it back" if kept else ""
-    )
-    _answer(
+    missing = done.get("missing_runs") or {"count": 0, "newest": []}
+    if done["jobs"]:
+        console.say(f"{done['jobs']} jobs were in progress and go on")
+    if missing["count"]:
+        console.warn(
+            f"{missing['count']} runs are in the database from before and not in the restored one; their files are "
+            f"where they were, and a job that is at one ends without its row. The last used: "
+            f"{', '.join(missing['newest'])}"
+        )
+    undo = f"; the database from before is kept as {done['kept']}, `invoke db-rollback` brings it back"
+    report(
         console,
-        document,
-        f"{swapped['database']} is restored: {prepared['rows']} rows, loaded in {prepared['seconds']:.1f} s, "
-        f"application away for {downtime:.1f} s{undo}",
+        {
+            "ok": True,
+            "database": done["database"],
+            "dump": plan["dump"],
+            "rows": prepared["rows"],
+            "bytes": prepared["bytes"],
+            "kept": done["kept"],
+            "missing_runs": missing,
+            "jobs_in_progress": done["jobs"],
+            "seconds": {
+                "verify": plan["verify_seconds"],
+                "load": prepared["seconds"],
+                "downtime": done["seconds"],
+            },
+        },
+        f"{done['database']} is restored: {prepared['rows']} rows, loaded in {prepared['seconds']:.1f} s, "
+        f"application away for {done['seconds']:.2f} s{undo if done['kept'] else ''}",
     )
-
-
-def _answer(console: Console, document: Mapping[str, Any], text: str) -> None:
-    if console.as_json:
-        console.document(document)
-    else:
-        console.text(text)

@@ -1,4 +1,4 @@
-"""Owns how other programs are run: argument lists only, echoed so that they can be pasted, never a shell.
+"""How other programs are run: argument lists only, echoed so that they can be pasted, never a shell.
 
 Children of `capture` and `stream` get a process group of their own, so that Ctrl-C reaches them once and from
 here: a `docker compose` that is asked twice to stop leaves half-made containers.
@@ -12,16 +12,20 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import IO, Protocol, TextIO
 
-from scripts.conversation import Conversation, SystemConversation
 from scripts.errors import ExitCode, StackError
 
 # How long a child may take to tidy up after Ctrl-C before it is killed.
 INTERRUPT_GRACE_SECONDS = 10.0
+# What a program that is listened to may still need to undo its work once its input has ended.
+END_SECONDS = 60.0
+COMPLAINT_LINES = 30
 # Exit statuses of a shell for "not found" and of `timeout` for "too slow"; used for programs that never ran.
 NOT_FOUND, TIMED_OUT = 127, 124
 
@@ -37,7 +41,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """True when the program said that all went well."""
+        """Return True when the program said that all went well."""
         return self.returncode == 0
 
     @property
@@ -45,6 +49,46 @@ class Result:
         """The last line that says what went wrong, or the exit status if it kept silent."""
         lines = [line.strip() for line in (self.stderr or self.stdout).splitlines() if line.strip()]
         return lines[-1] if lines else f"exit status {self.returncode}"
+
+
+class LineProcess:
+    """A child of this process that is heard line by line and told words in between.
+
+    Its input is a pipe that ends with this process, however this process ends: a program that reads it can tell that
+    its caller is gone, and undo what it had begun. errors: the file that its standard error goes to.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], errors: IO[str], seconds: float = END_SECONDS) -> None:
+        self.process = process
+        self.errors = errors
+        self.seconds = seconds
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of its output, each as soon as it is there, until it closes it."""
+        for line in self.process.stdout or ():
+            yield line.rstrip("\n")
+
+    def say(self, word: str) -> None:
+        """Send one line; a program that has ended hears nothing."""
+        if self.process.stdin:
+            with contextlib.suppress(OSError, ValueError):
+                self.process.stdin.write(f"{word}\n")
+                self.process.stdin.flush()
+
+    def end(self) -> tuple[int, str]:
+        """End its input and wait for it; return its exit status and the last lines of its standard error.
+
+        A program that does not end in time is killed with its group.
+        """
+        try:
+            # Its output is read to the end: a program that nobody reads would wait for a reader for ever.
+            self.process.communicate(timeout=self.seconds)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.errors.seek(0)
+        return self.process.returncode, "".join(deque(self.errors, COMPLAINT_LINES)).rstrip("\n")
 
 
 class Runner(Protocol):
@@ -60,7 +104,7 @@ class Runner(Protocol):
         env: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Result:
-        """Asks a question: collects the output, echoes only on request, never raises on a bad status."""
+        """Ask a question: collects the output, echoes only on request, never raises on a bad status."""
 
     def stream(
         self,
@@ -68,18 +112,23 @@ class Runner(Protocol):
         *,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
+        attended: bool = False,
     ) -> Result:
-        """Changes something: echoed; both outputs go line by line to `on_line`, or to stderr as they are."""
+        """Change something: echoed; both outputs go line by line to `on_line`, or to stderr as they are.
+
+        attended: the program's input is a pipe that ends with this process, however this process ends, so that it can
+        tell that its caller is gone; otherwise its input is empty.
+        """
 
     def attach(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
-        """Hands the terminal over; echoed; returns the exit status."""
+        """Hand the terminal over; echoed; return the exit status."""
 
-    def converse(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Conversation:
-        """Starts a program that is listened to and answered; echoed, and run also when dry: it asks before it acts."""
+    def converse(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LineProcess:
+        """Start a program that is listened to and answered; echoed, and run also when dry: it asks before it acts."""
 
 
 class SystemRunner:
-    """Runs programs on this machine, from `root`.
+    """Run programs on this machine, from `root`.
 
     verbose: echo questions too. dry: echo what would change something, but do not run it.
     """
@@ -126,6 +175,7 @@ class SystemRunner:
         *,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
+        attended: bool = False,
     ) -> Result:
         """See Runner.stream. The result holds the lines given to `on_line`, nothing otherwise."""
         self._echo(argv, env)
@@ -133,7 +183,8 @@ class SystemRunner:
             return Result(tuple(argv), 0)
         # Standard output belongs to the answer of the task (it may be JSON): a child's goes to stderr.
         output = subprocess.PIPE if on_line else _descriptor(sys.stderr)
-        process = self._start(argv, env, output, subprocess.STDOUT, subprocess.DEVNULL)
+        source = subprocess.PIPE if attended else subprocess.DEVNULL
+        process = self._start(argv, env, output, subprocess.STDOUT, source)
         if isinstance(process, Result):
             return process
         lines: list[str] = []
@@ -143,6 +194,8 @@ class SystemRunner:
                     lines.append(line.rstrip("\n"))
                     on_line(lines[-1])
             process.wait()
+        if process.stdin:
+            process.stdin.close()
         return Result(tuple(argv), process.returncode, "\n".join(lines))
 
     def attach(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
@@ -161,13 +214,14 @@ class SystemRunner:
             except KeyboardInterrupt:
                 continue
 
-    def converse(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Conversation:
+    def converse(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LineProcess:
         """See Runner.converse. Its errors are kept for `Result.stderr`, not shown."""
         self._echo(argv, env)
-        process = self._start(argv, env, subprocess.PIPE, subprocess.PIPE, subprocess.PIPE)
+        errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - LineProcess reads it
+        process = self._start(argv, env, subprocess.PIPE, errors.fileno(), subprocess.PIPE)
         if isinstance(process, Result):
             raise StackError(process.complaint, f"install {argv[0]}: scripts/setup does")
-        return SystemConversation(process)
+        return LineProcess(process, errors)
 
     def _start(
         self, argv: Sequence[str], env: Mapping[str, str] | None, stdout: int, stderr: int, stdin: int
@@ -222,7 +276,7 @@ def _cannot_start(argv: Sequence[str], error: OSError) -> StackError:
 
 
 class _forwarding_interrupts:  # noqa: N801 - reads as a verb where it is used
-    """When it is left early, the child is asked once to stop, as by Ctrl-C, and given time to tidy up."""
+    """When it is left early, the child's input ends, then it is asked once to stop, as by Ctrl-C; both with a grace."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -232,6 +286,11 @@ class _forwarding_interrupts:  # noqa: N801 - reads as a verb where it is used
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and not issubclass(kind, subprocess.TimeoutExpired):
+            if self.process.stdin:
+                # A client that is asked to stop leaves at once; at the end of its input it waits for its program.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.communicate(timeout=INTERRUPT_GRACE_SECONDS)
+                    return
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGINT)
             _end(self.process, INTERRUPT_GRACE_SECONDS)

@@ -1,4 +1,4 @@
-"""Owns the text that a Postgres server keeps instead of a password.
+"""The text that a Postgres server keeps instead of a password.
 
 Made here, so that the password itself is in no statement: not in the server's log, not in pg_stat_activity.
 RFC 5802 section 3 (the keys), RFC 7677 (SHA-256, at least 4096 rounds), RFC 5803 (the stored form).
@@ -27,6 +27,16 @@ def verifier(password: str, *, salt: bytes | None = None, rounds: int = ROUNDS) 
     stored_key = hashlib.sha256(_hmac(salted, b"Client Key")).digest()
     server_key = _hmac(salted, b"Server Key")
     return f"SCRAM-SHA-256${rounds}:{_text(salt)}${_text(stored_key)}:{_text(server_key)}"
+
+
+def fits(password: str, stored: str) -> bool:
+    """Return True when `stored`, as a server keeps it (see `verifier`), is this password's."""
+    try:
+        rounds, salt = stored.split("$")[1].split(":")
+        made = verifier(password, salt=base64.b64decode(salt, validate=True), rounds=int(rounds))
+    except (ValueError, IndexError):
+        return False
+    return hmac.compare_digest(made, stored)
 
 
 def _hmac(key: bytes, message: bytes) -> bytes:

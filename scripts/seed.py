@@ -15,14 +15,15 @@ from scripts import consent, lock
 from scripts.compose import Compose
 from scripts.console import Console, Progress
 from scripts.errors import ExitCode, StackError
-from scripts.sessions import WEB, demand_running
+from scripts.sessions import WEB, require_running
 
 GEODATA = "sample-data"
 MAKE_GEODATA = ("python", "-m", "wepppy.sample_data", "--json-lines")
+GEODATA_CONTAINER = ("run", "--rm", "--no-deps", "-T", GEODATA)
+SITE_CONTAINER = ("exec", "-T", WEB)
 FILL_SITE = ("flask", "seed", "--json-lines")
 # Only the sample has it; a real tree brings people and runs of its own.
 SIGN_OF_THE_SAMPLE = "wepppy/sample_data"
-REFUSED_STATUS = 4
 MOST_RUNS = 100_000
 
 
@@ -40,8 +41,8 @@ class Options:
 def seed(compose: Compose, console: Console, options: Options) -> None:
     """Fills the stack. Raises StackError; what was made before a failure is kept, and the next call makes the rest."""
     _check(options)
-    _demand_sample(compose)
-    demand_running(compose, WEB)
+    _require_sample(compose)
+    require_running(compose, WEB)
     with lock.sole(compose):
         if options.reset and not options.dry_run and not compose.runner.dry:
             _consent(compose, console, options)
@@ -68,7 +69,7 @@ def _check(options: Options) -> None:
         )
 
 
-def _demand_sample(compose: Compose) -> None:
+def _require_sample(compose: Compose) -> None:
     named = compose.setting("WEPPPY_SRC")
     if not (compose.root / "docker" / (named or "sample") / SIGN_OF_THE_SAMPLE).is_dir():
         raise StackError(
@@ -80,28 +81,31 @@ def _demand_sample(compose: Compose) -> None:
 
 # ---- the two commands ----
 
+# Which container, and the program in it.
+Command = tuple[Sequence[str], Sequence[str]]
 
-def _geodata_command(options: Options, *, dry: bool) -> list[str]:
+
+def _geodata_command(options: Options, *, dry: bool) -> Command:
     flags = [f"--seed={options.seed}"] if options.seed is not None else []
     flags += ["--replace"] if options.reset else []
     flags += ["--dry-run"] if dry else []
-    return ["run", "--rm", "--no-deps", "-T", GEODATA, *MAKE_GEODATA, *flags]
+    return GEODATA_CONTAINER, [*MAKE_GEODATA, *flags]
 
 
-def _site_command(options: Options, geodata: dict[str, Any], *, dry: bool) -> list[str]:
+def _site_command(options: Options, geodata: dict[str, Any], *, dry: bool) -> Command:
     # The site is of the same seed as the landscape that is there: `seed` again is then always the same seed.
     number = geodata.get("seed", options.seed)
     flags = [f"--seed={number}"] if number is not None else []
     flags += [f"--scale={options.scale}"] if options.scale is not None else []
     flags += ["--reset"] if options.reset else []
     flags += ["--dry-run"] if dry else []
-    return ["exec", "-T", WEB, *FILL_SITE, *flags]
+    return SITE_CONTAINER, [*FILL_SITE, *flags]
 
 
-def _ask(compose: Compose, command: Sequence[str], progress: Progress, step: str) -> dict[str, Any]:
+def _ask(compose: Compose, command: Command, progress: Progress, step: str) -> dict[str, Any]:
     """Runs one of the two commands and returns its answer."""
     listener = Listener(progress, step)
-    result = compose.stream(*command, on_line=listener.line)
+    result = compose.stream_in(*command, on_line=listener.line)
     if listener.refused:
         raise StackError(
             f"{listener.refused}; nothing was changed",
@@ -169,8 +173,8 @@ def _consent(compose: Compose, console: Console, options: Options) -> None:
     for each in doomed:
         console.say(f"  {each}")
     number = f" --seed={options.seed}" if options.seed is not None else ""
-    mend = f"to remove it: invoke seed --reset{number} --yes={compose.project}"
-    consent.demand(console, compose.project, options.yes, question="remove it for good", mend=mend)
+    fix = f"to remove it: invoke seed --reset{number} --yes={compose.project}"
+    consent.require(console, compose.project, options.yes, question="remove it for good", fix=fix)
 
 
 class _Silent:

@@ -1,23 +1,42 @@
-"""Owns what reaches into single services: commands and shells in them, their logs, restarts, the database's prompt."""
+"""What reaches into single services: commands and shells in them, their logs, restarts, the database's prompt."""
 
 from __future__ import annotations
 
 import re
+import secrets
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from scripts import cluster
+from scripts import lock
 from scripts.catalogue import Catalogue, Service
 from scripts.compose import ALL_PROFILES, Compose
 from scripts.console import Console
+from scripts.database_server import DATABASE
 from scripts.errors import ExitCode, StackError
 
 SHELLS = ("bash", "sh")
-DATABASE = "postgres"
 WEB = "weppcloud"
 # ECMA-48 control sequences: colours, cursor movements.
 CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 MIGRATE = ("flask", "db", "upgrade")
+TASK_VARIABLE = "WEPP_TASK"
+# Exit statuses of a client that was stopped: by Ctrl-C, or by a signal as the shell and as Python tell it.
+INTERRUPTED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
+# Ends the processes whose environment holds the mark: as by Ctrl-C first, and killed when they stay.
+END_MARKED = r"""
+for signal in INT INT KILL; do
+  found=no
+  for process in /proc/[0-9]*; do
+    if tr '\0' '\n' <"$process/environ" 2>/dev/null | grep -qxF "$1"; then
+      kill -s "$signal" "${process#/proc/}" && found=yes
+    fi
+  done
+  [ $found = yes ] || exit 0
+  sleep 1
+done
+"""
 
 
 def split_names(values: Sequence[str]) -> list[str]:
@@ -26,38 +45,52 @@ def split_names(values: Sequence[str]) -> list[str]:
 
 
 def running(compose: Compose, name: str) -> bool:
-    """True when a container of the service runs."""
-    containers = compose.engine.containers(compose.project)
-    return any(each.service == name and each.state == "running" and not each.oneoff for each in containers)
+    """Return True when a container of the service runs."""
+    found = compose.engine.service(compose.project, name)
+    return bool(found and found.state == "running")
 
 
 def known(compose: Compose, names: Sequence[str]) -> list[Service]:
-    """The services of that name. Raises StackError for one that does not exist."""
+    """The services of that name. Raise StackError for one that does not exist."""
     return Catalogue.of(compose.model).select(names)
 
 
 def run_in(compose: Compose, service: str, command: Sequence[str]) -> int:
-    """Runs a command in a running container with the user's terminal; returns its exit status."""
-    demand_running(compose, service)
+    """Run a command in a running container with the user's terminal; return its exit status."""
+    require_running(compose, service)
     if not command:
         raise StackError(
             "no command was given",
             f"put it after two dashes: invoke compose-exec --service={service} -- ls -l",
             ExitCode.USAGE,
         )
-    return compose.attach("exec", *terminal_flags(), service, *command)
+    return _attach(compose, service, command)
 
 
-def demand_running(compose: Compose, service: str) -> None:
-    """Raises StackError when the service does not exist or does not run."""
+def _attach(compose: Compose, service: str, command: Sequence[str]) -> int:
+    """Run a command in a container with the user's terminal or, without one, in a pipe; return its exit status."""
+    flags = terminal_flags()
+    if not flags:
+        return compose.attach("exec", service, *command)
+    # A terminal passes Ctrl-C on to the command. Without one only the client ends, and the command runs on
+    # (moby/moby#9098), its input being the caller's own: it is found again by a variable.
+    mark = f"{TASK_VARIABLE}={secrets.token_hex(8)}"
+    status = compose.attach("exec", *flags, "--env", mark, service, *command)
+    if status in INTERRUPTED:
+        compose.capture("exec", "-T", service, "sh", "-c", END_MARKED, "sh", mark)
+    return status
+
+
+def require_running(compose: Compose, service: str) -> None:
+    """Raise StackError when the service does not exist or does not run."""
     known(compose, [service])
     if not running(compose, service):
         raise StackError(f"{service} does not run", f"start it: invoke compose-up --services={service}")
 
 
 def shell(compose: Compose, service: str) -> int:
-    """Opens the best shell that the service's image has; returns its exit status."""
-    demand_running(compose, service)
+    """Open the best shell that the service's image has; return its exit status."""
+    require_running(compose, service)
     for name in SHELLS:
         if compose.capture("exec", "-T", service, name, "-c", ":").ok:
             return compose.attach("exec", *terminal_flags(), service, name)
@@ -73,55 +106,34 @@ def terminal_flags() -> list[str]:
     return [] if sys.stdin.isatty() and sys.stdout.isatty() else ["-T"]
 
 
-def demand_database(compose: Compose, console: Console) -> None:
-    """Starts the stack's own database when it does not run. Raises StackError when it does not come up."""
-    if compose.setting("POSTGRES_HOST", DATABASE) != DATABASE or running(compose, DATABASE):
-        return
-    console.say("the database does not run: starting it")
-    if not compose.stream("up", "--detach", "--wait", "--no-deps", DATABASE).ok:
-        cluster.demand_same_major(compose)
-        raise StackError(
-            "the database does not start",
-            f"see `invoke compose-logs --services {DATABASE}` and `invoke doctor`",
-            ExitCode.NOT_READY,
-        )
-
-
-def revive_database(compose: Compose) -> None:
-    """Starts the database's container when it was killed; the engine starts none again that somebody stopped."""
-    if compose.setting("POSTGRES_HOST", DATABASE) != DATABASE:
-        return
-    for each in compose.engine.containers(compose.project):
-        if each.service == DATABASE and not each.oneoff and each.state != "running":
-            compose.engine.start([each.name])
-
-
 def database_shell(compose: Compose) -> int:
     """psql on the stack's database; SQL on stdin works too. Returns psql's exit status."""
-    demand_running(compose, DATABASE)
+    require_running(compose, DATABASE)
     stop = ["--set", "ON_ERROR_STOP=1"] if terminal_flags() else []
     user, database = compose.setting("POSTGRES_USER", "wepppy"), compose.setting("POSTGRES_DB", "wepppy")
     psql = ["psql", "--username", user, "--dbname", database, *stop]
-    return compose.attach("exec", *terminal_flags(), DATABASE, *psql)
+    return _attach(compose, DATABASE, psql)
 
 
 def database_upgrade(compose: Compose, console: Console) -> None:
-    """Brings the database's schema up to date. Raises StackError when that fails."""
-    if running(compose, WEB):
-        result = compose.stream("exec", "-T", WEB, *MIGRATE)
-    else:
-        console.say(f"{WEB} does not run: a container is started for this alone")
-        result = compose.stream("run", "--rm", "-T", WEB, *MIGRATE)
+    """Bring the database's schema up to date. Raise StackError when that fails."""
+    with lock.sole(compose):
+        if running(compose, WEB):
+            result = compose.stream_in(["exec", "-T", WEB], MIGRATE)
+        else:
+            console.say(f"{WEB} does not run: a container is started for this alone")
+            result = compose.stream_in(["run", "--rm", "-T", WEB], MIGRATE)
     if not result.ok:
         raise StackError(
             "the database was not upgraded, see above",
-            "the failed revision was rolled back by Postgres; mend it and run `invoke db-upgrade` again",
+            "a revision that failed was rolled back by Postgres: correct it; a container that did not start changed "
+            "nothing: see to what it says; then run `invoke db-upgrade` again",
             ExitCode.FAILED,
         )
 
 
 def logs(compose: Compose, services: Sequence[str], *, follow: bool, tail: str, since: str) -> int:
-    """Shows logs, of all services when none is named; returns Compose's exit status."""
+    """Show logs, of all services when none is named; return Compose's exit status."""
     known(compose, services)
     arguments = ["logs", "--tail", tail]
     if follow:
@@ -140,34 +152,55 @@ def _plain(line: str) -> None:
 
 
 def restart(compose: Compose, console: Console, services: Sequence[str], timeout: int) -> None:
-    """Restarts containers as they are and waits until they are healthy. Raises StackError.
+    """Restart containers as they are, those that are stopped or missing too, and wait until they are healthy.
 
-    Settings and images are not read anew: that is what `compose-up` does.
+    Settings and images are not read anew: that is what `compose-up` does. services: empty for all that should run.
+    Raise StackError when one is not healthy, and when nothing of the stack is there to be restarted.
     """
     catalogue = Catalogue.of(compose.model)
-    up = {each.service for each in compose.engine.containers(compose.project) if each.state == "running"}
     chosen = catalogue.select(services) if services else list(catalogue.services.values())
-    names = [each.name for each in chosen if each.name in up and not each.one_shot]
-    idle = sorted(set(services) - set(names))
-    if idle or not names:
-        raise StackError(
-            f"not running: {', '.join(idle) or 'any service'}", "start it with `invoke compose-up`"
-        )
-    console.say(f"restarting {', '.join(names)}")
-    for arguments in (
-        ["restart"],
-        ["up", "--detach", "--no-recreate", "--no-deps", "--wait", "--wait-timeout", str(timeout)],
-    ):
-        if not compose.stream(*arguments, *names, profiles=ALL_PROFILES).ok:
-            from scripts.failure import explain
-
-            failed, details = explain(compose, names)
+    active = {each.name for each in catalogue.active(compose.active_profiles)}
+    with lock.sole(compose):
+        there = {each.service: each for each in compose.engine.containers(compose.project) if not each.oneoff}
+        wanted = [each.name for each in chosen if not each.one_shot and each.name in active | there.keys()]
+        absent = sorted(set(services) - set(wanted))
+        if absent or not there or not wanted:
             raise StackError(
-                f"not healthy after the restart: {', '.join(failed) or ', '.join(names)}",
-                "the lines above say why; `invoke compose-up` starts what is missing",
-                ExitCode.FAILED,
-                details=details,
+                f"not there to be restarted: {', '.join(absent) or 'any service'}",
+                "start it with `invoke compose-up`",
             )
+        console.say(f"restarting {', '.join(wanted)}")
+        paused = [there[name].name for name in wanted if name in there and there[name].state == "paused"]
+        if paused:
+            compose.engine.unpause(paused)
+        restart_and_wait(compose, [name for name in wanted if name in there], wanted, timeout)
+
+
+def restart_and_wait(
+    compose: Compose, present: Sequence[str], wanted: Sequence[str], seconds: int, flags: Sequence[str] = ()
+) -> None:
+    """Restart containers of services, then wait until the wanted ones are healthy, started where they are missing.
+
+    flags: for `docker compose restart`. Raise StackError when one is not healthy within the seconds.
+    """
+    wait = ["--no-build", "--no-recreate", "--no-deps", "--wait", "--wait-timeout", str(seconds)]
+    steps = [["restart", *flags, *present]] if present else []
+    steps += [["up", "--detach", *wait, *wanted]] if wanted else []
+    for arguments in steps:
+        if not compose.stream(*arguments, profiles=ALL_PROFILES).ok:
+            _fail(compose, [*present, *wanted])
+
+
+def _fail(compose: Compose, names: Sequence[str]) -> NoReturn:
+    from scripts.failure import details, explain
+
+    failed = explain(compose, names)
+    raise StackError(
+        f"not healthy after the restart: {'; '.join(each.text for each in failed) or ', '.join(names)}",
+        "the lines above say why; `invoke compose-up` starts what is missing",
+        ExitCode.FAILED,
+        details=details(failed),
+    )
 
 
 def rendered(compose: Compose) -> str:
@@ -175,5 +208,5 @@ def rendered(compose: Compose) -> str:
     _ = compose.model
     result = compose.capture("config", profiles=compose.profiles)
     if not result.ok:
-        raise StackError(f"the compose files do not render: {result.complaint}", "mend the file it names")
+        raise StackError(f"the compose files do not render: {result.complaint}", "fix the file it names")
     return result.stdout.rstrip()

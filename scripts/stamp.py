@@ -14,25 +14,26 @@ from typing import Any
 from scripts.catalogue import Service
 from scripts.compose import Compose
 from scripts.container import Container
-from scripts.secretfiles import replace_if_changed
+from scripts.files import replace_if_changed
 
 NAME = "last-up.json"
 MODE = 0o644
-FINE = ("healthy", "running", "done")
 
 
-def describe(compose: Compose, services: Iterable[Service]) -> dict[str, Any] | None:
+def describe(
+    compose: Compose, services: Iterable[Service], containers: Iterable[Container]
+) -> dict[str, Any] | None:
     """What runs for these services, and from which model and images; None when one of them is not as it should be.
 
-    Raises StackError when the engine does not answer.
+    containers: the project's. Raises StackError when the engine does not answer.
     """
-    containers = {
-        each.service: each for each in compose.engine.containers(compose.project) if not each.oneoff
-    }
+    there = [each for each in containers if not each.oneoff]
+    # Of several containers of one service, the one that is not well counts.
+    by_service = {each.service: each for each in sorted(there, key=lambda each: not each.fine)}
     found: dict[str, Container] = {}
     for service in services:
-        container = containers.get(service.name)
-        if container is None or container.condition not in FINE:
+        container = by_service.get(service.name)
+        if container is None or not container.fine:
             return None
         found[service.name] = container
     return {
@@ -43,20 +44,20 @@ def describe(compose: Compose, services: Iterable[Service]) -> dict[str, Any] | 
     }
 
 
-def matches(compose: Compose, services: Iterable[Service]) -> bool:
+def matches(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> bool:
     """True when everything is just as the last good `compose-up` of these services left it."""
     try:
         noted = json.loads(_path(compose).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return bool(noted) and noted == describe(compose, services)
+    return bool(noted) and noted == describe(compose, services, containers)
 
 
-def note(compose: Compose, services: Iterable[Service]) -> None:
+def note(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> None:
     """Notes how things are after a good `compose-up`."""
     path = _path(compose)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_if_changed(path, json.dumps(describe(compose, services), indent=1) + "\n", MODE)
+    replace_if_changed(path, json.dumps(describe(compose, services, containers), indent=1) + "\n", MODE)
 
 
 def _path(compose: Compose) -> Path:

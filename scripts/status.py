@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
+from scripts import problems
 from scripts.catalogue import Catalogue
 from scripts.clock import Clock, moment
 from scripts.compose import Compose
@@ -37,7 +39,8 @@ def rows(compose: Compose, now: float) -> list[Row]:
         memory = compose.engine.memory(running)
         catalogue = catalogue_told.result()
     active = {service.name for service in catalogue.active(compose.active_profiles)}
-    by_service = {each.service: each for each in containers}
+    # Of several containers of one service, the one that is not well is told.
+    by_service = {each.service: each for each in sorted(containers, key=lambda each: not each.fine)}
     found = []
     for name, service in catalogue.services.items():
         container = by_service.pop(name, None)
@@ -80,26 +83,39 @@ def uptime_text(seconds: int | None) -> str:
     return " ".join(parts[:2])
 
 
-def show(compose: Compose, console: Console, clock: Clock) -> None:
-    """Prints the state once."""
-    with console.busy("asking the engine"):
-        found = rows(compose, clock.now())
+def show(compose: Compose, console: Console, clock: Clock) -> bool:
+    """Print the state once; return whether all that should run does so, and well. Raise StackError."""
+    with console.busy("asking the engine"), ThreadPoolExecutor() as pool:
+        told = pool.submit(rows, compose, clock.now())
+        containers = compose.engine.containers(compose.project)
+        wrong = problems.of_services(compose, containers) + problems.of_password(compose, containers)
+        found = told.result()
     if console.as_json:
-        console.document({"project": compose.project, "services": [asdict(row) for row in found]})
-        return
+        console.document(
+            {
+                "ok": not wrong,
+                "project": compose.project,
+                "services": [asdict(row) for row in found],
+                "problems": [asdict(each) for each in wrong],
+            }
+        )
+        return not wrong
     console.table(COLUMNS, cells(found))
+    for each in wrong:
+        console.warn(f"{each.what} ({each.fix})")
+    return not wrong
 
 
-def watch(compose: Compose, console: Console, clock: Clock) -> None:
-    """Redraws the state every two seconds until Ctrl-C; where there is no terminal, prints it once."""
+def watch(compose: Compose, console: Console, clock: Clock) -> bool:
+    """Redraw the state every two seconds until Ctrl-C; where there is no terminal, print it once, as `show` does."""
     if console.as_json or not console.pretty:
-        show(compose, console, clock)
-        return
-    with console.live() as view:
+        return show(compose, console, clock)
+    with console.live() as view, contextlib.suppress(KeyboardInterrupt):
         while True:
             title = f"{compose.project} - Ctrl-C ends this view, not the stack"
             view.show(COLUMNS, cells(rows(compose, clock.now())), title)
             clock.sleep(WATCH_SECONDS)
+    return True
 
 
 def cells(found: list[Row]) -> list[list[str]]:

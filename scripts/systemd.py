@@ -1,4 +1,4 @@
-"""Owns the source's systemd unit: started for the move when it was down, then left as found, or stopped on request.
+"""The source's systemd unit: started for the move when it was down, then left as found, or stopped on request.
 
 A unit may be a mere handle. Debian's postgresql.service is "active" whether or not a server runs, its start succeeds
 when theirs fails, and its stop returns before theirs is over. The servers are the units that are part of it (PartOf=),
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from scripts.console import Console
-from scripts.errors import ExitCode, StackError
+from scripts.errors import StackError, refuse
 from scripts.host import is_root
 from scripts.runner import NOT_FOUND, Runner
 
@@ -24,85 +24,73 @@ LOOK_SECONDS = 20.0
 
 @dataclass
 class Unit:
-    """One unit of systemd, with those that are part of it. lent: what was down and runs for the move."""
+    """One unit of systemd, with those that are part of it. started_by_us: what was down and runs for the move."""
 
     name: str
     runner: Runner
     console: Console
     asroot: Callable[[], bool] = is_root
-    lent: list[str] = field(default_factory=list)
+    started_by_us: list[str] = field(default_factory=list)
 
     def look(self) -> dict[str, dict[str, str]]:
-        """Properties of the unit, then of the servers it is a handle for, by name; empty when there is no such unit."""
-        own = self._show(self.name) if self.name else {}
+        """Return properties of the unit, then of the servers it is a handle for, by name; none without such a unit."""
+        own = self._show([self.name] if self.name else [])
         handles = [each for each in own.values() if each["Type"] == "oneshot"]
-        return own | self._show(*(part for each in handles for part in each["ConsistsOf"].split()))
+        return own | self._show([part for each in handles for part in each["ConsistsOf"].split()])
 
-    def _show(self, *names: str) -> dict[str, dict[str, str]]:
+    def _show(self, names: list[str]) -> dict[str, dict[str, str]]:
         if not names:
             return {}
-        wanted = "--property=Id,Type,LoadState,ActiveState,UnitFileState,ConsistsOf"
+        wanted = "--property=Id,Type,LoadState,ActiveState,ConsistsOf"
         result = self.runner.capture(["systemctl", "show", wanted, "--", *names], timeout=LOOK_SECONDS)
         blocks = result.stdout.split("\n\n") if result.ok else []
         told = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
         return {each["Id"]: each for each in told if each.get("LoadState") == "loaded"}
 
     def serving(self) -> bool:
-        """True when a server is up. A handle that has servers is none itself."""
+        """Return True when a server is up. A handle that has servers is none itself."""
         units = self.look().values()
         servers = [each for each in units if each["Type"] != "oneshot"] or units
         return any(each["ActiveState"] in UP for each in servers)
 
     def start(self) -> None:
-        """Starts what is down of it. Raises StackError, with all as before."""
+        """Start what is down of it. Raise StackError, with all as before."""
         self.console.say(f"{self.name} is down: starting it for the move")
-        self.lent = [name for name, each in self.look().items() if each["ActiveState"] not in UP]
+        self.started_by_us = [name for name, each in self.look().items() if each["ActiveState"] not in UP]
         # Its status does not count: where one of several servers fails, another may be the wanted one; and Debian's
         # units are told to overlook a failure.
-        self._control("start", self.lent)
+        self._control("start", self.started_by_us)
         if not self.serving():
             # systemd may go on trying: it comes to rest.
-            self._control("stop", self.lent)
-            raise StackError(
-                f"{self.name} could not be started",
-                f"see what hinders it: {self._journal}",
-                ExitCode.NOT_READY,
-            )
+            self._control("stop", self.started_by_us)
+            units = " ".join(f"-u {name}" for name in self.started_by_us)
+            raise StackError(f"{self.name} could not be started", f"see what hinders it: journalctl {units}")
 
     def leave(self) -> None:
-        """Stops what was started for the move."""
-        if self.lent and not self.serving():
-            self.console.warn(f"{self.name} was started and did not stay up: see {self._journal}")
-        if self.lent and self._control("stop", self.lent):
+        """Stop what was started for the move."""
+        if self.started_by_us and self._control("stop", self.started_by_us):
             self.console.warn(f"{self.name} was down before and still runs: sudo systemctl stop {self.name}")
 
     def stop(self) -> bool:
-        """Stops it for good and says how to keep it from coming back with the next boot; True when it is stopped."""
-        units = self.look()
-        if self._control("stop", list(units) or [self.name]):
+        """Stop it for good; return whether it is stopped."""
+        if self._control("stop", list(self.look()) or [self.name]):
             self.console.warn(f"{self.name} was not stopped: sudo systemctl stop {self.name}")
             return False
-        self.lent = []
-        # What something else wants to run, as each of Debian's servers, is not to be disabled: it is wanted again.
-        known = {each["UnitFileState"] for each in list(units.values())[:1]} <= {"enabled", "disabled"}
-        verb = "disable" if known else "mask"
+        self.started_by_us = []
         self.console.say(
-            f"{self.name} is stopped; `sudo systemctl {verb} {self.name}` keeps it so after a boot"
+            f"{self.name} is stopped; `sudo systemctl disable {self.name}` keeps it so after a boot "
+            "(`mask` where another unit wants it)"
         )
         return True
 
-    @property
-    def _journal(self) -> str:
-        return " ".join(["journalctl", *(f"-u {name}" for name in self.lent)])
-
     def _control(self, verb: str, names: list[str]) -> int:
-        """systemctl's exit status for `start` or `stop`; it returns when all of them are started or stopped."""
+        """Return systemctl's status for `start` or `stop`, once all of them are started or stopped."""
         sudo = [] if self.asroot() else ["sudo"] if self.console.can_ask else ["sudo", "-n"]
         try:
             # With the terminal: sudo may ask for a password.
             return self.runner.attach([*sudo, "systemctl", verb, *names])
         except StackError as error:
-            # After the swap nothing may stand between the move and its report.
+            # After the switchover nothing may stand between the move and its report.
             self.console.warn(error.what)
             return NOT_FOUND
 
@@ -116,30 +104,24 @@ def as_found(
     needed: bool = False,
     asroot: Callable[[], bool] = is_root,
 ) -> Iterator[Unit]:
-    """The unit runs while the block does; one that was started for it is stopped again when the block is left.
+    """Have the unit run while the block does; one that was started for it is stopped again when the block is left.
 
-    needed: raises StackError where there is no such unit. Otherwise the source is taken as it is.
+    needed: raise StackError where there is no such unit. Otherwise the source is taken as it is.
     """
     unit = Unit(name, runner, console, asroot=asroot)
-    if not unit.look():
-        if needed:
-            what = (
-                f"systemd has no unit {name} on this machine"
-                if name
-                else "the source is no unit of systemd here"
-            )
-            raise StackError(
-                what,
-                "name the old server's unit with --service (systemctl list-units 'postgres*' shows them), or leave "
-                "--service and --stop-source away and see to the server yourself",
-                ExitCode.REFUSED,
-            )
-        if name:
-            console.say(f"systemd has no unit {name} here: the source is taken as it is")
-        yield unit
-        return
-    if not unit.serving():
+    there = bool(unit.look())
+    if not there and needed:
+        refuse(
+            f"systemd has no unit {name} on this machine"
+            if name
+            else "the source is no unit of systemd here",
+            "name the old server's unit with --service (systemctl list-units 'postgres*' shows them), or leave "
+            "--service and --stop-source away and see to the server yourself",
+        )
+    if there and not unit.serving():
         unit.start()
+    elif name and not there:
+        console.say(f"systemd has no unit {name} here: the source is taken as it is")
     try:
         yield unit
     finally:

@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from scripts import (
+    build_environment,
     cluster,
     doctor,
     doctor_engine,
     envinit,
     lock,
     overlays,
+    ownership,
+    pages,
     probe,
-    recovery,
-    secretfiles,
+    public_files,
+    redis_damage,
+    secret_files,
     stamp,
+    unfinished,
 )
 from scripts.build import EnsureImages, build, ensure_images
-from scripts.catalogue import DOOR, Catalogue, Service
+from scripts.catalogue import Catalogue, Service
 from scripts.clock import Clock, SystemClock
 from scripts.compose import Compose
 from scripts.console import Console
@@ -32,12 +37,17 @@ from scripts.container import Container
 from scripts.dump import backups_are_here, backups_folder
 from scripts.envfile import shown
 from scripts.errors import ExitCode, StackError
-from scripts.failure import explain
+from scripts.failure import details, explain, facts
 from scripts.follower import Follower
+from scripts.health import RECOVERY_SECONDS, unhealthy_after
 from scripts.host import Host, is_root
 from scripts.outdated import outdated
+from scripts.proof import Proof, prove, told
+from scripts.runner import Result
+from scripts.source_check.image import STALE_CHECK
 
-PROBE_SECONDS = 30.0
+# What Compose says of a service that it does not wait for, and does not start others after.
+UNHEALTHY = "is unhealthy"
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,7 @@ class Up:
         clock: Clock | None = None,
         host: Host | None = None,
         asking: probe.Ask = probe.ask,
+        fetching: pages.Fetch = pages.fetch,
         images: EnsureImages = ensure_images,
     ) -> None:
         self.compose = compose
@@ -69,12 +80,16 @@ class Up:
         self.clock = clock or SystemClock()
         self.host = host
         self.asking = asking
+        self.fetching = fetching
         self.images = images
         self.started = self.clock.monotonic()
         self.changed = False
 
     def run(self) -> None:
         """All steps. Raises StackError; what was running before a step that failed runs on."""
+        if self.dry or not self.compose.env_path.exists():
+            # Before secrets are made for it: none of them would fit another checkout's volumes.
+            ownership.require(self.compose)
         if not self._settings():
             return
         if self.dry:
@@ -84,22 +99,34 @@ class Up:
             self._steps()
 
     def _steps(self) -> None:
-        doctor.demand(self.console, doctor.examine(self.compose, self.host))
-        recovery.recover(self.compose, self.console)
+        if not self.dry and public_files.is_closed(self.compose.root):
+            # Why the files do not render is for the examination to tell.
+            with contextlib.suppress(StackError):
+                public_files.make_readable(self.compose)
+        findings = doctor.examine(self.compose, self.host)
+        # A dry run has made none of the secret files; a build renews what is in the image.
+        later = {"secrets"} if self.dry else set()
+        later |= {STALE_CHECK} if self.options.build else set()
+        doctor.require(self.console, [each for each in findings if each.check not in later])
+        unfinished.finish(self.compose, self.console)
         catalogue = Catalogue.of(self.compose.model)
         services = self._services(catalogue)
         if not self.dry:
+            public_files.make_readable(self.compose)
             self._folders()
-            secretfiles.write(self.compose)
-            secretfiles.write_build_environment(self.compose)
+            build_environment.write(self.compose)
         self._build(services)
         self._start(services)
         if self.dry:
             return
-        outcomes = self._probe(catalogue, services)
+        proof = self._prove(services)
+        involved = self._involved(services)
+        containers = self._check(involved)
         if self.changed:
-            stamp.note(self.compose, self._involved(services))
-        self._answer(catalogue, services, outcomes)
+            stamp.note(self.compose, involved, containers.values())
+        if not self.options.services:
+            secret_files.remove_older(self.compose)
+        self._answer(catalogue, services, proof, containers)
 
     # ---- steps ----
 
@@ -116,10 +143,11 @@ class Up:
                 self.console.say(f"would write {shown(path)} with fresh secrets, then start the stack")
             return path.exists()
         if not path.exists():
-            envinit.initialise(self.compose)
-            self.console.say(
-                f"{shown(path)} was missing: written with fresh secrets (see `invoke env-init --help`)"
-            )
+            written = envinit.initialise(self.compose)
+            self.console.say(f"{shown(path)} was missing: written (see `invoke env-init --help`)")
+            if written.secrets:
+                secret_files.tell(self.console, written.secrets)
+        secret_files.tell(self.console, secret_files.ensure(self.compose))
         # Engine troubles are the doctor's to tell, with all the rest.
         with contextlib.suppress(StackError):
             overlays.choose(self.compose, self.console)
@@ -162,42 +190,96 @@ class Up:
         build(self.compose, self.console, chosen, base=self.images)
 
     def _with_dependencies(self, services: Sequence[Service]) -> set[str]:
+        """Names of the services and of what they need; a store that others run is off, and need not be there."""
         model: dict[str, Any] = self.compose.model["services"]
+        on = {each.name for each in Catalogue.of(self.compose.model).active(self.compose.active_profiles)}
         found: set[str] = set()
         waiting = [service.name for service in services]
         while waiting:
             name = waiting.pop()
             if name not in found:
                 found.add(name)
-                waiting.extend(model[name].get("depends_on") or ())
+                needs = (model[name].get("depends_on") or {}).items()
+                waiting.extend(need for need, how in needs if how.get("required", True) or need in on)
         return found
 
     def _start(self, services: Sequence[Service]) -> None:
         involved = self._involved(services)
-        self._renew(involved)
-        if not self.dry and stamp.matches(self.compose, involved):
-            self._start_one_shots(involved)
-            return
+        unhealthy: list[str] = []
         if not self.dry:
-            cluster.demand_not_replaced(self.compose)
+            containers = self._containers()
+            if self._renew(involved, containers):
+                containers = self._containers()
+            if stamp.matches(self.compose, involved, containers):
+                self._start_one_shots(involved)
+                return
+            cluster.require_not_replaced(self.compose)
+            there = {each.service for each in containers if each.condition == "unhealthy" and not each.oneoff}
+            unhealthy = [each.name for each in involved if each.name in there]
         self.changed = True
+        self._release(involved)
         names = {service.container: service.name for service in services}
-        arguments = ["up", "--detach", "--no-build", "--wait", "--wait-timeout", str(self.options.timeout)]
         with self.console.progress(f"starting {self.compose.project}", list(names.values())) as progress:
             follower = Follower(names, progress)
-            result = self.compose.stream(*arguments, *self.options.services, on_line=follower.line)
+            if unhealthy:
+                self._let_recover(unhealthy, follower)
+            result = self._compose_up(follower, "--wait", "--wait-timeout", str(self.options.timeout))
+        if not self.dry:
+            ownership.note(self.compose)
         if not result.ok:
             self._fail(services, result.complaint)
 
-    def _renew(self, services: Sequence[Service]) -> None:
-        """Has what changed among the secrets take effect: Compose does not look into their files."""
-        old = [] if self.dry else outdated(self.compose, services)
-        if not old:
+    def _compose_up(self, follower: Follower, *flags: str) -> Result:
+        arguments = ["up", "--detach", "--no-build", *flags, *self.options.services]
+        return self.compose.stream(*arguments, on_line=follower.line)
+
+    def _let_recover(self, unhealthy: Collection[str], follower: Follower) -> None:
+        """Start what these services may have been unhealthy without, and wait for their next health checks.
+
+        `up --wait` fails at once on a container that is unhealthy, even if this start removes the cause.
+        """
+        result = self._compose_up(follower)
+        # Compose does not start what depends on an unhealthy service; whatever else failed fails again below.
+        if result.ok or UNHEALTHY in result.complaint:
+            seconds = min(RECOVERY_SECONDS, self.options.timeout)
+            unhealthy_after(self.compose, self.clock, unhealthy, seconds=seconds)
+
+    def _release(self, services: Sequence[Service]) -> None:
+        """Make way for Compose, which starts neither a paused container nor one that the engine could not remove."""
+        if self.dry:
             return
-        self.console.say(f"secrets changed in {shown(self.compose.env_path)}: restarting {', '.join(old)}")
+        wanted = {each.name for each in services}
+        containers = [each for each in self._containers() if each.service in wanted]
+        engine = self.compose.engine
+        for state, change in (("paused", engine.restart_paused), ("dead", engine.remove)):
+            names = [each.name for each in containers if each.state == state]
+            if names and (complaint := change(names)):
+                self._fail(services, complaint)
+
+    def _check(self, services: Sequence[Service]) -> dict[str, Container]:
+        """The containers by service. Raise StackError unless each is as it should be: some end after their start."""
+        containers = [each for each in self._containers() if not each.oneoff]
+        fine = {each.service for each in containers if each.fine} - {
+            each.service for each in containers if not each.fine
+        }
+        bad = [each for each in services if each.name not in fine]
+        if bad:
+            self._fail(bad, f"not running or not healthy: {', '.join(each.name for each in bad)}")
+        return {each.service: each for each in containers}
+
+    def _containers(self) -> list[Container]:
+        return self.compose.engine.containers(self.compose.project)
+
+    def _renew(self, services: Sequence[Service], containers: Sequence[Container]) -> bool:
+        """Have what changed among the secrets take effect: Compose does not look into their files."""
+        old = outdated(self.compose, services, containers)
+        if not old:
+            return False
+        self.console.say(f"secrets changed in {shown(self.compose.secrets_dir)}: restarting {', '.join(old)}")
         result = self.compose.stream("restart", *old)
         if not result.ok:
             self._fail(services, result.complaint)
+        return True
 
     def _involved(self, services: Sequence[Service]) -> list[Service]:
         names = self._with_dependencies(services)
@@ -211,47 +293,48 @@ class Up:
             self._fail(one_shots, "a job that belongs to every start failed")
 
     def _fail(self, services: Sequence[Service], complaint: str) -> NoReturn:
-        failed, details = explain(self.compose, sorted(self._with_dependencies(services)))
-        if cluster.SERVICE in failed:
-            cluster.demand_same_major(self.compose)
+        failed = explain(self.compose, sorted(self._with_dependencies(services)))
+        if any(each.service == cluster.SERVICE for each in failed):
+            cluster.require_same_major(self.compose)
+        fix = "the lines above say why; fix it and run `invoke compose-up` again, what is healthy stays up"
+        if any(each.service == redis_damage.SERVICE for each in failed) and redis_damage.complaint(
+            self.compose
+        ):
+            fix = f"{redis_damage.FIX}; then run `invoke compose-up` again"
+        what = f"the stack did not start: {complaint}"
         if failed:
-            what = f"not healthy: {', '.join(failed)} (Compose says: {complaint})"
-        else:
-            what = f"the stack did not start: {complaint}"
+            told = f" (Compose says: {complaint})" if not any(each.cause for each in failed) else ""
+            what = f"not healthy: {'; '.join(each.text for each in failed)}{told}"
         raise StackError(
             what,
-            "the lines above say why; mend it and run `invoke compose-up` again, what is healthy stays up",
+            fix,
             ExitCode.FAILED,
-            details=details,
+            details=details(failed),
+            facts=facts(failed),
         )
 
-    def _probe(self, catalogue: Catalogue, services: Sequence[Service]) -> list[probe.Outcome]:
-        door = catalogue.door()
-        asked_for = {service.name for service in services}
-        if door is None or DOOR not in asked_for:
-            return []
-        with self.console.busy("asking every service through the proxy"):
-            outcomes = probe.probe_all(services, door, self.clock, seconds=PROBE_SECONDS, asking=self.asking)
-        broken = [each for each in outcomes if not each.ok]
-        if not broken:
-            return outcomes
-        told = "\n".join(f"{each.service}: GET {catalogue.url(each.path)} {each.problem}" for each in broken)
-        raise StackError(
-            f"healthy inside, but not reached through the proxy: {', '.join(each.service for each in broken)}",
-            "see docker/caddy/Caddyfile and `invoke compose-logs --services=caddy`",
-            ExitCode.FAILED,
-            details=told,
-        )
+    def _prove(self, services: Sequence[Service]) -> Proof:
+        with self.console.busy("asking for every service and page through the proxy"):
+            return prove(self.compose, services, self.clock, asking=self.asking, fetching=self.fetching)
 
     def _answer(
-        self, catalogue: Catalogue, services: Sequence[Service], outcomes: Sequence[probe.Outcome]
+        self,
+        catalogue: Catalogue,
+        services: Sequence[Service],
+        proof: Proof,
+        containers: Mapping[str, Container],
     ) -> None:
         seconds = self.clock.monotonic() - self.started
-        by_service = {each.service: each for each in self.compose.engine.containers(self.compose.project)}
-        rows = [_row(catalogue, service, by_service.get(service.name), outcomes) for service in services]
+        rows = [_row(catalogue, service, containers.get(service.name), proof) for service in services]
         if self.console.as_json:
             self.console.document(
-                {"ok": True, "project": self.compose.project, "seconds": round(seconds, 2), "services": rows}
+                {
+                    "ok": True,
+                    "project": self.compose.project,
+                    "seconds": round(seconds, 2),
+                    "services": rows,
+                    "pages": told(catalogue, proof.visits),
+                }
             )
             return
         self.console.table(
@@ -267,14 +350,12 @@ class Up:
                 self.console.text(catalogue.url(service.url))
 
 
-def _row(
-    catalogue: Catalogue, service: Service, container: Container | None, outcomes: Sequence[probe.Outcome]
-) -> dict[str, Any]:
+def _row(catalogue: Catalogue, service: Service, container: Container | None, proof: Proof) -> dict[str, Any]:
     return {
         "name": service.name,
         "state": container.condition if container else "absent",
         "ports": [port.number for port in service.ports],
         "about": service.about,
         "url": catalogue.url(service.url or service.probe),
-        "probe": next(("ok" for each in outcomes if each.service == service.name), ""),
+        "probe": next(("ok" for each in proof.outcomes if each.service == service.name), ""),
     }

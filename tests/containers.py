@@ -14,12 +14,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts import images
+from scripts import envfile, images
 from scripts.compose import Compose
 from scripts.console import Console
 from scripts.runner import SystemRunner
 
 ROOT = Path(__file__).resolve().parents[1]
+# Two at a time, each file as a whole: servers belong to a file's or a worker's fixtures.
+PARALLEL = ["--numprocesses", "2", "--dist", "loadfile"]
 PROJECT = "wepp-checks"
 SETTINGS = ROOT / ".docker-data" / "checks" / ".env"
 
@@ -43,6 +45,30 @@ def base_images() -> dict[str, str]:
     images.ensure(compose, Console())
     compose.forget()
     return images.chosen_images(compose.model)
+
+
+def stand_in(name: str, settings: Path = SETTINGS, **changes: str) -> str:
+    """A base image made from packages whether or not there is a registry; returns its name.
+
+    settings: the `.env` that remembers it. changes: what is set there first.
+    """
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    variables = {"COMPOSE_PROJECT_NAME": PROJECT, "WEPP_ENV_FILE": str(settings)}
+    run(["invoke", "env-init"], **variables)
+    envfile.set_keys(settings, changes)
+    run(["invoke", "images-base", "--names", name], **variables)
+    return envfile.read(settings).get(f"{name.upper()}_IMAGE")
+
+
+def bookworm_image() -> str:
+    """The one of Debian 12, whose own PostgreSQL is 15."""
+    settings = SETTINGS.with_name("bookworm.env")
+    return stand_in("python", settings, PYTHON_VERSION_WITHOUT_REGISTRY="3.11")
+
+
+def build_environment() -> str:
+    """The caller's package mirrors for builds, as the checks' own `.env` names them, or an empty file."""
+    return envfile.read(SETTINGS).get("BUILD_ENVIRONMENT_FILE") or os.devnull
 
 
 def ca_bundle() -> str:
@@ -78,16 +104,22 @@ def sample_image() -> str:
 def sample(arguments: Sequence[str]) -> None:
     """The sample's Python tests."""
     base_images()
-    pytest = ["python", "-m", "pytest", "-p", "no:cacheprovider", "--timeout", "600"]
+    pytest = ["python", "-m", "pytest", "-p", "no:cacheprovider", "--timeout", "600", *PARALLEL]
     run([*in_image(sample_image()), *pytest, *(arguments or ["tests/sample"])])
 
 
-def go_image(chosen: dict[str, str], service: str, target: str, *arguments: str) -> str:
-    """One stage of a Go service's image: `test` runs its tests, `load` holds it and what puts it under load."""
-    image = f"{PROJECT}-{service}-{target}:dev"
+def go_image(
+    chosen: dict[str, str],
+    service: str,
+    target: str,
+    *arguments: str,
+    source: Path = ROOT / "docker" / "sample",
+) -> str:
+    """One stage of a tree's Go service: `test` runs its tests, `load` holds it and what puts it under load."""
+    image = f"{PROJECT}-{source.name}-{service}-{target}:dev"
     run(
         ["docker", "build", "--target", target, "--tag", image,
-         "--build-context", f"source={ROOT / 'docker' / 'sample'}",
+         "--build-context", f"source={source}",
          "--build-context", f"mirrors={ROOT / 'docker' / 'mirrors'}",
          "--build-context", f"probe={ROOT / 'docker' / 'probe'}",
          "--build-arg", f"GO_IMAGE={chosen['GO_IMAGE']}", "--build-arg", f"SERVICE={service}",
@@ -106,10 +138,11 @@ def chromium_image() -> str:
 
 
 def go(arguments: Sequence[str]) -> None:
-    """The Go services' tests: vet, the race detector, a real Redis, a few seconds of fuzzing."""
+    """The tests of both trees' Go services: vet, the race detector, a real Redis, a few seconds of fuzzing."""
     chosen = base_images()
     for service in ("status2", "preflight2"):
-        go_image(chosen, service, "test", "--progress", "plain", *arguments)
+        for source in (ROOT / "docker" / "sample", ROOT / "tests" / "tree" / "skeleton"):
+            go_image(chosen, service, "test", "--progress", "plain", *arguments, source=source)
 
 
 def bench_image() -> str:
@@ -127,34 +160,57 @@ def bench_image() -> str:
 
 
 def backup(arguments: Sequence[str]) -> None:
-    """The tests of the backup sidecar's program (with the race detector), beside the real server's programs."""
-    chosen = base_images()
+    """The database program's tests, in its image and beside the server's programs."""
+    image = f"{PROJECT}-backup-test:dev"
     run(
-        ["docker", "build", "--target", "test", "--progress", "plain", "--tag", f"{PROJECT}-backup-test:dev",
+        ["docker", "build", "--quiet", "--target", "test", "--tag", image,
          "--build-context", f"mirrors={ROOT / 'docker' / 'mirrors'}",
-         "--build-arg", f"GO_IMAGE={chosen['GO_IMAGE']}", "--build-arg", f"POSTGRES_IMAGE={chosen['POSTGRES_IMAGE']}",
-         "--secret", f"id=ca_bundle,src={ca_bundle()}", *arguments, str(ROOT / "docker" / "backup")],
+         "--build-arg", f"POSTGRES_IMAGE={base_images()['POSTGRES_IMAGE']}",
+         "--secret", f"id=ca_bundle,src={ca_bundle()}", str(ROOT / "docker" / "backup")],
     )  # fmt: skip
+    variables = ["--env", "PYTHONDONTWRITEBYTECODE=1", "--env", "PYTHONPATH=/repository/docker/backup"]
+    pytest = ["/opt/pip/bin/python", "-m", "pytest", "-p", "no:cacheprovider", "--timeout", "600", *PARALLEL]
+    command = in_image(image)
+    run([*command[:-1], *variables, command[-1], *pytest, *(arguments or ["tests/backup"])])
+
+
+def proxy_image(chosen: dict[str, str]) -> str:
+    """The stack's proxy."""
+    image = f"{PROJECT}-caddy:dev"
+    run(
+        ["docker", "build", "--quiet", "--tag", image, "--build-context", f"probe={ROOT / 'docker' / 'probe'}",
+         "--build-arg", f"CADDY_IMAGE={chosen['CADDY_IMAGE']}", "--build-arg", f"GO_IMAGE={chosen['GO_IMAGE']}",
+         str(ROOT / "docker" / "caddy")],
+    )  # fmt: skip
+    return image
+
+
+def git_image(chosen: dict[str, str]) -> str:
+    """git-http-backend as in the stack, but upon Python alone: none of the application's packages."""
+    image = f"{PROJECT}-fcgiwrap:dev"
+    run(
+        ["docker", "build", "--quiet", "--tag", image,
+         "--build-arg", f"APPLICATION_IMAGE={chosen['PYTHON_IMAGE']}", str(ROOT / "docker" / "fcgiwrap")],
+    )  # fmt: skip
+    return image
 
 
 def caddyfile(arguments: Sequence[str]) -> None:
-    """`caddy validate` for development and production, and `caddy fmt`, in the image that the proxy is built from."""
-    image = base_images()["CADDY_IMAGE"]
-    folder = ROOT / "docker" / "caddy"
-    base = ["docker", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/data",
-            "--env", "XDG_DATA_HOME=/data", "--volume", f"{folder / 'Caddyfile'}:/caddy/Caddyfile:ro"]  # fmt: skip
-    public = ["--volume", f"{folder / 'public.caddy'}:/caddy/sites/public.caddy:ro", "--env", "SITE_ADDRESS=localhost",
-              "--env", "SITE_TLS=internal", "--env", "AUTO_HTTPS=ignore_loaded_certs"]  # fmt: skip
-    for more in ([], public):
+    """`caddy validate` for development and production in the proxy's image, and `caddy fmt` of the files."""
+    image = proxy_image(base_images())
+    base = ["docker", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/data:mode=1777",
+            "--tmpfs", "/config:mode=1777", "--env", "XDG_DATA_HOME=/data"]  # fmt: skip
+    public = ["--env", "SITE_ADDRESS=localhost", "--env", "SITE_TLS=internal",
+              "--env", "AUTO_HTTPS=ignore_loaded_certs"]  # fmt: skip
+    for name, more in (("Caddyfile", []), ("public.caddy", public)):
         run(
-            [*base, *more, image, "caddy", "validate", "--config", "/caddy/Caddyfile", "--adapter", "caddyfile",
+            [*base, *more, image, "caddy", "validate", "--config", f"/etc/caddy/{name}", "--adapter", "caddyfile",
              *arguments],
         )  # fmt: skip
-    for name in ("Caddyfile", "sites/public.caddy"):
-        file = folder / Path(name).name
         # Caddy 2.6 ends with 0 whether or not the file is formatted, so its answer is compared here.
+        file = ROOT / "docker" / "caddy" / name
         formatted = subprocess.run(
-            [*base, *public, image, "caddy", "fmt", f"/caddy/{name}"],
+            [*base, "--volume", f"{file}:/{name}:ro", "--user", "root", image, "caddy", "fmt", f"/{name}"],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         if formatted.stdout != file.read_text():

@@ -8,6 +8,7 @@ if [ -s /run/secrets/build_environment ]; then
 fi
 if [ -s /run/secrets/ca_bundle ]; then
   export SSL_CERT_FILE=/run/secrets/ca_bundle PIP_CERT=/run/secrets/ca_bundle REQUESTS_CA_BUNDLE=/run/secrets/ca_bundle
+  export GIT_SSL_CAINFO=/run/secrets/ca_bundle NODE_EXTRA_CA_CERTS=/run/secrets/ca_bundle
 fi
 
 exec "$@"

@@ -15,6 +15,16 @@ case $password in
     ;;
 esac
 
+# Without the manifest Redis would start empty, over the files that hold its data or beside a snapshot of it.
+if [ ! -s /data/appendonlydir/appendonly.aof.manifest ]; then
+  for file in /data/appendonlydir/appendonly.aof.*.* /data/appendonlydir.repaired /data/dump.rdb; do
+    if [ -e "$file" ]; then
+      echo "redis: the manifest of the append-only files is missing, and $file is there: Redis would start empty" >&2
+      exit 1
+    fi
+  done
+fi
+
 # notify-keyspace-events Kh: preflight follows the checklist hashes by these events.
 # noeviction: a job that was accepted must not be dropped to make room.
 exec redis-server - <<SETTINGS

@@ -9,6 +9,9 @@ import time
 # checkpointer: whoever is measured then would pay for another.
 REST = ("vacuum (analyze, parallel 0)", "checkpoint")
 
+# Settings of a stack whose sidecar does nothing by itself while something is measured, but for its first backup.
+ALONE = {"BACKUP_DRILL_INTERVAL_SECONDS": "0"}
+
 
 def start() -> float:
     """The moment, in seconds of the monotonic clock, once the disk has nothing of the past left to write."""

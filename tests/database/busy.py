@@ -26,7 +26,7 @@ END $$;
 TIMES = 20
 # Under another name than psql's, which those look for who kill clients.
 PROGRAM = "/tmp/busy"
-COPY = 'cp "$(readlink -f /usr/lib/postgresql/*/bin/psql)" "$0" && exec "$0" -XqAt -U wepppy -d postgres'
+COPY = 'cp "$(readlink -f /usr/lib/postgresql/*/bin/psql)" "$0" && exec "$0" -XqAt -U postgres -d postgres'
 
 
 @contextmanager

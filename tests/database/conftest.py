@@ -10,11 +10,10 @@ import pytest
 
 from tests.database.deaths import deaths
 from tests.database.stack import SERVICES, LightStack
-from tests.database.sweep import KILLS
 from tests.engine.lifetime import own_stack
 
 # How many of each there are in a full sweep.
-DEATHS = {"restore": 34, "rollback": 12, "rotate": 14, "backup": 14, "migrate": 30, "migrate-live": 12}
+DEATHS = {"restore": 34, "rollback": 16, "rotate": 14, "backup": 14, "migrate": 30, "migrate-live": 12}
 DAMAGES = 500
 
 
@@ -34,10 +33,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("death", deaths(counts), ids=str)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """How many kills of a sweep hit something alive."""
-    for line in config.stash.get(KILLS, []):
-        terminalreporter.write_line(f"sweep of deaths: {line}")
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked `full` is run with `--sweep=full` alone."""
+    if sweep_divisor(config) > 1:
+        config.hook.pytest_deselected(items=[each for each in items if each.get_closest_marker("full")])
+        items[:] = [each for each in items if not each.get_closest_marker("full")]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have measured, by name (record_property); of one name the last."""
+    reports = [each for many in terminalreporter.stats.values() for each in many]
+    measured = dict(pair for each in reports for pair in getattr(each, "user_properties", ()))
+    for name, value in measured.items():
+        terminalreporter.write_line(f"{name}: {value}")
 
 
 def sweep_divisor(config: pytest.Config) -> int:
@@ -54,7 +62,13 @@ def damages(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(scope="session")
 def light() -> Iterator[LightStack]:
     """Web application, stores and sidecar with a name, ports, volumes and `.env` of their own."""
-    with own_stack(LightStack, "database", ",".join(SERVICES), COMPOSE_PROFILES="") as made:
+    # Tests drop what they made, and mean it; a restore test of the sidecar's own would come between them.
+    settings = {
+        "COMPOSE_PROFILES": "",
+        "BACKUP_COLLAPSE_PERCENT": "0",
+        "BACKUP_DRILL_INTERVAL_SECONDS": "0",
+    }
+    with own_stack(LightStack, "database", ",".join(SERVICES), **settings) as made:
         yield made
 
 

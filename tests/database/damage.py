@@ -15,6 +15,9 @@ KINDS = {
     "plain": ("-Fp",),
     "plain-gzip": ("-Fp", "-Z", "gzip:6"),
     "directory": ("-Fd", "-Z", "gzip:6"),
+    "directory-lz4": ("-Fd", "-Z", "lz4"),
+    "directory-zstd": ("-Fd", "-Z", "zstd:1"),
+    "directory-unpacked": ("-Fd", "-Z", "none"),
     "custom-unpacked": ("-Fc", "-Z", "none"),
     "tar": ("-Ft",),
 }
@@ -49,7 +52,10 @@ def make(number: int, good: dict[str, Path], folder: Path) -> Damage:
     else:
         shutil.copyfile(source, path)
         victim = path
-    victim.write_bytes(spoil(victim.read_bytes(), way, random.Random(number)))
+    content, dice = victim.read_bytes(), random.Random(number)
+    while (spoiled := spoil(content, way, dice)) == content:
+        pass  # zeroes where there were zeroes
+    victim.write_bytes(spoiled)
     if summed:
         sums = source.with_name(source.name + ".sha256").read_text().replace(source.name, path.name)
         path.with_name(path.name + ".sha256").write_text(sums)

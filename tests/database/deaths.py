@@ -1,4 +1,4 @@
-"""How a task, a client, the server or its container is killed at a chosen moment of a task's life.
+"""How a task, a client, the server, its container or the sidecar is killed at a chosen moment of a task's life.
 
 A moment is a line of the task's output and a part of the time until the next one, both measured in one run that is
 left alone; so moments fall evenly over everything the task does, on a fast machine and on a slow one. Programs that do
@@ -26,8 +26,8 @@ PROGRAMS = {"client": CLIENTS, "program": ("wepp-backup",)}
 # Who dies, in the order in which they take their turns: a tenth of a sweep meets the first ones. A rollback runs no
 # client.
 VICTIMS = {
-    "restore": ("client", "server", "container", "task", "program"),
-    "rollback": ("program", "server", "task", "container"),
+    "restore": ("client", "server", "container", "task", "program", "sidecar"),
+    "rollback": ("program", "server", "task", "container", "sidecar"),
     "rotate": ("client", "task", "server", "container"),
     "backup": ("client", "server", "task", "container"),
     "migrate": ("client", "source", "task", "server", "container", "program"),
@@ -227,7 +227,7 @@ def kill(stack: LightStack, source: BareServer | None, run: Running, victim: str
         source.die()
         return under_way
     # The engine answers the name of a container that it killed.
-    name = stack.container("postgres")
+    name = stack.container("postgres-backup" if victim == "sidecar" else "postgres")
     return stack.docker("kill", name, check=False).strip() == name and under_way
 
 

@@ -8,9 +8,9 @@ CLIENTS = ("pg_dump", "pg_dumpall", "pg_restore", "psql", "vacuumdb")
 # In the container there is a shell, but no pkill.
 KILL = """
 for each in /proc/[0-9]*; do
-  word= flag=
-  { IFS= read -r -d '' word; IFS= read -r -d '' flag; } <"$each/cmdline"
-  [ "$word $flag" != "wepp-backup --json" ] || kill -9 "${each#/proc/}"
+  words=
+  while IFS= read -r -d '' word; do words="$words $word"; done <"$each/cmdline"
+  case "$words " in *"/wepp-backup --json "*) kill -9 "${each#/proc/}" ;; esac
 done 2>/dev/null
 """
 
@@ -22,7 +22,7 @@ def programs(container: str) -> list[str]:
     for line in _ask("top", container, "-eo", "ppid,args").splitlines():
         parent, _, command = line.strip().partition(" ")
         # The sidecar runs clients of its own, too, but stays their parent.
-        if command.startswith("wepp-backup --json") or (parent == init and command.startswith(CLIENTS)):
+        if "/wepp-backup --json" in command or (parent == init and command.startswith(CLIENTS)):
             found.append(command)
     return found
 

@@ -37,8 +37,12 @@ def companions_of(folder: Path, *beginnings: str) -> list[str]:
 def sidecar(
     stack: LightStack, name: str, backups: Path | str, *command: str, **variables: object
 ) -> Iterator[str]:
-    """Another sidecar beside the stack's own, with a folder or volume of its own; gone afterwards."""
+    """Another sidecar beside the stack's own, with a folder or volume of its own; gone afterwards.
+
+    It makes no restore tests unless the variables say so: they would get in each other's way.
+    """
     container = f"{stack.name}-{name}"
+    variables = {"BACKUP_DRILL_INTERVAL_SECONDS": 0, **variables}
     options = [f"--env={key}={value}" for key, value in variables.items()]
     stack.compose(
         "run", "--detach", "--no-deps", "--name", container, "--volume", f"{backups}:/backups", *options,

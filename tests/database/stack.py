@@ -40,8 +40,12 @@ FROM pg_database d, aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.gra
 WHERE d.datname = current_database() ORDER BY 1, 2;
 """
 READY_SECONDS = 90.0
+# The health check of the Python services.
+HEALTH = ("/opt/venv/bin/python", "-I", "-S", "/opt/stack/http-health.py")
 # What the sidecar keeps among the backups for itself.
-SIDECARS_OWN = (".lock", ".last-attempt.json", ".last-drill.json", ".drill-try.json")
+SIDECARS_OWN = (
+    ".lock", ".last-attempt.json", ".last-attempt-by-hand.json", ".last-drill.json", ".drill-try.json",
+)  # fmt: skip
 
 
 @dataclass
@@ -93,9 +97,18 @@ class LightStack(Stack):
         return self.env_file.parent / "postgres-backups"
 
     @property
-    def journal(self) -> Path:
-        """The note of what is under way."""
-        return self.env_file.parent / f".{self.name}.journal"
+    def notes(self) -> list[Path]:
+        """What tasks write down while something has to be finished: by themselves, or by the next one."""
+        note = self.env_file.parent / "stopped-writers"
+        return [note] if note.exists() else []
+
+    def started(self) -> dict[str, str]:
+        """When each container of a service was started; equal answers mean that none was stopped in between."""
+        return {
+            each["Name"].lstrip("/"): each["State"]["StartedAt"]
+            for each in self.inspect()
+            if each["Config"]["Labels"].get("com.docker.compose.oneoff") != "True"
+        }
 
     def one_offs(self) -> list[str]:
         """Containers that some task left behind."""
@@ -121,7 +134,7 @@ class LightStack(Stack):
 
     def serves(self) -> bool:
         """True when the web application answers, which it does when database and Redis answer it."""
-        probe = ["docker", "exec", self.container("weppcloud"), "/probe", "http://127.0.0.1:8000/health"]
+        probe = ["docker", "exec", self.container("weppcloud"), *HEALTH, "http://127.0.0.1:8000/health"]
         return subprocess.run(probe, capture_output=True, timeout=60, check=False).returncode == 0
 
     def wait_until_settled(self, seconds: float = READY_SECONDS) -> None:
@@ -129,7 +142,7 @@ class LightStack(Stack):
         deadline = time.monotonic() + seconds
         while True:
             missing = [
-                *(["a task is under way"] if self.journal.exists() else []),
+                *(f"{each.name} is there" for each in self.notes),
                 *(f"{name} is left" for name in (*self.one_offs(), *self.programs())),
                 *self.down(),
             ]
@@ -141,8 +154,8 @@ class LightStack(Stack):
     # ---- database ----
 
     def psql(self, sql: str, database: str = "", *, check: bool = True) -> str:
-        """Asks the database over its own socket; rows as lines, columns separated by `|`."""
-        command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-U", "wepppy", "-d", database or "wepppy"]
+        """Asks the database over its own socket, as the superuser; rows as lines, columns separated by `|`."""
+        command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database or "wepppy"]
         return self.docker("exec", "-i", self.container("postgres"), *command, stdin=sql, check=check)
 
     def content(self, database: str = "") -> str:
@@ -151,7 +164,7 @@ class LightStack(Stack):
 
     def definitions(self, database: str = "") -> str:
         """What is defined in the database, as pg_dump writes it."""
-        command = ["pg_dump", "-U", "wepppy", "--schema-only", database or "wepppy"]
+        command = ["pg_dump", "-U", "postgres", "--schema-only", database or "wepppy"]
         return statements(self.docker("exec", self.container("postgres"), *command))
 
     def everything(self, database: str = "") -> str:
@@ -183,12 +196,13 @@ class LightStack(Stack):
             *self.one_offs(),
             *self.programs(),
             *(each.name for each in self.backups.glob(".*") if each.name not in SIDECARS_OWN),
-            *([self.journal.name] if self.journal.exists() else []),
+            *(each.name for each in self.notes),
         ]
 
     def dump(self, name: str, *options: str) -> Path:
         """A dump made with Postgres' own program, its checksum beside it as sha256sum writes it."""
-        self.in_sidecar("pg_dump", *(options or ("-Fc", "-Z", "zstd:1")), "-f", f"/backups/{name}")
+        options = options or ("-Fc", "-Z", "zstd:1")
+        self.in_sidecar("pg_dump", "-U", "postgres", *options, "-f", f"/backups/{name}")
         if (self.backups / name).is_file():
             sums = self.in_sidecar("sh", "-c", 'cd /backups && sha256sum "$1"', "sh", name)
             (self.backups / f"{name}.sha256").write_text(sums)

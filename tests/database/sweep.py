@@ -7,21 +7,21 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-import pytest
-
 from tests.database.deaths import Death, Measured, measure
 from tests.database.migrate.bare import BareServer
-from tests.database.migrate.target import flags
+from tests.database.migrate.target import flags, open_again
 from tests.database.stack import BELONGINGS, CONTENT, LightStack, statements
 
 # What all contents have in common.
 BALLAST = """
 CREATE ROLE ballast_owner; CREATE ROLE ballast_reader;
+SET ROLE wepppy;
 CREATE TABLE ballast (id int PRIMARY KEY, word text, part int);
 INSERT INTO ballast SELECT n, md5(n::text), n % 100 FROM generate_series(1, 150000) n;
 CREATE INDEX ON ballast (word);
 CREATE INDEX ON ballast (part);
 CREATE TABLE weight (id serial PRIMARY KEY, ballast int NOT NULL REFERENCES ballast, kilos numeric);
+RESET ROLE;
 ALTER TABLE weight OWNER TO ballast_owner;
 INSERT INTO weight (ballast, kilos) SELECT n, n / 7.0 FROM generate_series(1, 2000) n;
 GRANT SELECT ON ballast TO ballast_reader;
@@ -60,10 +60,7 @@ SEALED = (
     "SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase, unnest(setconfig) c \
 WHERE datname = '{name}' AND c = 'default_transaction_read_only=on'"
 )
-UNSEAL = 'ALTER DATABASE "{name}" RESET default_transaction_read_only'
 CLEAN_SECONDS = 60.0
-# What the terminal is told of the kills.
-KILLS = pytest.StashKey[list[str]]()
 
 
 def variant(name: str) -> str:
@@ -102,7 +99,7 @@ class Sweep:
         image = self.stack.docker(
             "inspect", "--format", "{{.Image}}", self.stack.container("postgres")
         ).strip()
-        dump = self.stack.in_sidecar("pg_dump", "--no-large-objects")
+        dump = self.stack.in_sidecar("pg_dump", "--username=postgres", "--no-large-objects", "--no-owner")
         # The source is of an older major.
         dump = "".join(
             line for line in statements(dump).splitlines(True) if "transaction_timeout" not in line
@@ -111,7 +108,7 @@ class Sweep:
         for name in DATABASES:
             source.psql(f"CREATE DATABASE {name} TEMPLATE template0 OWNER wepppy")
             source.psql(f"SET ROLE wepppy; {BELONGING.format(database=name)}")
-            source.psql(dump, name)
+            source.psql(f"SET ROLE wepppy; {dump}", name)
             source.psql(f"SET ROLE wepppy; CREATE ROLE reader_{name}; {variant(name)}", name)
             source.psql(f"SET ROLE wepppy; GRANT SELECT ON ballast TO reader_{name}", name)
             inside = source.psql(CONTENT, name) + statements(source.definitions(name, image))
@@ -194,20 +191,23 @@ class Sweep:
         assert self.source
         self.source.wait()
         deadline = time.monotonic() + CLEAN_SECONDS
-        while left := [*self.relays(), *self.source.leftovers().split()]:
+        while left := [*self.movers(), *self.source.leftovers().split()]:
             assert time.monotonic() < deadline, f"left behind: {left}"
             time.sleep(0.3)
 
-    def relays(self) -> list[str]:
-        """Containers that lead to the source."""
-        label = f"label=wepp.relay={self.stack.name}"
-        return self.stack.docker("ps", "--all", "--filter", label, "--format", "{{.Names}}").split()
+    def movers(self) -> list[str]:
+        """Containers that move a database."""
+        mine = [
+            f"label=com.docker.compose.{each}" for each in (f"project={self.stack.name}", "service=mover")
+        ]
+        filters = [word for each in mine for word in ("--filter", each)]
+        return self.stack.docker("ps", "--all", *filters, "--format", "{{.Names}}").split()
 
     def unseal(self) -> None:
-        """Opens the databases of the source that live moves have closed, as its owner would to use them again."""
+        """Opens again what a live move has closed."""
         if self.source:
-            for name in DATABASES:
-                self.source.psql(UNSEAL.format(name=name))
+            for name in self.sealed():
+                open_again(self.source, name)
 
     def sealed(self) -> list[str]:
         """Databases of the source that take no writes."""

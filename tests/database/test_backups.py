@@ -97,7 +97,7 @@ def bulk(stack: LightStack) -> Iterator[None]:
 @pytest.fixture
 def own_database(stack: LightStack) -> Iterator[str]:
     """A new, empty database at the stack's server."""
-    stack.psql("CREATE DATABASE own TEMPLATE template0", "postgres")
+    stack.psql("CREATE DATABASE own TEMPLATE template0 OWNER wepppy", "postgres")
     yield "own"
     stack.psql("DROP DATABASE own WITH (FORCE)", "postgres")
 

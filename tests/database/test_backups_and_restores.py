@@ -69,7 +69,7 @@ def test_a_backup_that_is_asked_for_while_a_restore_loads_is_one_of_the_live_dat
     assert stack.left_behind() == []
 
 
-def test_a_backup_in_whose_middle_the_databases_are_swapped_is_made_of_the_new_one(
+def test_a_backup_in_whose_middle_the_database_is_switched_over_is_made_of_the_new_one(
     stack: LightStack, wanted: str
 ) -> None:
     before = set(dumps(stack.backups))
@@ -87,7 +87,7 @@ def test_a_backup_in_whose_middle_the_databases_are_swapped_is_made_of_the_new_o
     assert stack.left_behind() == []
 
 
-def test_a_scheduled_backup_in_whose_middle_the_databases_are_swapped_fails_for_nobody(
+def test_a_scheduled_backup_in_whose_middle_the_database_is_switched_over_fails_for_nobody(
     stack: LightStack, wanted: str, folder: Path
 ) -> None:
     with sidecar(stack, "keeping", folder, BACKUP_INTERVAL_SECONDS=3600) as container:

@@ -16,7 +16,7 @@ FROM generate_series(1, 5000) n \\gexec
 
 def text_of(stack: LightStack) -> list[str]:
     """The database as SQL, without the words that pg_dump makes up anew each time (CVE-2025-8714)."""
-    lines = stack.in_sidecar("pg_dump", "-Fp", "--serializable-deferrable").splitlines()
+    lines = stack.in_sidecar("pg_dump", "-U", "postgres", "-Fp", "--serializable-deferrable").splitlines()
     return [line for line in lines if not line.startswith(("\\restrict", "\\unrestrict"))]
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from scripts import envfile
 from scripts.envinit import free_port_numbers
 from tests.containers import base_images
 from tests.database.sidecar import until
@@ -41,7 +40,9 @@ class Distant(LightStack):
 def distant() -> Iterator[Distant]:
     (port,) = free_port_numbers(1)
     elsewhere = {"POSTGRES_HOST": "host.docker.internal", "POSTGRES_PORT": port}
-    with own_stack(Distant, "distant", COMPOSE_PROFILES="", **elsewhere) as made:
+    with own_stack(
+        Distant, "distant", COMPOSE_PROFILES="", BACKUP_DRILL_INTERVAL_SECONDS="0", **elsewhere
+    ) as made:
         template = "{{range .IPAM.Config}}{{.Gateway}}{{end}}"
         gateway = made.docker("network", "inspect", "bridge", "--format", template).strip()
         made.docker(
@@ -50,7 +51,7 @@ def distant() -> Iterator[Distant]:
         )  # fmt: skip
         try:
             until(lambda: made.psql("SELECT 1", "postgres", check=False), "the other machine's server")
-            password = made.settings["POSTGRES_PASSWORD"]
+            password = made.secret("postgres_password")
             made.psql(f"CREATE ROLE wepppy LOGIN CREATEDB PASSWORD '{password}'", "postgres")
             made.psql("CREATE DATABASE wepppy OWNER wepppy", "postgres")
             made.must("compose-up", f"--services={','.join(made.services)}", timeout=1500)
@@ -77,9 +78,9 @@ def test_a_backup_is_restored_there_and_the_restore_undone(distant: Distant) -> 
 
 
 def test_the_password_is_changed_there_and_here_together(distant: Distant) -> None:
-    old = envfile.read(distant.env_file).get("POSTGRES_PASSWORD")
+    old = distant.secret("postgres_password")
     distant.must("db-rotate-password", "--yes")
-    new = envfile.read(distant.env_file).get("POSTGRES_PASSWORD")
+    new = distant.secret("postgres_password")
     assert new != old
     assert distant.down() == []
     distant.must("db-backup")
@@ -87,7 +88,7 @@ def test_the_password_is_changed_there_and_here_together(distant: Distant) -> No
     assert distant.psql("SELECT rolname FROM pg_roles WHERE rolsuper", "postgres") == "postgres\n"
 
 
-def test_a_role_that_may_make_no_databases_is_refused_with_the_statement_that_mends_it(
+def test_a_role_that_may_make_no_databases_is_refused_with_the_statement_that_fixes_it(
     distant: Distant,
 ) -> None:
     distant.must("db-backup")

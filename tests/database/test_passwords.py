@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from scripts import envfile
+from scripts import files
 from tests.database.stack import LightStack
 
 WRONG = "quite-another-word"
@@ -35,23 +34,17 @@ def stack(stack: LightStack) -> LightStack:
 
 
 @contextmanager
-def edited_env(stack: LightStack, *, handed_out: bool) -> Iterator[None]:
-    """`.env` holds the wrong password for a while; handed out: the services' secret file does, too."""
-    text = stack.env_file.read_text()
-    secret = stack.env_file.parent / "secrets" / "postgres_password"
-    right = secret.read_text()
-    stack.env_file.write_text(
-        re.sub(r"^POSTGRES_PASSWORD=.*$", f"POSTGRES_PASSWORD={WRONG}", text, flags=re.MULTILINE)
-    )
-    if handed_out:
-        secret.chmod(0o644)
-        secret.write_text(WRONG)
+def wrong_password(stack: LightStack) -> Iterator[None]:
+    """The secret files hold passwords for a while that the server does not know."""
+    secrets = [stack.secret_file(name) for name in ("postgres_password", "postgres_superuser_password")]
+    right = [secret.read_text() for secret in secrets]
+    for secret in secrets:
+        files.replace(secret, WRONG, 0o444)
     try:
         yield
     finally:
-        stack.env_file.write_text(text)
-        secret.write_text(right)
-        secret.chmod(0o444)
+        for secret, text in zip(secrets, right, strict=True):
+            files.replace(secret, text, 0o444)
 
 
 def refusals(stack: LightStack) -> dict[str, str]:
@@ -73,33 +66,27 @@ def refusals(stack: LightStack) -> dict[str, str]:
     return told
 
 
-def test_an_edited_env_is_refused_by_every_task_that_logs_in(stack: LightStack) -> None:
-    with edited_env(stack, handed_out=False):
-        for name, words in refusals(stack).items():
-            assert "is not the password that the services log in with" in words, name
-            assert "secrets/postgres_password" in words, name
-
-
 def test_a_password_that_the_server_does_not_know_is_refused_by_every_task_that_logs_in(
     stack: LightStack,
 ) -> None:
-    with edited_env(stack, handed_out=True):
+    with wrong_password(stack):
         for name, words in refusals(stack).items():
             assert "password authentication failed" in words, name
-            assert "in .env" in words, name
+            assert "secret file postgres_password" in words, name
 
 
-def test_a_new_password_mends_an_edited_env(stack: LightStack) -> None:
-    with edited_env(stack, handed_out=False):
-        stack.must("db-rotate-password", "--yes")
+def test_an_edited_env_changes_nothing_is_told_and_the_named_fix_works(stack: LightStack) -> None:
+    before = stack.env_file.read_text()
+    stack.env_file.write_text(f"{before}POSTGRES_PASSWORD={WRONG}\n")
+    try:
         stack.must("db-backup")
-        text = stack.env_file.read_text()
-        made = envfile.read(stack.env_file).get("POSTGRES_PASSWORD")
-    assert made != WRONG
-    # And it stays.
-    stack.env_file.write_text(text)
-    secret = stack.env_file.parent / "secrets" / "postgres_password"
-    secret.chmod(0o644)
-    secret.write_text(made)
-    secret.chmod(0o444)
+        told = stack.task("doctor").stdout
+        assert "POSTGRES_PASSWORD" in told
+        assert "db-rotate-password" in told
+        assert WRONG not in told
+        old = stack.secret("postgres_password")
+        stack.must("db-rotate-password", "--yes")
+    finally:
+        stack.env_file.write_text(before)
+    assert stack.secret("postgres_password") not in (old, WRONG)
     stack.must("db-backup")

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts import envfile
 from tests.database.stack import LightStack
 
 
@@ -45,7 +44,7 @@ class Watch:
 
 def test_no_password_is_in_arguments_variables_logs_answers_or_tracebacks(stack: LightStack) -> None:
     old, new = (
-        envfile.read(stack.env_file).get("POSTGRES_PASSWORD"),
+        stack.secret("postgres_password"),
         secrets.token_urlsafe(24).replace("-", "_"),
     )
     file = stack.env_file.parent / "new-password"
@@ -79,6 +78,6 @@ def test_no_password_is_in_arguments_variables_logs_answers_or_tracebacks(stack:
     said += stack.compose("logs", "--no-color").stdout
     for path in stack.env_file.parent.glob("*.log"):
         said += path.read_text()
-    assert envfile.read(stack.env_file).get("POSTGRES_PASSWORD") == new
+    assert stack.secret("postgres_password") == new
     assert old not in said
     assert new not in said

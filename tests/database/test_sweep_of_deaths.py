@@ -1,5 +1,5 @@
-"""Kill -9 at every part of a task: the database is entirely the old or the new one, all services come back, the next
-run works, and nothing is left behind; a source that is moved from is as it was."""
+"""Kill -9 at every part of a task: the database is entirely the old or the new one, nothing is stopped, the next run
+works, and nothing is left behind; a source that is moved from is as it was."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts import envfile
 from tests.database.deaths import Death, run_and_kill
 from tests.database.migrate.bare import BareServer, build_image
 from tests.database.stack import LightStack
-from tests.database.sweep import FIXED, KILLS, MOVES, Sweep, complaint, shares
+from tests.database.sweep import FIXED, MOVES, Sweep, complaint, shares
 
 LOGIN = """
 umask 077
@@ -22,11 +21,10 @@ PGPASSFILE=/tmp/tried psql -XAtc "select 1"
 
 
 @pytest.fixture(scope="module")
-def sweep(light: LightStack, request: pytest.FixtureRequest) -> Iterator[Sweep]:
+def sweep(light: LightStack) -> Iterator[Sweep]:
     made = Sweep(light)
     made.prepare()
     yield made
-    request.config.stash[KILLS] = shares(made.hits)
     if weak := complaint(made.hits):
         pytest.fail(f"{weak}: {'; '.join(shares(made.hits))}")
 
@@ -50,13 +48,22 @@ def test_whatever_is_killed_the_database_is_whole_and_the_next_run_works(
     measured = sweep.measured(death.operation)
     command, before = sweep.command(death.operation), sweep.now
     there = sweep.source_holds() if source else {}
+    started = stack.started()
     run, hit = run_and_kill(stack, source, command, death, measured)
     sweep.note(death, hit)
+    request.node.user_properties.append(("sweep of deaths", "; ".join(shares(sweep.hits))))
     ended_well = run.process.returncode == 0
     if ended_well and death.victim == "container":
         # The task was through with looking after the services: what was killed then is killed by its user.
         stack.docker("start", stack.container("postgres"))
+    if death.operation == "rotate":
+        # Whichever task is next completes a change that was begun, and starts what was killed.
+        stack.must("db-prune", "--yes")
+    if death.victim == "sidecar":
+        stack.docker("start", stack.container("postgres-backup"))
     stack.wait_until_settled()
+    if death.operation != "rotate":
+        assert untouched(stack, started, death) == []
     sweep.look()
     if source:
         demand_source(sweep, death, there, moved=sweep.now != before)
@@ -66,7 +73,7 @@ def test_whatever_is_killed_the_database_is_whole_and_the_next_run_works(
         demand_one_password(stack)
         demand_whole_backups(stack)
     elif death.victim != "task":
-        # A program that dies with the swap done cannot end well any more: then its task says so.
+        # A program that dies in the switchover cannot tell of it: then its task asks the server, and says so.
         told = ended_well or "is live now" in run.output
         assert (sweep.now != before) == told, run.output
     # The next run.
@@ -79,6 +86,14 @@ def test_whatever_is_killed_the_database_is_whole_and_the_next_run_works(
     demand_one_password(stack)
     if source:
         demand_source(sweep, death, there, moved=True)
+
+
+def untouched(stack: LightStack, before: dict[str, str], death: Death) -> list[str]:
+    """Containers that were started anew although nobody killed them."""
+    of_victim = {"server": "postgres", "container": "postgres", "sidecar": "postgres-backup"}
+    killed = {stack.container(of_victim[death.victim])} if death.victim in of_victim else set()
+    now = stack.started()
+    return [name for name in before if name not in killed and now.get(name) != before[name]]
 
 
 def demand_source(sweep: Sweep, death: Death, there: dict[str, str], *, moved: bool) -> None:
@@ -96,9 +111,9 @@ def demand_whole_backups(stack: LightStack) -> None:
 
 
 def demand_one_password(stack: LightStack) -> None:
-    """`.env`, the secret file and the role have the same password, and it is asked for."""
-    password = envfile.read(stack.env_file).get("POSTGRES_PASSWORD")
-    assert (stack.env_file.parent / "secrets" / "postgres_password").read_text() == password
+    """The secret file and the role have the same password, and it is asked for; none is in `.env`."""
+    password = stack.secret("postgres_password")
+    assert password not in stack.env_file.read_text()
     assert stack.env_file.stat().st_mode & 0o777 == 0o600
     assert logs_in(stack, password)
     assert not logs_in(stack, password + "x")

@@ -1,4 +1,4 @@
-"""What is told of the backups: to the health check, and to whoever watches at BACKUP_HOOK_URL, a secret."""
+"""What is told of the backups: to the health check, and to whoever watches at an address that is a secret."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from scripts import files
 from tests.database.sidecar import SIDECAR, dumps, health, saying, sidecar, until
 from tests.database.stack import LightStack
 from tests.database.test_secrets import Watch
@@ -48,13 +49,8 @@ def logs(container: str) -> str:
 
 
 def hook(stack: LightStack, address: str) -> None:
-    """Sets BACKUP_HOOK_URL in `.env` and has `compose-up` see to it."""
-    stack.env_file.write_text(
-        "".join(
-            f"BACKUP_HOOK_URL={address}\n" if line.startswith("BACKUP_HOOK_URL=") else line
-            for line in stack.env_file.read_text().splitlines(keepends=True)
-        )
-    )
+    """Writes the address into its secret file and has `compose-up` put it into effect."""
+    files.replace(stack.secret_file("backup_hook_url"), address, 0o444)
     stack.must("compose-up", f"--services={','.join(stack.services)}")
 
 

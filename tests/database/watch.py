@@ -17,11 +17,12 @@ LOOK = """
 only=$1
 shift
 asked() {
-  local number=$1 word flag
+  local number=$1 word words
   while [ "$number" -gt 1 ]; do
-    word= flag=
-    { IFS= read -r -d '' word; IFS= read -r -d '' flag; } <"/proc/$number/cmdline"
-    [ "$word $flag" != "wepp-backup --json" ] || return 0
+    # The interpreter and its flags come first.
+    words=
+    while IFS= read -r -d '' word; do words="$words $word"; done <"/proc/$number/cmdline"
+    case "$words " in *"/wepp-backup --json "*) return 0 ;; esac
     read -r number <"/proc/$number/stat" || return 1
     number=${number##*) } # the name stands in brackets
     number=${number#* }
@@ -47,7 +48,8 @@ while :; do
     if [ -n "$found" ]; then echo +; else echo -; fi
   fi
   if [ -n "$strike" ] && [ -n "$found" ]; then
-    kill -9 $found && echo killed && exit
+    # Stopped first: a container ends with its program, and this shell with the container.
+    kill -STOP $found && echo killed && kill -9 $found && exit
   fi
   word=
   IFS= read -r -t 0.02 word || [ $? -gt 128 ] || exit

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.engine.lifetime import own_stack
-from tests.engine.stack import ROOT, Stack
+from tests.engine.stack import ROOT, Command, Stack
 
 LOGS = ROOT / ".docker-data" / "smoke-logs"
 
@@ -39,12 +41,16 @@ def attached(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def stack(request: pytest.FixtureRequest, attached: bool) -> Iterator[Stack]:
-    """A healthy stack with its own name, ports, volumes and `.env`, torn down whatever happens."""
+def stack(
+    request: pytest.FixtureRequest, attached: bool, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """A healthy stack with its own name, ports, volumes, `.env` and copy of the sample, torn down whatever happens."""
     if attached:
         yield Stack(Path(os.environ.get("WEPP_ENV_FILE") or ROOT / ".env"))
         return
-    with own_stack(Stack, "smoke") as made:
+    tree = tmp_path_factory.mktemp("tree") / "sample"
+    shutil.copytree(ROOT / "docker" / "sample", tree)
+    with own_stack(Stack, "smoke", WEPPPY_SRC=str(tree)) as made:
         try:
             started = made.invoke("compose-up", timeout=1500, check=False)
             if started.returncode:
@@ -62,6 +68,23 @@ def own(stack: Stack, attached: bool) -> Stack:
     if attached:
         pytest.skip("an attached stack is somebody's: it is not stopped here")
     return stack
+
+
+@pytest.fixture(scope="session")
+def clone(own: Stack, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Command]:
+    """A second clone with the same project's name; called with a task, it runs it there."""
+    folder = tmp_path_factory.mktemp("second") / "clone"
+    ignored = shutil.ignore_patterns(".*-data", ".git", ".venv", ".env", ".*_cache", "__pycache__")
+    shutil.copytree(ROOT, folder, symlinks=True, ignore=ignored)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("COMPOSE_", "WEPP_"))}
+
+    def run(*task: str) -> Command:
+        return subprocess.run(
+            ["invoke", *task], cwd=folder, env={**kept, "COMPOSE_PROJECT_NAME": own.name}, capture_output=True,
+            text=True, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    return run
 
 
 def keep_logs(stack: Stack) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -17,17 +17,22 @@ SomeStack = TypeVar("SomeStack", bound=Stack)
 
 @contextmanager
 def own_stack(
-    make: Callable[[Path], SomeStack], purpose: str, services: str = "", **changes: str
+    make: Callable[[Path], SomeStack],
+    purpose: str,
+    services: str = "",
+    init: Sequence[str] = (),
+    **changes: str,
 ) -> Iterator[SomeStack]:
     """A stack with a name, ports, volumes and `.env` of its own, torn down whatever happens.
 
     services: those that are started before anything else; empty for none, the block starts what it wants.
+    init: further arguments of env-init.
     """
     folder = ROOT / ".docker-data" / f"{purpose}-{os.getpid()}"
     folder.mkdir(parents=True)
     made = make(folder / ".env")
     try:
-        own_settings(made, folder.name, **changes)
+        own_settings(made, folder.name, init, **changes)
         if services:
             made.invoke("compose-up", f"--services={services}", timeout=1500)
         yield made
@@ -38,9 +43,9 @@ def own_stack(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def own_settings(stack: Stack, project: str, **changes: str) -> None:
+def own_settings(stack: Stack, project: str, init: Sequence[str] = (), **changes: str) -> None:
     """Write the `.env` of a stack of its own beside which everything else of it will lie."""
-    stack.invoke("env-init", "--free-ports", COMPOSE_PROJECT_NAME=project)
+    stack.invoke("env-init", "--free-ports", *init, COMPOSE_PROJECT_NAME=project)
     text = stack.env_file.read_text()
     for key, value in changes.items():
         text, found = re.subn(rf"^{key}=.*$", f"{key}={value}", text, flags=re.MULTILINE)

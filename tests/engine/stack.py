@@ -55,6 +55,19 @@ class Stack:
         """Caddy's host and port on this machine."""
         return f"127.0.0.1:{self.settings['PORT_CADDY']}"
 
+    @property
+    def tree(self) -> Path:
+        """The source tree that its containers run."""
+        return Path(self.settings.get("WEPPPY_SRC") or ROOT / "docker" / "sample")
+
+    def secret_file(self, name: str) -> Path:
+        """The file of the secret with that id."""
+        return Path(self.settings.get("SECRETS_DIR") or ROOT / ".docker-data" / "secrets") / name
+
+    def secret(self, name: str) -> str:
+        """The secret with that id."""
+        return self.secret_file(name).read_text(encoding="utf-8")
+
     # ---- commands ----
 
     @property

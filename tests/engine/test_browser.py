@@ -54,7 +54,7 @@ def browser(stack: Stack) -> Iterator[Browser]:
 def visitor(stack: Stack, browser: Browser) -> Visitor:
     """Somebody who is logged in."""
     made = Visitor(browser.new_context(viewport={"width": 1280, "height": 900}))
-    made.log_in("admin@example.org", stack.settings["ADMIN_PASSWORD"])
+    made.log_in("admin@example.org", stack.secret("admin_password"))
     return made
 
 

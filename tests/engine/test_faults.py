@@ -11,20 +11,26 @@ from tests.engine.flights import land_all, redis, take_off, until, visitors
 from tests.engine.run import Listener
 from tests.engine.stack import Stack
 
-# Enough for the two workers to be in the middle of something whatever the moment.
+# Enough for the workers to be in the middle of something whatever the moment.
 RUNS = 8
+WORKERS = 2
 # How long a store may take to be noticed, gone or back.
 NOTICE_SECONDS = 30.0
 
 
 def started_at(stack: Stack, *services: str) -> list[str]:
-    """When the containers of these services started: a fault must not be mended by starting them anew."""
+    """When the containers of these services started: a fault must not be fixed by starting them anew."""
     containers = stack.compose("ps", "--quiet", *services).stdout.split()
     form = "{{.Name}} {{.State.StartedAt}}"
     inspected = subprocess.run(
         ["docker", "inspect", "--format", form, *containers], capture_output=True, text=True, check=True
     )
     return sorted(inspected.stdout.splitlines())
+
+
+def worker_entries(stack: Stack) -> set[str]:
+    """Names of the workers' own keys in Redis, without those of what they execute."""
+    return {key for key in redis(stack, "keys", "rq:worker:*").split() if key.count(":") == 2}
 
 
 def gone(stack: Stack) -> dict[str, str]:
@@ -64,6 +70,26 @@ def test_workers_that_are_killed_lose_no_job_and_end_none_twice(own: Stack) -> N
     own.compose("exec", "-T", "rq-worker", "sh", "-c", "kill -9 -1", check=False)
     land_all(own, flights)
     assert before != started_at(own, "rq-worker")
+
+
+def test_workers_whose_entries_redis_lost_are_replaced_and_a_job_runs(own: Stack) -> None:
+    before = started_at(own, "rq-worker")
+    lost = worker_entries(own)
+    assert len(lost) >= WORKERS
+    redis(own, "del", *lost)
+    until(lambda: len(worker_entries(own) - lost) == WORKERS, "other workers")
+    check = ["/opt/venv/bin/python", "-I", "-S", "/opt/stack/worker-health.py"]
+    until(lambda: own.compose("exec", "-T", "rq-worker", *check, check=False).returncode == 0, "health")
+    land_all(own, take_off(own, 1))
+    assert before == started_at(own, "rq-worker")
+
+
+def test_compose_up_succeeds_when_it_starts_what_others_were_unhealthy_without(own: Stack) -> None:
+    state = ["ps", "--format", "{{.Health}}", "rq-worker"]
+    own.compose("stop", "redis")
+    until(lambda: own.compose(*state).stdout.strip() == "unhealthy", "workers that are unhealthy")
+    own.invoke("compose-up")
+    assert own.compose(*state).stdout.strip() == "healthy"
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -113,3 +139,48 @@ def test_sockets_come_back_with_the_last_state_after_their_services_were_killed(
     for flight in flights:
         until(lambda page=flight.preflight: page.connections >= 2, "the page's return", NOTICE_SECONDS)
         until(lambda page=flight.status: page.connections >= 2, "the log's return", NOTICE_SECONDS)
+
+
+def test_runs_that_are_computed_go_on_while_the_database_is_restored_and_each_ends_once(own: Stack) -> None:
+    others = started_at(own, "weppcloud", "rq-worker", "status", "preflight", "postgres")
+    with visitors(own) as statuses:
+        flights = take_off(own, RUNS)
+        own.invoke("db-backup")
+        # Their rows are in the live database only, and will not be in the restored one.
+        lost = take_off(own, RUNS // 2, wait=False)
+        told = json.loads(own.invoke("db-restore", "--dump=latest", "--yes", "--json").stdout)
+        land_all(own, flights)
+    assert told["jobs_in_progress"] > 0
+    assert told["missing_runs"]["count"] == len(lost)
+    assert {*told["missing_runs"]["newest"]} == {flight.runid for flight in lost}
+    assert set(statuses) <= {200, 503}
+    assert statuses[200]
+    assert [flight.preflight.connections for flight in flights] == [1] * RUNS
+    for flight in lost:
+        assert redis(own, "xlen", f"rq:results:{flight.job_id}") == "1"
+        assert own.get(f"/weppcloud/api/runs/{flight.runid}").status == 404
+        folder = f"/wc1/runs/{flight.runid[:2]}/{flight.runid}"
+        report = json.loads(own.compose("exec", "-T", "rq-worker", "cat", f"{folder}/report.json").stdout)
+        assert report["job"] == flight.job_id
+    own.invoke("db-rollback", "--yes")
+    for flight in lost:
+        assert own.get(f"/weppcloud/api/runs/{flight.runid}").content["job"]["status"] == "finished"
+    assert others == started_at(own, "weppcloud", "rq-worker", "status", "preflight", "postgres")
+    print(f"pages during a restore: {dict(statuses)}, nobody let in for {told['seconds']['downtime']:.3f} s")
+
+
+@pytest.mark.parametrize("flags", [(), ("--now",)], ids=["drained", "now"])
+def test_runs_that_are_computed_while_the_password_is_changed_end_once(
+    own: Stack, flags: tuple[str, ...]
+) -> None:
+    before, password = started_at(own, "weppcloud", "rq-worker"), own.secret("postgres_password")
+    with visitors(own) as statuses:
+        # Twice as many as are computed at a time.
+        flights = take_off(own, 2 * WORKERS)
+        told = own.invoke("db-rotate-password", "--yes", *flags)
+        land_all(own, flights)
+    assert own.secret("postgres_password") != password
+    assert not set(before) & set(started_at(own, "weppcloud", "rq-worker"))
+    assert ("waiting for" in told.stderr) == (not flags)
+    assert set(statuses) <= {200, 502, 503}
+    assert statuses[200]

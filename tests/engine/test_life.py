@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.engine.lifetime import own_settings, own_stack
 from tests.engine.run import run_to_its_end
-from tests.engine.stack import ROOT, Stack
+from tests.engine.stack import ROOT, Command, Stack
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +24,15 @@ def other(own: Stack) -> Iterator[Stack]:
         yield second
 
 
-def test_data_is_kept_when_the_stack_goes_down_and_comes_up_again(own: Stack) -> None:
+def test_data_is_kept_when_the_stack_goes_down_and_comes_up_again_and_no_other_clone_takes_it(
+    own: Stack, clone: Callable[..., Command]
+) -> None:
     run = run_to_its_end(own, "kept")
     before = own.get(f"/weppcloud/runs/{run.runid}/{run.config}/download/dem/dem.tif").body
     own.invoke("compose-down")
+    refused = clone("compose-up")
+    assert refused.returncode == 4, refused.stderr
+    assert "volumes that this checkout has not made" in refused.stderr
     assert own.compose("ps", "--all", "--quiet").stdout == ""
     own.invoke("compose-up", "--no-build")
     listed = own.get("/weppcloud/api/runs").content["runs"]
@@ -65,7 +68,7 @@ def test_two_stacks_do_not_disturb_each_other(own: Stack, other: Stack) -> None:
     assert made in theirs
     assert made not in ours
     assert not set(ours) & set(theirs)
-    assert own.settings["POSTGRES_PASSWORD"] != other.settings["POSTGRES_PASSWORD"]
+    assert own.secret("postgres_password") != other.secret("postgres_password")
     other.invoke("compose-down", "--volumes", f"--yes={other.name}")
     assert own.get("/weppcloud/health").status == 200
     volumes = subprocess.run(
@@ -85,10 +88,13 @@ def test_volumes_are_not_deleted_without_the_projects_name(own: Stack) -> None:
 def test_a_port_that_somebody_holds_is_named_before_anything_starts(own: Stack, tmp_path: Path) -> None:
     third = Stack(tmp_path / ".env")
     own_settings(third, f"{own.name}-third", PORT_CADDY=own.settings["PORT_CADDY"])
-    done = third.invoke("compose-up", "--no-build", check=False)
-    assert done.returncode == 3
-    assert own.settings["PORT_CADDY"] in done.stdout + done.stderr
-    assert third.compose("ps", "--all", "--quiet").stdout == ""
+    try:
+        done = third.invoke("compose-up", "--no-build", check=False)
+        assert done.returncode == 3
+        assert own.settings["PORT_CADDY"] in done.stdout + done.stderr
+        assert third.compose("ps", "--all", "--quiet").stdout == ""
+    finally:
+        shutil.rmtree(ROOT / ".docker-data" / third.name)
 
 
 def test_a_build_that_fails_ends_with_its_reason_and_leaves_the_stack_running(own: Stack) -> None:
@@ -101,22 +107,13 @@ def test_a_build_that_fails_ends_with_its_reason_and_leaves_the_stack_running(ow
     assert own.get("/weppcloud/health").status == 200
 
 
-def test_a_source_edit_is_served_without_a_rebuild(
-    own: Stack, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    # The tree of this checkout is mounted: a new file is an edit that leaves the repository as it was.
-    marker = ROOT / "docker" / "sample" / "wepppy" / "weppcloud" / "static" / f"edit-{os.getpid()}.txt"
-    marker.write_text("edited\n")
-    try:
-        address = f"http://{own.address}/weppcloud/static/{marker.name}"
-        with urllib.request.urlopen(address, timeout=10) as answer:
-            assert answer.read() == b"edited\n"
-    finally:
-        marker.unlink()
+def test_a_source_edit_is_served_without_a_rebuild(own: Stack) -> None:
+    (own.tree / "wepppy" / "weppcloud" / "static" / "edit.txt").write_text("edited\n")
+    assert own.get("/weppcloud/static/edit.txt").body == b"edited\n"
 
 
 def test_python_services_start_anew_when_their_source_changes(own: Stack) -> None:
-    source = ROOT / "docker" / "sample" / "wepppy" / "webservices" / "metquery.py"
+    source = own.tree / "wepppy" / "webservices" / "metquery.py"
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     # Saved as editors do it: a new file takes the old one's place (a changed time alone is no edit).
     saved = source.with_suffix(".py.saved")

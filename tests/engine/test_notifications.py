@@ -63,7 +63,7 @@ def context(stack: Stack) -> Iterator[BrowserContext]:
 def visitor(stack: Stack, context: BrowserContext) -> Visitor:
     """Somebody who is logged in, in an ordinary window."""
     made = Visitor(context)
-    made.log_in("admin@example.org", stack.settings["ADMIN_PASSWORD"])
+    made.log_in("admin@example.org", stack.secret("admin_password"))
     return made
 
 

@@ -31,7 +31,7 @@ def render(files: list[str], env_file: Path, *, profiles: str = "*", **variables
 
 @pytest.fixture(scope="session")
 def env_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `.env` like the one that env-init writes: the example with every empty secret filled."""
+    """A `.env` like the one that env-init writes."""
     values = dotenv_values(ROOT / ".env.example", interpolate=False)
     path = tmp_path_factory.mktemp("model") / ".env"
     filled = {"UID": "1000", "GID": "1000"}

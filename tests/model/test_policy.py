@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+from scripts import secret_ids
+from tests.model.conftest import ROOT, render
 
 Model = dict[str, Any]
 
 ONE_SHOTS = {"db-upgrade", "sample-data"}
+# Only a task starts them.
+TASKS = {"mover"}
 # Everything else has a health check; these run to their end instead.
 # The stores run as the user their images own the data with; everything else as the caller.
 STORE_USER = "999:999"
+# Secrets that no container gets.
+BUILD_ONLY = {"ca_bundle", "build_environment"}
 
 
 def services(model: Model) -> dict[str, dict[str, Any]]:
@@ -23,14 +33,14 @@ def test_every_long_running_service_has_a_health_check(model: Model) -> None:
     without = {
         name for name, service in services(model).items() if "test" not in service.get("healthcheck", {})
     }
-    assert without == ONE_SHOTS
+    assert without == ONE_SHOTS | TASKS
 
 
 def test_only_services_labelled_as_one_shots_are_not_restarted(model: Model) -> None:
     for name, service in services(model).items():
-        one_shot = service["labels"].get("wepp.role") == "one-shot"
-        assert one_shot == (name in ONE_SHOTS)
-        assert service["restart"] == ("no" if one_shot else "unless-stopped"), name
+        role = service["labels"].get("wepp.role")
+        assert (role == "one-shot", role == "task") == (name in ONE_SHOTS, name in TASKS)
+        assert service["restart"] == ("no" if role else "unless-stopped"), name
 
 
 def test_every_one_shot_is_waited_for_by_a_long_running_service_in_each_profile(
@@ -129,6 +139,29 @@ def test_the_stores_are_out_of_reach_of_the_edge(model: Model) -> None:
     assert set(services(model)["caddy"]["networks"]) == {"edge"}
 
 
+def test_only_the_mover_is_on_the_hosts_network_and_only_it_has_the_servers_second_socket(
+    model: Model,
+) -> None:
+    assert {n for n, s in services(model).items() if s.get("network_mode") == "host"} == {"mover"}
+    settings = (ROOT / "docker" / "postgres" / "wepppy.conf").read_text()
+    assert "unix_socket_directories = '/var/run/postgresql, /tmp'" in settings
+    (folder,) = [
+        each["source"] for each in services(model)["postgres"]["volumes"] if each["target"] == "/tmp"
+    ]
+    users = {
+        n for n, s in services(model).items() if any(v.get("source") == folder for v in s.get("volumes", []))
+    }
+    assert users == {"postgres", "mover"}
+    assert services(model)["mover"]["environment"]["PGHOST"] == "/server-tmp"
+
+
+def test_a_mover_reaches_a_server_that_others_run_by_its_name(render_with: Callable[..., Model]) -> None:
+    files = ["docker-compose.dev.yml", "docker-compose.external-postgres.yml"]
+    away = services(render_with(files, POSTGRES_HOST="store.example.org", POSTGRES_PORT="6543"))["mover"]
+    found = away["environment"]
+    assert (found["PGHOST"], found["PGPORT"], found["PGUSER"]) == ("store.example.org", "6543", "wepppy")
+
+
 def test_server_and_backup_sidecar_are_made_from_the_same_image(render_with: Callable[..., Model]) -> None:
     changed = services(render_with(POSTGRES_IMAGE="postgres:17.1-bookworm"))
     for name in ("postgres", "postgres-backup"):
@@ -139,15 +172,31 @@ def test_no_secret_of_the_settings_appears_in_the_model(
     env_file: Any, render_with: Callable[..., Model]
 ) -> None:
     secret = "s3cr3t-marker-value"
-    names = [name.upper() for name in render_with()["secrets"]]
+    names = {*secret_ids.BY_KEY, *(name.upper() for name in secret_ids.BY_ID)}
     rendered = str(render_with(**dict.fromkeys(names, secret)))
     assert secret not in rendered
 
 
-def test_every_secret_has_its_key_in_the_example_settings(model: Model, env_file: Any) -> None:
+@pytest.mark.parametrize("mode", ["dev", "prod"])
+@pytest.mark.parametrize("tree", [False, True])
+def test_no_secret_that_a_settings_file_still_holds_reaches_a_service(
+    tmp_path: Path, render_with: Callable[..., Model], mode: str, tree: bool
+) -> None:
+    secret = "s3cr3t-marker-value"
+    settings = tmp_path / "settings.env"
+    settings.write_text("".join(f"{key}={secret}\n" for key in secret_ids.BY_KEY) + "A_SETTING=arrives\n")
+    files = [f"docker-compose.{mode}.yml", "docker-compose.backup-hook.yml"]
+    files += ["docker-compose.wepppy.yml", f"docker-compose.wepppy-{mode}.yml"] if tree else []
+    source = str(ROOT / "tests" / "tree" / "skeleton") if tree else ""
+    rendered = render_with(files, STACK_ENV_FILE=str(settings), WEPPPY_SRC=source)["services"]
+    assert [name for name, service in rendered.items() if secret in str(service)] == []
+    assert rendered["weppcloud"]["environment"]["A_SETTING"] == "arrives"
+
+
+def test_every_secret_has_a_canonical_id_and_none_is_a_setting(model: Model, env_file: Any) -> None:
     keys = {line.split("=")[0] for line in env_file.read_text().splitlines()}
-    build_only = {"ca_bundle", "build_environment"}
-    assert {name.upper() for name in model["secrets"] if name not in build_only} <= keys
+    assert model["secrets"].keys() - BUILD_ONLY <= secret_ids.BY_ID.keys()
+    assert not keys & secret_ids.BY_KEY.keys()
 
 
 def test_each_python_service_sees_only_the_secrets_it_needs(model: Model) -> None:
@@ -157,6 +206,8 @@ def test_each_python_service_sees_only_the_secrets_it_needs(model: Model) -> Non
     assert not any(held[name] for name in ("metquery", "wmesque2", "wmesque", "sample-data"))
     assert {name for name, secrets in held.items() if "vapid_private_key" in secrets} == {"webpush"}
     assert {name for name, secrets in held.items() if "admin_password" in secrets} == {"db-upgrade"}
+    superusers = {name for name, secrets in held.items() if "postgres_superuser_password" in secrets}
+    assert superusers == {"postgres", "postgres-backup", "mover"}
 
 
 def test_the_whole_stack_is_probed_less_than_once_a_second(model: Model) -> None:
@@ -175,7 +226,7 @@ def test_first_probes_are_quick_only_with_the_fast_start_overlay(render_with: Ca
     assert all("start_interval" not in service.get("healthcheck", {}) for service in plain.values())
     fast = services(render_with(["docker-compose.dev.yml", "docker-compose.fast-start.yml"]))
     for name, service in fast.items():
-        if name not in ONE_SHOTS:
+        if name not in ONE_SHOTS | TASKS:
             assert service["healthcheck"]["start_interval"] in ("1s", "2s"), name
             assert "start_period" in service["healthcheck"], name
 
@@ -199,7 +250,7 @@ def test_writers_to_the_database_are_those_that_hold_its_password(model: Model) 
         for name, s in services(model).items()
         if "postgres_password" in {secret["source"] for secret in s.get("secrets", [])}
     }
-    assert writers == holders - {"postgres", "postgres-backup"}
+    assert writers == holders - {"postgres", "postgres-backup", "mover"}
 
 
 def test_profiles_are_the_designs(model: Model) -> None:
@@ -213,32 +264,100 @@ def test_profiles_are_the_designs(model: Model) -> None:
         "geo": {"elevationquery", "wmesque2", "metquery"},
         "push": {"webpush"},
         "legacy": {"wmesque"},
+        "migration": {"mover"},
     }  # fmt: skip
 
 
-def test_a_source_tree_of_ones_own_is_mounted_and_built_from(
+def test_a_source_tree_of_ones_own_is_mounted_whole_and_built_from(
     render_with: Callable[..., Model], tmp_path: Any
 ) -> None:
     other = services(render_with(WEPPPY_SRC=str(tmp_path), WEPPPY_REQUIREMENTS="docker/requirements-uv.txt"))
     for name in ("weppcloud", "rq-worker", "browse"):
         mounts = {v["target"]: v["source"] for v in other[name]["volumes"]}
-        assert mounts["/app/wepppy"] == f"{tmp_path}/wepppy"
+        assert mounts["/workdir/wepppy"] == str(tmp_path)
         assert other[name]["build"]["additional_contexts"]["source"] == str(tmp_path)
         assert other[name]["build"]["args"]["WEPPPY_REQUIREMENTS"] == "docker/requirements-uv.txt"
     assert other["status"]["build"]["additional_contexts"]["source"] == str(tmp_path)
 
 
-def test_the_settings_are_mounted_read_only_where_real_trees_look(model: Model) -> None:
-    for name, service in services(model).items():
-        for volume in service.get("volumes", []):
-            if volume["target"] == "/app/.env":
-                assert volume["read_only"] is True, name
+def python_services(model: Model) -> dict[str, dict[str, Any]]:
+    """Those that run in the Python image."""
+    return {name: each for name, each in services(model).items() if each["image"].endswith("-python:dev")}
+
+
+def test_settings_reach_python_services_as_variables_and_no_secret_does(
+    tmp_path: Path, env_file: Path
+) -> None:
+    settings = tmp_path / ".env"
+    values = "".join(f"{name}=s3cr3t\n" for name in secret_ids.BY_KEY)
+    settings.write_text(f"{env_file.read_text()}{values}SOMETHING_OF_THE_TREE=seen\n")
+    model = render(["docker-compose.dev.yml"], settings, STACK_ENV_FILE=str(settings))
+    assert "s3cr3t" not in str(model)
+    for name, service in python_services(model).items():
+        assert service["environment"]["SOMETHING_OF_THE_TREE"] == "seen", name
+        assert not [volume for volume in service["volumes"] if volume["target"].endswith("/.env")], name
+
+
+def test_the_trees_own_defaults_come_before_the_settings_of_the_stack(tmp_path: Path, env_file: Path) -> None:
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "defaults.env").write_text("ONE=tree\nTWO=tree\nGEODATA_DIR=/elsewhere\n")
+    settings = tmp_path / ".env"
+    settings.write_text(env_file.read_text() + "TWO=stack\n")
+    variables = {"WEPPPY_SRC": str(tmp_path), "STACK_ENV_FILE": str(settings)}
+    environment = services(render(["docker-compose.dev.yml"], settings, **variables))["browse"]["environment"]
+    found = {name: environment[name] for name in ("ONE", "TWO", "GEODATA_DIR")}
+    assert found == {"ONE": "tree", "TWO": "stack", "GEODATA_DIR": "/geodata"}
+
+
+def test_python_services_start_by_mounted_scripts_so_that_a_given_image_will_do(model: Model) -> None:
+    for name, service in python_services(model).items():
+        (scripts,) = [each for each in service["volumes"] if each["target"] == "/opt/stack"]
+        assert (scripts["source"], scripts["read_only"]) == (f"{ROOT}/docker/python/stack", True), name
+        assert service["working_dir"] == service["environment"]["PYTHONPATH"] == "/workdir/wepppy", name
+        if "healthcheck" in service:
+            assert service["healthcheck"]["test"][1:4] == ["/opt/venv/bin/python", "-I", "-S"], name
+
+
+def test_no_url_holds_a_password_and_each_names_the_database_of_its_service(model: Model) -> None:
+    found = {
+        (name, key): value
+        for name, service in services(model).items()
+        for key, value in service.get("environment", {}).items()
+        if key.endswith("REDIS_URL")
+    }
+    assert not [value for value in found.values() if "@" in value]
+    assert found["weppcloud", "REDIS_URL"] == "redis://redis:6379/0"
+    assert found["rq-worker", "REDIS_URL"] == found["rq-worker", "RQ_REDIS_URL"] == "redis://redis:6379/9"
+    assert found["status", "STATUS_REDIS_URL"] == "redis://redis:6379/2"
+    assert found["preflight", "PREFLIGHT_REDIS_URL"] == "redis://redis:6379/0"
+
+
+def test_every_queue_has_a_listener(model: Model) -> None:
+    assert services(model)["rq-worker"]["command"][2:] == ["default", "batch", "fork-archive"]
+
+
+def test_limits_are_settings(render_with: Callable[..., Model]) -> None:
+    changed = services(
+        render_with(
+            WEPPCLOUD_MEMORY="9g", RQ_WORKER_PIDS="999", RQ_WORKER_SHM="8g",
+            WORKER_CPUSET="0-1", POSTGRES_SHM="1g", CADDY_MEMORY="1g",
+        )
+    )  # fmt: skip
+    assert changed["weppcloud"]["deploy"]["resources"]["limits"]["memory"] == str(9 << 30)
+    assert changed["caddy"]["deploy"]["resources"]["limits"]["memory"] == str(1 << 30)
+    worker = changed["rq-worker"]
+    assert worker["deploy"]["resources"]["limits"]["pids"] == 999
+    assert (worker["shm_size"], worker["cpuset"]) == (str(8 << 30), "0-1")
+    assert changed["postgres"]["shm_size"] == str(1 << 30)
+
+
+def test_the_database_goes_first_where_processors_are_short(model: Model) -> None:
+    shares = {name: each["cpu_shares"] for name, each in services(model).items() if "cpu_shares" in each}
+    assert shares == {"postgres": 2 * 1024}  # 1024 is what a container gets
 
 
 def test_redis_tells_of_changed_hashes_as_preflight_needs(model: Model) -> None:
     mounts = {v["target"]: v["source"] for v in services(model)["redis"]["volumes"]}
-    from pathlib import Path
-
     settings = Path(mounts["/opt/stack/redis-entrypoint.sh"]).read_text()
     assert "notify-keyspace-events Kh" in settings
     assert "appendfsync everysec" in settings

@@ -14,7 +14,7 @@ def test_the_readmes_service_table_agrees_with_the_compose_files(model: dict[str
     listed = {name: (port, profile) for name, port, profile in ROW.findall(README.read_text())}
     rendered = {}
     for name, service in model["services"].items():
-        if service["labels"].get("wepp.role") == "one-shot":
+        if service["labels"].get("wepp.role"):
             continue
         port = next((str(port["target"]) for port in service.get("ports", [])), "")
         rendered[name] = (port, *(service.get("profiles") or ["core"]))

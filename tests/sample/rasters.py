@@ -72,12 +72,18 @@ def run(program: str, *arguments: str, stdin: str = "") -> str:
 
 def values_at(path: str | Path, points: list[tuple[float, float]], *options: str) -> list[list[float]]:
     """Return what gdallocationinfo finds at each (x, y): one value per band, nothing outside the raster."""
-    text = run(
-        "gdallocationinfo", "-xml", *options, str(path), stdin="".join(f"{x!r} {y!r}\n" for x, y in points)
-    )
+    command = [find_program("gdallocationinfo"), "-xml", *options, str(path)]
+    asked = "".join(f"{x!r} {y!r}\n" for x, y in points)
+    # GDAL from 3.9 on ends with 1 when a point is outside, and has answered all the same.
+    text = subprocess.run(command, input=asked, capture_output=True, text=True, check=False).stdout
     reports = text.split("</Report>")[:-1]
     assert len(reports) == len(points)
-    return [[float(part.split("</Value>")[0]) for part in report.split("<Value>")[1:]] for report in reports]
+    return [[_value(band) for band in report.split("<BandReport")[1:]] for report in reports]
+
+
+def _value(report: str) -> float:
+    """Return the value in the report of one band; GDAL leaves it out where there is no data."""
+    return float(report.partition("<Value>")[2].partition("</Value>")[0] or NODATA)
 
 
 def strict_json(text: str | bytes) -> Any:

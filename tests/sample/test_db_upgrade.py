@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from conftest import SAMPLE_TREE, PostgresServer
 from psycopg2 import sql
 
-SCRIPT = SAMPLE_TREE.parent / "python" / "db-upgrade.py"
+SCRIPT = SAMPLE_TREE.parent / "python" / "stack" / "db-upgrade.py"
 HEAVY = {"flask", "sqlalchemy", "alembic", "redis", "flask_migrate"}
 
 
@@ -178,3 +178,99 @@ def test_revisions_in_several_folders_are_left_to_the_application(script: Module
     (folder / "alembic.ini").write_text("[alembic]\nversion_locations = elsewhere\n")
     with pytest.raises(script.NotPlainError):
         script.heads(folder)
+
+
+# ---- a tree whose revisions cannot start from an empty database ----
+
+APPLICATION = """
+import os
+from flask import Flask
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+
+app = Flask(__name__)
+password = open(os.environ["POSTGRES_PASSWORD_FILE"]).read().strip()
+login = __import__("urllib.parse").parse.quote(password, safe="")
+place = "{POSTGRES_USER}:%s@{POSTGRES_HOST}:{POSTGRES_PORT}/{POSTGRES_DB}".format(**os.environ) % login
+app.config["SQLALCHEMY_DATABASE_URI"] = f"postgresql+psycopg2://{place}"
+db = SQLAlchemy(app)
+Migrate(app, db, directory=os.path.join(os.path.dirname(__file__), "migrations"))
+
+
+class Person(db.Model):
+    id = db.Column(db.Integer, primary_key=True)
+    identity = db.Column(db.String(64), unique=True, nullable=False)
+
+
+class Feature(db.Model):
+    id = db.Column(db.Integer, primary_key=True)
+    name = db.Column(db.String(64), nullable=False)
+"""
+ALEMBIC = """
+from alembic import context
+from flask import current_app
+
+with current_app.extensions["migrate"].db.engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+REVISIONS = {
+    "a_alters": """
+        op.add_column("person", sa.Column("identity", sa.String(64)))
+        op.execute("UPDATE person SET identity = id::text")
+        op.alter_column("person", "identity", nullable=False)
+        op.drop_column("person", "nickname")
+    """,
+    "b_fills": """
+        features = sa.Table("feature", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True),
+                            sa.Column("name", sa.String(64), nullable=False))
+        features.create(op.get_bind())
+        op.bulk_insert(features, [{"name": "batch"}, {"name": "omni"}])
+    """,
+    "c_adds": """
+        op.create_table("history", sa.Column("id", sa.Integer, primary_key=True))
+        op.execute("INSERT INTO history VALUES (7)")
+    """,
+}
+
+
+@pytest.fixture
+def altering_tree(env: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """The environment of a tree whose first revision alters a table that only the models make."""
+    package = tmp_path / "tree" / "site_of_test"
+    (package / "migrations" / "versions").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "app.py").write_text(APPLICATION)
+    (package / "migrations" / "env.py").write_text(ALEMBIC)
+    (package / "migrations" / "alembic.ini").write_text("[alembic]\n")
+    before = None
+    for name, body in REVISIONS.items():
+        head = f"import sqlalchemy as sa\nfrom alembic import op\nrevision = {name!r}\ndown_revision = {before!r}\n"
+        text = f"{head}def upgrade():{body}\n"
+        (package / "migrations" / "versions" / f"{name}.py").write_text(text)
+        before = name
+    return {**env, "PYTHONPATH": str(package.parent), "FLASK_APP": "site_of_test.app"}
+
+
+def test_rows_and_tables_of_revisions_are_there_when_the_models_made_the_database(
+    altering_tree: dict[str, str], postgres_server: PostgresServer
+) -> None:
+    done, _ = start(altering_tree)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [count(postgres_server, name) for name in ("feature", "history", "person")] == [2, 1, 0]
+    assert start(altering_tree)[1] == set(), "the newest revision is recorded"
+
+
+def test_a_revision_that_fails_on_the_models_tables_leaves_the_database_empty(
+    altering_tree: dict[str, str], postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    revision = tmp_path / "tree" / "site_of_test" / "migrations" / "versions" / "c_adds.py"
+    good = revision.read_text()
+    revision.write_text(good.replace("VALUES (7)", "VALUES ('seven')"))
+    done, _ = start(altering_tree)
+    assert done.returncode != 0
+    assert "restore a backup instead" in done.stdout
+    revision.write_text(good)
+    assert start(altering_tree)[0].returncode == 0, "nothing is left that the next start trips over"
+    assert count(postgres_server, "feature") == 2

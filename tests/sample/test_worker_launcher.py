@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
+import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
-from conftest import wait_until
-from worker_stack import LAUNCHER, Stack
+import redis
+from conftest import RedisServer, wait_until
+from rq.worker_pool import WorkerData
+from worker_stack import LAUNCHER, RUNID, Stack, alive
 
 pytest_plugins = ["worker_stack"]
 pytestmark = pytest.mark.timeout(180)
@@ -78,3 +86,153 @@ def test_the_launcher_waits_for_redis_and_leaves_when_told(stack: Stack) -> None
     wait_until(lambda: "waiting for Redis" in stack.log, "the launcher waiting")
     pool.terminate()
     assert pool.wait(timeout=30) == 0
+
+
+def test_workers_whose_entries_are_lost_are_replaced_and_work_goes_on(
+    stack: Stack, release: Callable[[], None]
+) -> None:
+    stack.start(RQ_WORKER_COUNT="2")
+    wait_until(lambda: stack.health().returncode == 0, "the pool being healthy")
+    before = stack.workers()
+    for key in stack.queue.connection.smembers("rq:workers"):
+        stack.queue.connection.delete(key)
+    wait_until(
+        lambda: not any(alive(pid) for pid in before), f"the end of both workers\n{stack.log}", attempts=600
+    )
+    wait_until(lambda: stack.health().returncode == 0, f"the pool being healthy again\n{stack.log}")
+    job = stack.queue.enqueue("worker_jobs.wait_for_release", RUNID)
+    stack.started(job)
+    release()
+    stack.ended(job, "finished")
+
+
+def test_workers_come_back_to_a_redis_that_was_away_within_seconds(
+    stack: Stack, release: Callable[[], None]
+) -> None:
+    stack.start()
+    wait_until(lambda: stack.health().returncode == 0, "the pool being healthy")
+    stack.server.stop()
+    try:
+        # The waits before were 1, 2 and 4 s.
+        wait_until(lambda: "retrying in 5 seconds" in stack.log, f"the longest wait\n{stack.log}")
+    finally:
+        stack.server.start()
+    assert "retrying in 8 seconds" not in stack.log
+    release()
+    stack.ended(stack.queue.enqueue("worker_jobs.wait_for_release", RUNID), "finished")
+
+
+# ---- one pool with processes of the test's own and a clock ----
+
+
+@pytest.fixture(scope="module")
+def launcher() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("rq_worker_launcher", LAUNCHER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Living:
+    """A process that runs for ever."""
+
+    def join(self, timeout: float) -> None:
+        """Return at once: it does not end."""
+
+    def is_alive(self) -> bool:
+        return True
+
+
+class Watched:
+    """A pool with two workers; time is what the test says, and signals are noted instead of sent."""
+
+    def __init__(self, launcher: ModuleType, connection: redis.Redis, folder: Path) -> None:
+        self.connection = connection
+        self.now = 0.0
+        self.signals: list[tuple[int, signal.Signals]] = []
+        self.pool: Any = launcher.WatchedPool(
+            ["default"],
+            connection=connection,
+            num_workers=2,
+            probe=connection,
+            health_file=folder / "health",
+            clock=lambda: self.now,
+        )
+        self.pool.status = self.pool.Status.STARTED
+        self.grace = launcher.ENTRY_GRACE
+        for number, name in enumerate(("lost", "well"), 1):
+            self.pool.worker_dict[name] = WorkerData(name, number, Living())
+        self.register("well")
+
+    def register(self, name: str) -> None:
+        self.connection.hset(f"rq:worker:{name}", "hostname", socket.gethostname())
+
+    def sent_until(self, now: float) -> list[tuple[int, signal.Signals]]:
+        """Have the pool look at its workers at that time; return all signals until then, with their receivers."""
+        self.now = now
+        self.pool.check_workers(respawn=False)
+        return self.signals
+
+
+@pytest.fixture
+def watched(
+    launcher: ModuleType, redis_env: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Watched]:
+    with redis.Redis.from_url(redis_env.url(9)) as connection:
+        made = Watched(launcher, connection, tmp_path)
+        monkeypatch.setattr(os, "kill", lambda pid, number: made.signals.append((pid, number)))
+        yield made
+
+
+def test_a_worker_that_has_no_entry_for_too_long_is_told_to_end_and_only_once(watched: Watched) -> None:
+    assert watched.sent_until(0) == []
+    assert watched.sent_until(watched.grace - 1) == []
+    assert watched.sent_until(watched.grace) == [(1, signal.SIGTERM)]
+    assert watched.sent_until(10 * watched.grace) == [(1, signal.SIGTERM)]
+
+
+def test_a_worker_that_registers_in_time_is_left_alone_and_has_all_the_time_again_later(
+    watched: Watched,
+) -> None:
+    watched.sent_until(0)
+    watched.register("lost")
+    watched.sent_until(watched.grace - 1)
+    # As rq's heartbeat leaves an entry that was deleted.
+    watched.connection.delete("rq:worker:lost")
+    watched.connection.hset("rq:worker:lost", "last_heartbeat", "2026-01-01T00:00:00Z")
+    assert watched.sent_until(watched.grace + 10) == []
+    assert watched.sent_until(2 * watched.grace + 9) == []
+    assert watched.sent_until(2 * watched.grace + 10) == [(1, signal.SIGTERM)]
+
+
+def test_the_time_without_redis_is_not_held_against_a_worker(watched: Watched) -> None:
+    watched.sent_until(0)
+    there = watched.pool.probe
+    with redis.Redis(port=1) as watched.pool.probe:
+        watched.sent_until(100)
+    watched.pool.probe = there
+    assert watched.sent_until(100 + watched.grace) == []
+    assert watched.sent_until(100 + 2 * watched.grace) == [(1, signal.SIGTERM)]
+
+
+def test_a_pool_that_is_stopped_does_not_tell_a_worker_twice_that_is_ending_already(watched: Watched) -> None:
+    watched.sent_until(0)
+    told = [*watched.sent_until(watched.grace)]
+    watched.pool.request_stop()
+    assert watched.signals == [*told, (2, signal.SIGINT)]
+    watched.pool.request_stop()
+    assert watched.signals[len(told) + 1 :] == [(1, signal.SIGINT), (2, signal.SIGINT)]
+
+
+def test_a_new_worker_that_is_told_to_end_before_it_listens_ends_alone(watched: Watched) -> None:
+    def is_told_to_end() -> None:
+        with pytest.raises(SystemExit):
+            watched.pool.request_stop()
+        assert watched.signals == []
+
+    process = multiprocessing.get_context("fork").Process(target=is_told_to_end)
+    process.start()
+    process.join()
+    assert process.exitcode == 0

@@ -22,8 +22,8 @@ from wepppy import status_messenger
 from wepppy.rq.project import create_run_directory
 from wepppy.sample_data import read_marker
 
-LAUNCHER = SAMPLE_TREE.parent / "python" / "rq-worker.py"
-HEALTH = SAMPLE_TREE.parent / "python" / "worker-health.py"
+LAUNCHER = SAMPLE_TREE.parent / "python" / "stack" / "rq-worker.py"
+HEALTH = SAMPLE_TREE.parent / "python" / "stack" / "worker-health.py"
 RUNID = "rain-on-hills"
 
 

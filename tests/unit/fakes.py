@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from scripts.compose import Compose
 from scripts.console import Console
-from scripts.runner import Result
+from scripts.runner import LineProcess, Result
 
 EXAMPLE = """\
 # Name of the stack.
@@ -23,15 +24,11 @@ GID=
 WEPPPY_SRC=
 WEPPPY_REQUIREMENTS=requirements.txt
 
-# generated: token
-POSTGRES_PASSWORD=
-# Key pair.
-# generated: vapid
-VAPID_PRIVATE_KEY=
-
 PORT_CADDY=8080
 PORT_STATUS=9002
 """
+# What the stack's secret files hold, by id.
+SECRETS = {"postgres_password": "a-very-secret-word", "vapid_private_key": "another-secret-word"}
 GIB = 1024**3
 Answer = Callable[[Sequence[str]], Result | None]
 
@@ -44,6 +41,7 @@ class Call:
     argv: list[str]
     env: dict[str, str]
     stdin: str | None = None
+    attended: bool = False
 
 
 class FakeRunner:
@@ -82,12 +80,13 @@ class FakeRunner:
         *,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
+        attended: bool = False,
     ) -> Result:
         """Pretends to change something; its output goes to `on_line` line by line."""
         if self.dry:
             self.calls.append(Call("dry", list(argv), dict(env or {})))
             return Result(tuple(argv), 0)
-        result = self._answer(Call("stream", list(argv), dict(env or {})))
+        result = self._answer(Call("stream", list(argv), dict(env or {}), attended=attended))
         for line in result.stdout.splitlines() if on_line else ():
             assert on_line
             on_line(line)
@@ -231,6 +230,7 @@ def container(name: str, *, status: str = "running", health: str = "healthy", **
         "State": state,
         "Config": {
             "Labels": {
+                **({"wepp.role": "one-shot"} if name == "upgrade" else {}),
                 "com.docker.compose.service": name,
                 "com.docker.compose.project": "wepppy",
                 "com.docker.compose.project.working_dir": more.get("folder", ""),
@@ -246,10 +246,15 @@ class Checkout:
     def __init__(self, root: Path, *, dry: bool = False) -> None:
         self.root = root
         self.runner = FakeRunner(dry=dry)
-        self.environment: dict[str, str] = {"HOME": str(root)}
+        # Indexes of this machine's own are none of the tests' business.
+        self.environment: dict[str, str] = {
+            "HOME": str(root),
+            "PIP_CONFIG_FILE": os.devnull,
+            "UV_NO_CONFIG": "1",
+        }
         (root / ".env.example").write_text(EXAMPLE)
         tree = root / "docker" / "sample"
-        for name in ("wepppy/weppcloud", "services/status2", "services/preflight2"):
+        for name in ("wepppy/weppcloud", "wepppy/sample_data", "services/status2", "services/preflight2"):
             (tree / name).mkdir(parents=True)
         (tree / "wepppy/weppcloud/app.py").touch()
         (tree / "requirements.txt").touch()
@@ -274,9 +279,10 @@ class Checkout:
         runner.on("docker", "ps", "label=com.docker.compose.service=postgres-backup")
         runner.on("config", "json", stdout=json.dumps(model(root)))
         runner.on("docker", "volume", "ls", stdout="wepppy_pgdata\nwepppy_wc1\n")
+        runner.on("docker", "volume", "inspect", stdout="wepppy_pgdata\t2026-11-29T14:06:25Z\n")
         runner.on("docker", "network", "ls")
         runner.on("docker", "volume", "rm")
-        runner.on("docker", "logs", stdout="last words\n")
+        runner.on("docker", "logs", stdout="1970-01-01T00:00:01Z last words\n")
         runner.on("docker", "inspect", "{{.Image}}")
         runner.on("docker", "start", stdout="wepppy-upgrade-1\n")
         runner.on("docker", "wait", stdout="0\n")
@@ -294,8 +300,6 @@ class Checkout:
             "GID": "1000",
             "WEPPPY_SRC": "",
             "WEPPPY_REQUIREMENTS": "requirements.txt",
-            "POSTGRES_PASSWORD": "a-very-secret-word",
-            "VAPID_PRIVATE_KEY": "another-secret-word",
             "PORT_CADDY": "8080",
             "PORT_STATUS": "9002",
             **changes,
@@ -305,10 +309,34 @@ class Checkout:
         path.chmod(mode)
         return path
 
+    def with_secrets(self, **values: str) -> None:
+        """Writes the secret files that the model mounts."""
+        folder = self.root / ".docker-data" / "secrets"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, value in {**SECRETS, **values}.items():
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).write_text(value)
+            (folder / name).chmod(0o444)
+
     def containers_are(self, answers: Sequence[dict[str, Any]]) -> None:
         """What the engine holds for the project."""
         self.runner.on("docker", "ps", "--all", stdout="".join(f"{each['Id']}\n" for each in answers))
         self.runner.on("docker", "inspect", "container", stdout=json.dumps(list(answers)))
+
+    def starts(self, *answers: dict[str, Any]) -> None:
+        """What the engine holds once `docker compose up` has ended well."""
+
+        def up(argv: Sequence[str]) -> Result:
+            self.containers_are(answers)
+            return Result(tuple(argv), 0)
+
+        self.runner.do("up", action=up)
+
+    def note_volumes(self) -> None:
+        """The volumes that the engine holds are this checkout's."""
+        folder = self.root / ".docker-data"
+        folder.mkdir(exist_ok=True)
+        (folder / "volumes.json").write_text(json.dumps({"wepppy_pgdata": "2026-11-29T14:06:25Z"}))
 
     def images_are(self, *names: str) -> None:
         """Which images the engine holds."""
@@ -323,7 +351,7 @@ class Checkout:
 
 
 @dataclass
-class FakeConversation:
+class FakeConversation(LineProcess):
     """A program that says `script` line by line, waiting for a word after each `ready`, and ends with `status`."""
 
     script: list[str]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from scripts.backup import age, back_up, show
+import pytest
+
+from scripts.backup import back_up, show
+from scripts.clock import age
 from scripts.dump import backups_folder
-from tests.unit.fakes import Checkout, FakeConversation, Screen, service
+from tests.unit.fakes import Checkout, FakeConversation, Screen, container, service
 
 MADE = {"path": "/backups/wepppy-20261124-000000.dump", "bytes": 2_000_000, "rows": 7, "seconds": 1.25}
-LISTED = {
+LISTED: Any = {
     "now": "2026-11-24T12:00:00Z",
     "ok": False,
     "health": "the last try failed",
@@ -55,16 +60,52 @@ def test_a_backup_in_a_volume_is_told_by_its_path_in_the_container(tmp_path: Pat
 
 def test_the_list_says_what_is_verified_and_drilled_and_whether_all_is_well(tmp_path: Path) -> None:
     made, screen = scene(tmp_path, LISTED), Screen()
-    show(made.compose(), screen.console)
+    assert not show(made.compose(), screen.console)
     lines = screen.out.getvalue().splitlines()
     assert lines[1].split() == [
         "wepppy-20261124-000000.dump", "12.0", "h", "2.0", "MB", "7", "yes", "30", "min", "ago", "17.2",
     ]  # fmt: skip
-    assert lines[2].split() == ["wepppy-manual-20261101-000000.dump", "23.5", "d", "5", "B", "no"]
+    assert lines[2].split() == ["wepppy-manual-20261101-000000.dump", "23.5", "d", "5", "bytes", "no"]
     assert "warning: the last try failed" in screen.err.getvalue()
 
 
+def test_a_backup_that_cannot_be_restored_and_a_failed_one_by_hand_are_told(tmp_path: Path) -> None:
+    first, by_hand = LISTED["backups"]
+    manifest = {**first["manifest"], "not_restorable": "a CHECK fails"}
+    attempt = {"started": "2026-11-24T11:00:00Z", "ok": False, "problem": "the server is away"}
+    listed = {
+        **LISTED,
+        "ok": True,
+        "backups": [{**first, "manifest": manifest}, by_hand],
+        "attempt_by_hand": attempt,
+    }
+    made, screen = scene(tmp_path, listed), Screen()
+    show(made.compose(), screen.console)
+    assert "yes, not restorable: a CHECK fails" in screen.out.getvalue()
+    assert "warning: the last db-backup failed: the server is away" in screen.err.getvalue()
+    later = {**attempt, "started": "2026-11-23T11:00:00Z"}
+    (tmp_path / "later").mkdir()
+    made, screen = scene(tmp_path / "later", {**listed, "attempt_by_hand": later}), Screen()
+    show(made.compose(), screen.console)
+    assert "db-backup failed" not in screen.err.getvalue()
+
+
+@pytest.mark.parametrize("state", ["running", "exited"])
+def test_backups_are_well_only_while_more_will_be_made(tmp_path: Path, state: str) -> None:
+    made, screen = scene(tmp_path, {**LISTED, "ok": True}), Screen(as_json=True)
+    made.runner.on(
+        "config", "json", stdout=json.dumps({"name": "wepppy", "services": {"postgres-backup": service("b")}})
+    )
+    made.containers_are([container("postgres-backup", status=state)])
+    well = state == "running"
+    assert show(made.compose(), screen.console) is well
+    answer = json.loads(screen.out.getvalue())
+    assert answer["ok"] is well
+    assert bool(answer["problems"]) is not well
+
+
 def test_ages_are_told_in_units_that_people_use() -> None:
-    assert [age(each) for each in (-5, 3, 75, 7200, 3 * 86400)] == [
+    now = datetime(2026, 11, 24, tzinfo=UTC)
+    assert [age(now, f"{now - timedelta(seconds=each)}") for each in (-5, 3, 75, 7200, 3 * 86400)] == [
         "in the future", "3 s", "1 min", "2.0 h", "3.0 d",
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.cluster import demand_not_replaced, demand_same_major
+from scripts.cluster import require_not_replaced, require_same_major
 from scripts.errors import ExitCode, StackError
 from tests.unit.fakes import Checkout, container, model
 
@@ -36,19 +36,19 @@ def checkout(folder: Path, *, files: str, image: str, running_image: str = "sha2
 
 def test_a_server_of_another_major_does_not_replace_the_one_that_runs(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="are PostgreSQL 17's and the image is 18") as caught:
-        demand_not_replaced(checkout(tmp_path, files="17", image="18").compose())
+        require_not_replaced(checkout(tmp_path, files="17", image="18").compose())
     assert caught.value.exit_code == ExitCode.NOT_READY
-    assert "POSTGRES_IMAGE" in caught.value.mend
+    assert "POSTGRES_IMAGE" in caught.value.fix
 
 
 @pytest.mark.parametrize(
     ("files", "image"), [("17", "17"), ("", "18"), ("17", "")], ids=["same", "no volume", "unknown"]
 )
 def test_nothing_is_said_where_nothing_is_wrong_or_known(tmp_path: Path, files: str, image: str) -> None:
-    demand_same_major(checkout(tmp_path, files=files, image=image).compose())
+    require_same_major(checkout(tmp_path, files=files, image=image).compose())
 
 
 def test_a_server_that_stays_costs_no_look_at_its_files(tmp_path: Path) -> None:
     made = checkout(tmp_path, files="17", image="18", running_image="sha256:new")
-    demand_not_replaced(made.compose())
+    require_not_replaced(made.compose())
     assert not [argv for argv in made.runner.commands("capture") if argv[:2] == ["docker", "run"]]

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from scripts import doctor
 from scripts.catalogue import Catalogue
 from scripts.compose import unescaped
 from scripts.errors import StackError
 from scripts.runner import NOT_FOUND, TIMED_OUT
-from tests.unit.fakes import Checkout, model
+from scripts.up import Options, Up
+from tests.unit.fakes import Checkout, Screen, container, model
 
 
 def test_commands_name_env_file_and_files_relative_to_the_root(tmp_path: Path) -> None:
@@ -74,6 +76,22 @@ def test_a_second_stack_shares_neither_backups_nor_secrets(tmp_path: Path) -> No
     }
 
 
+@pytest.mark.parametrize("exported", [True, False])
+def test_a_folder_of_the_main_stack_is_no_stacks_own_data_folder(tmp_path: Path, exported: bool) -> None:
+    checkout = Checkout(tmp_path)
+    if exported:
+        checkout.with_env()
+        checkout.environment["COMPOSE_PROJECT_NAME"] = "secrets"
+    else:
+        checkout.with_env(DOCKER_DATA_DIR="../.docker-data/secrets")
+    compose = checkout.compose()
+    with pytest.raises(StackError, match="belongs to the main stack"):
+        Up(compose, Screen().console, Options()).run()
+    told = {each.what for each in doctor.errors_of(doctor.examine(compose))}
+    assert any("belongs to the main stack" in what for what in told)
+    assert not (tmp_path / ".docker-data" / "secrets" / "secrets").exists()
+
+
 def test_a_folder_that_the_user_names_is_used_for_every_stack(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path)
     checkout.with_env(DOCKER_DATA_DIR="../elsewhere")
@@ -111,7 +129,7 @@ def test_a_broken_overlay_is_named_with_what_compose_says(tmp_path: Path) -> Non
     with pytest.raises(StackError) as caught:
         _ = checkout.compose().model
     assert "imagee" in caught.value.what
-    assert "COMPOSE_FILE" in caught.value.mend
+    assert "COMPOSE_FILE" in caught.value.fix
     assert caught.value.exit_code == 3
 
 
@@ -149,5 +167,42 @@ def test_a_name_that_is_not_in_the_stack_is_answered_with_those_that_are(
     check = catalogue.select if what == "service" else catalogue.check_profiles
     with pytest.raises(StackError, match=f"there is no {what} no") as caught:
         check(names)
-    assert "choose from" in caught.value.mend
+    assert "choose from" in caught.value.fix
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("stderr", "returncode"),
+    [("docker did not answer within 20 s", 124), ("Cannot connect to the Docker daemon", 1), ("", 1)],
+)
+def test_an_engine_that_stops_answering_is_no_empty_stack(
+    tmp_path: Path, stderr: str, returncode: int
+) -> None:
+    checkout = Checkout(tmp_path)
+    for command in (
+        ("docker", "inspect", "container"),
+        ("docker", "image", "inspect"),
+        ("docker", "volume", "inspect"),
+    ):
+        checkout.runner.on(*command, stderr=stderr, returncode=returncode)
+    engine = checkout.compose().engine
+    for question in (
+        lambda: engine.containers("wepppy"),
+        lambda: engine.image_ids(["postgres:17-trixie"]),
+        lambda: engine.volumes_made(["wepppy_pgdata"]),
+    ):
+        with pytest.raises(StackError, match="engine"):
+            question()
+
+
+def test_a_container_that_went_away_in_between_is_left_out(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    checkout.runner.on(
+        "docker",
+        "inspect",
+        "container",
+        stdout=json.dumps([container("status")]),
+        stderr="Error response from daemon: No such container: 1234\n",
+        returncode=1,
+    )
+    assert [each.service for each in checkout.compose().engine.containers("wepppy")] == ["status"]

@@ -23,9 +23,14 @@ def warnings(checkout: Checkout, machine: FakeHost | None = None) -> list[str]:
     return [each.what for each in findings if each.level is Level.WARNING]
 
 
+def running(checkout: Checkout, check: str) -> list[Finding]:
+    findings = doctor.examine(checkout.compose(), FakeHost(), running=True)
+    return [each for each in findings if each.check == check]
+
+
 def only(findings: list[Finding]) -> Finding:
     assert len(findings) == 1, findings
-    assert findings[0].mend, "every error needs a mend"
+    assert findings[0].fix, "every error needs a fix"
     return findings[0]
 
 
@@ -33,6 +38,7 @@ def only(findings: list[Finding]) -> Finding:
 def checkout(tmp_path: Path) -> Checkout:
     made = Checkout(tmp_path)
     made.with_env()
+    made.with_secrets()
     return made
 
 
@@ -55,7 +61,7 @@ def test_a_malformed_env_file_is_told_with_its_line(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stderr", "what", "mend"),
+    ("stderr", "what", "fix"),
     [
         (
             "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?",
@@ -73,12 +79,12 @@ def test_a_malformed_env_file_is_told_with_its_line(checkout: Checkout) -> None:
     ],
 )
 def test_an_engine_that_does_not_answer_is_told_with_the_reason(
-    checkout: Checkout, stderr: str, what: str, mend: str
+    checkout: Checkout, stderr: str, what: str, fix: str
 ) -> None:
     checkout.runner.on("docker", "info", stdout='{"ServerVersion":""}', stderr=stderr, returncode=1)
     finding = only(errors(checkout))
     assert what in finding.what
-    assert mend in finding.mend
+    assert fix in finding.fix
 
 
 def test_an_engine_error_inside_a_good_answer_is_found_too(checkout: Checkout) -> None:
@@ -93,7 +99,7 @@ def test_docker_itself_may_be_missing(checkout: Checkout) -> None:
         checkout.runner.on("docker", *words, stderr="docker is not installed", returncode=127)
     found = errors(checkout)
     assert "docker is not installed" in [each.what for each in found]
-    assert all("scripts/setup" in each.mend or each.check == "compose files" for each in found)
+    assert all("scripts/setup" in each.fix or each.check == "compose files" for each in found)
 
 
 @pytest.mark.parametrize("version", ["1.29.2", "v2.23.3", "nonsense"])
@@ -110,7 +116,7 @@ def test_missing_buildx_is_an_error(checkout: Checkout) -> None:
 def test_a_port_taken_by_a_process_is_told_with_its_name(checkout: Checkout) -> None:
     finding = only(errors(checkout, FakeHost(taken={9002: errno.EADDRINUSE})))
     assert finding.what == "port 9002 of status is taken by nginx (process 12)"
-    assert "PORT_STATUS" in finding.mend
+    assert "PORT_STATUS" in finding.fix
 
 
 def test_a_port_taken_by_another_stack_is_told_with_its_container(checkout: Checkout) -> None:
@@ -170,41 +176,53 @@ def test_a_source_tree_that_does_not_exist_is_named(checkout: Checkout) -> None:
     assert only(errors(checkout)).what == "WEPPPY_SRC=/no/such/tree does not exist"
 
 
-def test_a_wrong_source_tree_is_told_what_was_looked_for(checkout: Checkout, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_wepppy_checkout_is_told(checkout: Checkout, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
-    (wrong / "services" / "status2").mkdir(parents=True)
-    (wrong / "requirements.txt").touch()
+    wrong.mkdir()
     checkout.with_env(WEPPPY_SRC=str(wrong))
-    what = only(errors(checkout)).what
-    assert "no wepppy/weppcloud/app.py" in what
-    assert "no services/preflight2" in what
-    assert "status2" not in what
-
-
-def test_missing_requirements_are_mended_by_their_own_key(checkout: Checkout) -> None:
-    checkout.with_env(WEPPPY_REQUIREMENTS="requirements-other.txt")
-    assert "WEPPPY_REQUIREMENTS" in only(errors(checkout)).mend
+    assert "is no wepppy checkout: it has no folder wepppy" in only(errors(checkout)).what
 
 
 def test_another_checkout_with_the_same_project_is_an_error(checkout: Checkout, tmp_path: Path) -> None:
     other = tmp_path / "elsewhere"
     other.mkdir()
     checkout.containers_are([container("status", folder=str(other))])
-    finding = only(errors(checkout))
+    finding = only(running(checkout, "second checkout"))
+    assert finding.level is Level.ERROR
     assert str(other) in finding.what
-    assert "COMPOSE_PROJECT_NAME" in finding.mend
+    assert "COMPOSE_PROJECT_NAME" in finding.fix
 
 
 def test_our_own_containers_are_no_second_checkout(checkout: Checkout) -> None:
     checkout.containers_are([container("status", folder=str(checkout.root / "docker"))])
-    assert errors(checkout) == []
-    assert warnings(checkout) == []
+    assert running(checkout, "second checkout") == []
 
 
 def test_containers_of_a_checkout_that_was_moved_are_a_warning(checkout: Checkout) -> None:
     checkout.containers_are([container("status", folder="/gone/docker")])
+    checkout.note_volumes()
+    finding = only(running(checkout, "second checkout"))
+    assert finding.level is Level.WARNING
+    assert "is gone" in finding.what
+
+
+def test_what_runs_is_looked_at_where_it_is_asked_for(checkout: Checkout) -> None:
+    assert "all services are healthy" in running(checkout, "services")[0].what
+    checkout.containers_are(
+        [container(name) for name in ("caddy", "metquery", "postgres")]
+        + [container("status", status="exited", health=""), container("upgrade", status="exited", health="")]
+    )
+    finding = only(running(checkout, "services"))
+    assert finding.level is Level.ERROR
+    assert finding.what == "status is stopped (exit status 0)"
     assert errors(checkout) == []
-    assert any("is gone" in what for what in warnings(checkout))
+
+
+def test_a_stack_that_is_down_is_no_error(checkout: Checkout) -> None:
+    checkout.containers_are([])
+    (finding,) = running(checkout, "services")
+    assert finding.level is Level.OK
+    assert "is down" in finding.what
 
 
 def test_base_images_that_are_missing_and_cannot_be_built_are_a_warning(checkout: Checkout) -> None:
@@ -226,34 +244,66 @@ def test_settings_that_are_open_misspelt_missing_or_ambiguous_are_warnings(check
 
 
 def test_an_empty_secret_and_an_unknown_profile_are_errors(checkout: Checkout) -> None:
-    checkout.with_env(POSTGRES_PASSWORD="", COMPOSE_PROFILES="geo,gee")
+    checkout.with_env(COMPOSE_PROFILES="geo,gee")
+    checkout.with_secrets(postgres_password="")
     what = [each.what for each in errors(checkout)]
-    assert "POSTGRES_PASSWORD is empty in" in what[0]
+    assert "secrets/postgres_password is empty" in what[0]
     assert "there is no profile gee" in what
 
 
 @pytest.mark.parametrize(
-    ("key", "exported", "mend"),
+    ("name", "fix"), [("cap_secret", "run `invoke env-init`"), ("of_mine", "write the secret")]
+)
+def test_the_fix_of_a_missing_secret_is_one_that_can_make_it(checkout: Checkout, name: str, fix: str) -> None:
+    mounts(checkout, name)
+    finding = only(errors(checkout))
+    assert finding.what.endswith(f"secrets/{name} is missing")
+    assert finding.fix.startswith(fix)
+
+
+def test_an_empty_file_of_an_optional_secret_is_no_finding(checkout: Checkout) -> None:
+    mounts(checkout, "wc_token")
+    checkout.with_secrets(wc_token="")
+    assert errors(checkout) == []
+
+
+def test_a_folder_of_secrets_that_is_open_to_others_is_a_warning(checkout: Checkout) -> None:
+    (checkout.root / ".docker-data" / "secrets").chmod(0o755)
+    assert "secrets is open to others (mode 0755)" in warnings(checkout)[0]
+
+
+def mounts(checkout: Checkout, name: str) -> None:
+    """The model mounts one more secret file."""
+    changed = model(checkout.root)
+    changed["secrets"][name] = {"file": str(checkout.root / ".docker-data" / "secrets" / name)}
+    checkout.runner.on("config", "json", stdout=json.dumps(changed))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what", "fix"),
     [
-        ("POSTGRES_PASSWORD", "", "run `invoke env-init`"),
-        ("BACKUP_HOOK_URL", "", "run `invoke compose-up`"),
-        ("BACKUP_HOOK_URL", "docker/docker-compose.dev.yml", "give it a value there, or take"),
-        ("KEY_OF_MINE", "", "give it a value"),
+        ("SECRET_KEY", "of-an-older-stack", "secrets are files now", "invoke env-init"),
+        ("POSTGRES_PASSWORD", "a-very-secret-word", "secrets are files now", "invoke env-init"),
+        ("POSTGRES_PASSWORD", "edited-in-env", "another value than the file", "invoke db-rotate-password"),
+        (
+            "VAPID_PRIVATE_KEY",
+            "edited-in-env",
+            "another value than the file",
+            "write its value into the file",
+        ),
     ],
 )
-def test_the_mend_of_an_empty_secret_is_one_that_can_fill_it_or_do_without(
-    checkout: Checkout, key: str, exported: str, mend: str
+def test_a_secret_in_env_is_told_with_the_place_that_counts_and_no_value(
+    checkout: Checkout, key: str, value: str, what: str, fix: str
 ) -> None:
-    envfile.set_keys(checkout.with_env(), {key: ""})
-    if exported:
-        checkout.environment["COMPOSE_FILE"] = exported
-    changed = model(checkout.root)
-    folder = checkout.root / ".docker-data" / "secrets"
-    changed["secrets"][key.lower()] = {"file": str(folder / key.lower())}
-    checkout.runner.on("config", "json", stdout=json.dumps(changed))
-    finding = only(errors(checkout))
-    assert finding.what.startswith(f"{key} is empty in")
-    assert finding.mend.startswith(mend)
+    envfile.set_keys(checkout.with_env(), {key: value})
+    checkout.with_secrets(admin_password="in-the-file")
+    (told,) = (each for each in doctor.examine(checkout.compose(), FakeHost()) if key in each.what)
+    assert told.level is Level.WARNING
+    assert what in told.what
+    assert fix in told.fix
+    assert value not in told.what + told.fix
+    assert errors(checkout) == []
 
 
 def test_fast_start_on_an_engine_that_refuses_it_is_an_error(checkout: Checkout) -> None:
@@ -273,14 +323,14 @@ def test_the_json_answer_is_one_document(checkout: Checkout) -> None:
     doctor.show(screen.console, doctor.examine(checkout.compose(), FakeHost(free=0)))
     answer = json.loads(screen.out.getvalue())
     assert answer["ok"] is False
-    assert {"check", "level", "what", "mend"} == set(answer["findings"][0])
+    assert {"check", "level", "what", "fix"} == set(answer["findings"][0])
 
 
 def test_all_errors_are_in_the_details_of_the_first(checkout: Checkout) -> None:
     screen = Screen()
     findings = [Finding("a", Level.ERROR, "first", "x"), Finding("b", Level.ERROR, "second", "y")]
     with pytest.raises(StackError, match="first") as caught:
-        doctor.demand(screen.console, findings)
+        doctor.require(screen.console, findings)
     assert "second" in caught.value.details
 
 
@@ -293,3 +343,29 @@ def test_listeners_are_read_from_the_kernels_tables(tmp_path: Path) -> None:
     connected = "   1: 0100007F:232A 00000000:0000 01 0:0 0:0 0 0 0 4712 1\n"
     (tmp_path / "net" / "tcp").write_text(header + listening + connected)
     assert host.listening_inodes(0x232A, tmp_path) == {"socket:[4711]"}
+
+
+def test_exported_variables_that_stand_over_the_settings_file_are_told_with_what_they_change(
+    checkout: Checkout,
+) -> None:
+    (checkout.root / "docker/docker-compose.base.yml").write_text(
+        "x: ${STATUS_MEMORY:-1g} ${PORT_CADDY:-8080} ${OTHER_SITE_KEY}\n"
+    )
+    checkout.environment |= {
+        "COMPOSE_PROJECT_NAME": "other",
+        "PORT_CADDY": "8080",
+        "STATUS_MEMORY": "2g",
+        "ADMIN_TOKEN": "word-of-some-other-program",
+        "VAPID_PRIVATE_KEY": "word-of-some-other-program",
+        "OTHER_SITE_KEY": "word-of-some-other-program",
+        "UNRELATED": "x",
+    }
+    name = envfile.shown(checkout.root / ".env")
+    told = [each.replace(name, ".env") for each in warnings(checkout) if "exported" in each]
+    assert told == [
+        "COMPOSE_PROJECT_NAME=other is exported and stands over COMPOSE_PROJECT_NAME=wepppy in .env: "
+        "this is another stack, with containers, volumes and data of its own",
+        "OTHER_SITE_KEY is exported and stands over .env, which has another value: containers that this shell starts "
+        "get it",
+        "STATUS_MEMORY=2g is exported and stands over STATUS_MEMORY= in .env: containers that this shell starts get it",
+    ]

@@ -50,7 +50,7 @@ def test_without_the_name_nothing_at_all_is_done(checkout: Checkout, yes: str) -
     with pytest.raises(StackError) as caught:
         down(checkout.compose(), screen.console, volumes=True, yes=yes)
     assert caught.value.exit_code == 4
-    assert "--yes=wepppy" in caught.value.mend
+    assert "--yes=wepppy" in caught.value.fix
     assert "wepppy_pgdata" in screen.err.getvalue()
     assert checkout.runner.commands() == []
 

@@ -17,11 +17,11 @@ def problems(text: str) -> list[str]:
     return [f"{each.line}: {each.what}" for each in envfile.parse(text, Path(".env")).problems]
 
 
-def test_a_missing_file_is_mended_by_env_init(tmp_path: Path) -> None:
+def test_a_missing_file_is_fixed_by_env_init(tmp_path: Path) -> None:
     with pytest.raises(StackError) as caught:
         envfile.read(tmp_path / ".env")
     assert "is missing" in caught.value.what
-    assert "invoke env-init" in caught.value.mend
+    assert "invoke env-init" in caught.value.fix
     assert caught.value.exit_code == 3
 
 
@@ -121,3 +121,10 @@ def test_every_value_that_is_written_is_read_back_the_same(value: str) -> None:
     env = envfile.parse(envfile.with_keys("# head\n", {"KEY": value}), Path(".env"))
     assert env.values == {"KEY": value}
     assert env.problems == ()
+
+
+def test_a_key_is_removed_with_the_comment_right_above_it_and_nothing_else_changes() -> None:
+    start, end = "# Title.\n\nA=1\n\n", "C=2 # about C\n\n# ---- part ----\n\n"
+    text = f"{start}# About B.\n# generated: token\nB='x # y'\n{end}export B=3\nD=4\n"
+    assert envfile.without_keys(text, ["B"]) == f"{start}{end}D=4\n"
+    assert envfile.without_keys(text, ["E"]) == text

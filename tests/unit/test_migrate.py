@@ -1,4 +1,4 @@
-"""bare-metal-migrate on the host: plan, question, one swap, a report, and every way back."""
+"""bare-metal-migrate on the host: plan, question, one switchover, a report, and every way back."""
 
 from __future__ import annotations
 
@@ -11,63 +11,68 @@ from typing import Any, cast
 
 import pytest
 
-from scripts.bare_metal import origin
+from scripts.application import Application
+from scripts.bare_metal import source_server
 from scripts.compose import Compose
 from scripts.console import Console
 from scripts.errors import ExitCode, StackError
-from scripts.migrate import Options, demand_database, migrate
-from scripts.quiesce import Keeper
-from scripts.relay import argv
+from scripts.migrate import Options, migrate, mover, require_database
 from scripts.runner import Runner
 from scripts.systemd import Unit
 from tests.unit.fakes import Checkout, FakeConversation, FakeHost, Screen, container, model, service
-from tests.unit.test_restore import FakeKeeper, event
+from tests.unit.test_restore import FakeApplication, event
 
-SECRET = "a password of the source"
+SECRET = 'a password: of "the source" '
 PLAN = {
-    "source": {"server_version": "16.14", "bytes": 5 * 10**9, "tables": 7, "large_objects": 0, "extensions": None},
+    "source": {"server_version": "16.14", "bytes": 5 * 10**9, "tables": 7, "large_objects": 0, "extensions": []},
     "target": {"database": "wepppy", "server_version": "17.2", "bytes": 8000}, "live": False, "jobs": 2,
-    "roles_to_make": ["reader"], "estimated_seconds": {"dump": 30, "load": 80, "compare": 30, "downtime": 5},
+    "roles_to_make": ["reader"], "estimated_seconds": {"dump": 30, "load": 80, "compare": 30, "downtime": 1},
     "estimated_dump_bytes": 10**9, "free_for_dump": 10**11, "free_for_server": -1, "notes": ["text sorts otherwise"],
 }  # fmt: skip
-PREPARED = {"rows": 5, "tables": 1, "revision": "abc", "live_revision": "abc", "live_id": 7}
-SWAPPED = {"database": "wepppy", "kept": "wepppy_before_20261124_000000"}
-ANSWER = {
-    **SWAPPED, "tables": {"public.a": {"rows": 5, "sum": "77"}}, "rows": 5, "large_objects": 0, "equal": "everything",
-    "seconds": {"dump": 1.0, "load": 2.0, "compare": 1.0, "downtime": 0.1}, "notes": ["a note"],
+MOVED = {
+    "tables": {"public.a": {"rows": 5, "sum": "77"}}, "rows": 5, "large_objects": 0, "equal": "everything",
+    "phases": {"dump": 1.0, "load": 2.0, "compare": 1.0, "downtime": 0.1}, "notes": ["a note"],
 }  # fmt: skip
+PREPARED = {
+    "rows": 5, "tables": 1, "revision": "abc", "live_revision": "abc", "live_id": 7, "upgrade": False,
+    "staging": "wepppy_incoming_1", "answer": MOVED,
+}  # fmt: skip
+SWITCHED = {"database": "wepppy", "kept": "wepppy_before_20261124_000000", "seconds": 0.125}
+ANSWER = {**SWITCHED, **MOVED}
+
+
+def lines(**changes: object) -> list[str]:
+    ready = [event("ready", prepared=each) for each in (PLAN, {**PREPARED, **changes}, SWITCHED)]
+    return [*ready, event("result", answer=ANSWER)]
 
 
 class Scene:
-    """A checkout whose database runs; a relay and a program at the database that say what they are told to."""
+    """A checkout whose database runs, and a mover that says what it is told to."""
 
-    def __init__(self, folder: Path, *, lines: list[str] | None = None, as_json: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, said: list[str] | None = None, ill: str = "", as_json: bool = False
+    ) -> None:
         self.made = Checkout(folder)
         self.made.with_env()
         rendered = model(folder)
-        rendered["volumes"] = {"postgres-tmp": {"name": "wepppy_postgres-tmp"}}
         rendered["services"]["postgres-backup"] = service("wepppy-backup:dev", build={})
         rendered["services"]["postgres"]["ports"] = [
             {"host_ip": "127.0.0.1", "published": "5432", "target": 5432}
         ]
         self.made.runner.on("config", "json", stdout=json.dumps(rendered))
+        self.made.runner.on("docker", "start")
         self.made.images_are("wepppy-backup:dev", "postgres:17-trixie")
-        self.relay = FakeConversation([event("ready", prepared={"folder": "/relay/x"})])
-        self.talk = FakeConversation(
-            lines
-            or [event("ready", prepared=each) for each in (PLAN, PREPARED, SWAPPED)]
-            + [event("result", answer=ANSWER)]
-        )
-        self.made.runner.conversations += [self.relay, self.talk]
+        self.talk = FakeConversation(said or lines())
+        self.made.runner.conversations.append(self.talk)
         self.screen = Screen(as_json=as_json)
         self.compose = self.made.compose()
-        self.keeper = FakeKeeper(self.compose, self.screen.console, self.talk)
+        self.application = FakeApplication(StackError(ill, "see its log", ExitCode.FAILED) if ill else None)
         self.stops: list[str] = []
         self.needed = False
         password = folder / "password"
         password.write_text(f"{SECRET}\n")
         password.chmod(0o600)
-        self.origin = origin(
+        self.source = source_server(
             host="localhost",
             port=5432,
             database="old",
@@ -75,11 +80,6 @@ class Scene:
             password_file=str(password),
             socket_dir="",
         )
-
-    @contextmanager
-    def keeping(self, compose: Compose, console: Console, task: str) -> Iterator[Keeper]:
-        del compose, console, task
-        yield cast(Keeper, self.keeper)
 
     @contextmanager
     def units(self, name: str, runner: Runner, console: Console, *, needed: bool) -> Iterator[Unit]:
@@ -93,23 +93,62 @@ class Scene:
 
         yield Stoppable(name, runner, console)
 
+    def _application(self, compose: Compose) -> Application:
+        del compose
+        return cast(Application, self.application)
+
     def migrate(self, **options: Any) -> None:
         migrate(
-            self.compose, self.screen.console, self.origin, Options(**options), keeping=self.keeping, units=self.units,
-            host=FakeHost(),
+            self.compose, self.screen.console, self.source, Options(**options), application=self._application,
+            units=self.units, host=FakeHost(),
         )  # fmt: skip
 
+    @property
+    def words(self) -> list[str]:
+        """What the program heard after the password."""
+        return self.talk.heard[1:]
 
-def test_a_move_asks_for_one_swap_with_the_writers_stopped_and_writes_a_report(tmp_path: Path) -> None:
+    @property
+    def reports(self) -> list[Path]:
+        return list((self.compose.data_dir / "moves").glob("*.json"))
+
+
+def test_a_move_asks_for_one_switchover_stops_nothing_and_writes_a_report(tmp_path: Path) -> None:
     scene = Scene(tmp_path, as_json=True)
     scene.migrate(yes=True, stop_source=True)
-    assert scene.talk.heard == ["go", "swap", "keep"]
-    assert scene.keeper.moments == [["swap"]]
+    assert scene.words == ["go", "switch ", "keep"]
+    assert scene.application.asked == ["before", "after"]
     answer = json.loads(scene.screen.out.getvalue())
     assert (answer["ok"], answer["rows"], answer["source_stopped"]) == (True, 5, True)
-    assert json.loads(Path(answer["report"]).read_text())["tables"]["public.a"]["sum"] == "77"
+    written = json.loads(Path(answer["report"]).read_text())
+    assert (written["tables"]["public.a"]["sum"], written["switched_over"]) == ("77", True)
     assert Path(answer["report"]).stat().st_mode & 0o777 == 0o600
     assert scene.stops == ["postgresql.service"]
+
+
+def test_the_report_is_written_before_the_word_to_switch_over(tmp_path: Path) -> None:
+    found: list[dict[str, Any]] = []
+
+    class Looking(FakeConversation):
+        def say(self, word: str) -> None:
+            if "switch" in word:
+                found.extend(json.loads(each.read_text()) for each in scene.reports)
+            super().say(word)
+
+    scene = Scene(tmp_path)
+    scene.made.runner.conversations[:] = [Looking(lines())]
+    scene.migrate(yes=True)
+    (before,) = found
+    assert (before["switched_over"], before["rows"], before["ok"]) == (False, 5, False)
+
+
+def test_where_no_report_can_be_written_nothing_is_switched_over(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.compose.data_dir.mkdir(exist_ok=True)
+    (scene.compose.data_dir / "moves").write_text("in the way")
+    with pytest.raises(StackError, match="cannot be written"):
+        scene.migrate(yes=True)
+    assert scene.words == ["go"]
 
 
 @pytest.mark.parametrize(
@@ -129,19 +168,20 @@ def test_a_unit_has_to_be_there_when_one_was_named_or_the_source_shall_be_stoppe
     assert scene.needed == needed
 
 
-def test_the_sources_password_goes_over_the_relays_input_and_nowhere_else(tmp_path: Path) -> None:
+def test_the_sources_password_goes_over_the_programs_input_and_nowhere_else(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     scene.migrate(yes=True)
-    assert scene.relay.heard == [SECRET, "stop"]
-    told = [scene.screen.out.getvalue(), scene.screen.err.getvalue(), *scene.talk.heard]
+    assert json.loads(scene.talk.heard[0]) == SECRET
+    told = [scene.screen.out.getvalue(), scene.screen.err.getvalue(), *scene.words]
     told += [json.dumps([call.argv, call.env, call.stdin]) for call in scene.made.runner.calls]
-    assert all(SECRET not in text for text in told)
+    told += [each.read_text() for each in scene.reports]
+    assert all('of \\"the source' not in text and SECRET not in text for text in told)
 
 
 def test_a_dry_run_ends_the_conversation_after_the_plan(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     scene.migrate(dry_run=True, stop_source=True)
-    assert (scene.talk.heard, scene.talk.ended, scene.relay.heard[-1], scene.stops) == ([], True, "stop", [])
+    assert (scene.words, scene.talk.ended, scene.stops, scene.reports) == ([], True, [], [])
     assert "5.0 GB" in scene.screen.err.getvalue()
     assert "text sorts otherwise" in scene.screen.err.getvalue()
 
@@ -151,47 +191,82 @@ def test_nothing_is_begun_when_nobody_is_there_to_say_yes(tmp_path: Path) -> Non
     with pytest.raises(StackError) as caught:
         scene.migrate()
     assert caught.value.exit_code == ExitCode.REFUSED
-    assert (scene.talk.heard, scene.keeper.moments) == ([], [])
+    assert (scene.words, scene.application.asked) == ([], [])
 
 
 def test_a_source_that_lets_nobody_in_is_told_before_anything_is_begun(tmp_path: Path) -> None:
-    scene = Scene(tmp_path)
-    scene.relay.script[:] = [event("problem", what="the server refuses", mend="correct --user", exit=4)]
+    scene = Scene(tmp_path, said=[event("problem", what="the server refuses", fix="correct --user", exit=4)])
     with pytest.raises(StackError, match="the server refuses") as caught:
         scene.migrate(yes=True)
     assert caught.value.exit_code == ExitCode.REFUSED
     assert len(scene.made.runner.commands("converse")) == 1
 
 
-def test_services_that_do_not_come_up_lead_back_to_the_database_from_before(tmp_path: Path) -> None:
-    back = event("problem", what="the one before is live again", mend="see why", exit=5)
-    scene = Scene(
-        tmp_path, lines=[*(event("ready", prepared=each) for each in (PLAN, PREPARED, SWAPPED)), back]
-    )
-    standing = {"database": "wepppy", "id": PREPARED["live_id"], "kept": ""}
-    scene.made.runner.conversations.append(FakeConversation([event("result", answer=standing)]))
-    scene.keeper.broken = 1
+def test_an_application_that_does_not_work_with_it_leads_back_to_the_database_from_before(
+    tmp_path: Path,
+) -> None:
+    scene = Scene(tmp_path, ill="weppcloud is ill")
     with pytest.raises(StackError, match="live again") as caught:
         scene.migrate(yes=True, stop_source=True)
-    assert scene.talk.heard == ["go", "swap", "back"]
+    assert scene.words == ["go", "switch ", "back"]
     assert (caught.value.exit_code, scene.stops) == (ExitCode.FAILED, [])
 
 
-@pytest.mark.parametrize(("key", "value"), [("POSTGRES_HOST", "db.example"), ("DOCKER_HOST", "ssh://other")])
-def test_an_external_database_and_an_engine_elsewhere_are_refused(
-    tmp_path: Path, key: str, value: str
+def test_after_a_live_migration_nothing_goes_back_by_itself(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, ill="weppcloud is ill")
+    live = {"database": "wepppy", "id": 8, "kept": SWITCHED["kept"]}
+    scene.made.runner.conversations.append(FakeConversation([event("result", answer=live)]))
+    with pytest.raises(StackError, match="weppcloud is ill; the new wepppy is live now"):
+        scene.migrate(yes=True, live=True)
+    assert scene.words == ["go", "switch "]
+
+
+@pytest.mark.parametrize(
+    ("live", "words"),
+    [(False, ["go", "switch ", "keep"]), (True, ["go", "lock", "switch ", "keep"])],
+)
+def test_an_older_schema_is_brought_up_to_date_in_the_staging_database(
+    tmp_path: Path, live: bool, words: list[str]
 ) -> None:
+    said = lines(revision="old", upgrade=True)
+    if live:
+        said.insert(2, event("ready", prepared={}))
+    scene = Scene(tmp_path, said=said)
+    scene.made.runner.on("run", "db-upgrade")
+    scene.migrate(yes=True, live=live)
+    assert scene.words == words
+    (upgrade,) = [each for each in scene.made.runner.commands() if each[-1] == "db-upgrade"]
+    assert "POSTGRES_DB=wepppy_incoming_1" in upgrade
+
+
+def test_a_refusal_leaves_no_report(tmp_path: Path) -> None:
+    said = [*lines()[:2], event("problem", what="the source was written", fix="stop it", exit=4)]
+    scene = Scene(tmp_path, said=said)
+    with pytest.raises(StackError, match="was written"):
+        scene.migrate(yes=True)
+    assert scene.reports == []
+
+
+def test_an_engine_elsewhere_is_refused(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
-    scene.compose.environment = {**scene.compose.environment, key: value}
+    scene.compose.environment = {**scene.compose.environment, "DOCKER_HOST": "ssh://other"}
     with pytest.raises(StackError) as caught:
         scene.migrate(yes=True)
     assert caught.value.exit_code == ExitCode.REFUSED
 
 
+def test_a_server_that_others_run_is_moved_into_and_none_is_started(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.compose.environment = {**scene.compose.environment, "POSTGRES_HOST": "db.example"}
+    scene.migrate(yes=True)
+    assert scene.words == ["go", "switch", "keep"]
+    assert not [each for each in scene.made.runner.commands() if "up" in each]
+
+
 def test_a_port_that_the_source_holds_is_not_asked_for_by_the_stacks_database(tmp_path: Path) -> None:
     scene = Scene(tmp_path)
     scene.made.containers_are([container("caddy")])
-    demand_database(
+    require_database(
         scene.compose, scene.screen.console, FakeHost(taken={5432: 98}, who="postgres (process 7)")
     )
     (start,) = [call for call in scene.made.runner.calls if "up" in call.argv]
@@ -200,15 +275,29 @@ def test_a_port_that_the_source_holds_is_not_asked_for_by_the_stacks_database(tm
     assert "port 5432 is taken by postgres (process 7)" in scene.screen.err.getvalue()
 
 
-def test_a_relay_sees_the_socket_folder_alone_and_runs_as_the_account_that_the_server_knows(
+def test_the_mover_sees_the_socket_folder_alone_and_runs_as_the_account_that_the_server_knows(
     tmp_path: Path,
 ) -> None:
     scene = Scene(tmp_path)
-    command = argv(
-        scene.compose, replace(scene.origin, socket_dir=tmp_path, uid=115, gid=120), "wepp-relay-1"
-    )
+    (tmp_path / ".s.PGSQL.5432").touch()
+    scene.source = replace(scene.source, socket_dir=tmp_path, uid=115, gid=120)
+    scene.migrate(yes=True, jobs=3)
+    (command,) = scene.made.runner.commands("converse")
     assert command[command.index("--user") + 1] == "115:120"
     assert f"{tmp_path}:/source:ro" in command
-    assert command[command.index("--host") + 1] == "/source"
-    assert command.count("--volume") == 2
-    assert "--read-only" in command
+    assert command.count("--volume") == 1
+    assert command[command.index("mover") + 1 :] == [
+        "wepp-backup", "--json", "migrate", "--host", "/source", "--port", "5432", "--user", "roger", "--dbname", "old",
+        "--jobs", "3",
+    ]  # fmt: skip
+    flags = mover(scene.source, Options(live=True, force=True), starting=True)[0]
+    assert flags[-4:] == ["--patience", "60", "--live", "--force"]
+
+
+def test_a_folder_of_a_socket_that_is_not_there_is_refused_and_not_made(tmp_path: Path) -> None:
+    scene = Scene(tmp_path)
+    scene.source = replace(scene.source, socket_dir=tmp_path / "none")
+    with pytest.raises(StackError, match="there is no folder") as caught:
+        scene.migrate(yes=True)
+    assert caught.value.exit_code == ExitCode.REFUSED
+    assert scene.made.runner.commands("converse") == []

@@ -12,8 +12,8 @@ import pytest
 from scripts.catalogue import Catalogue
 from scripts.clock import moment
 from scripts.outdated import outdated
+from tests.unit.attempt import Attempt
 from tests.unit.fakes import Checkout, container, model
-from tests.unit.test_up import Attempt
 
 STARTED, BEFORE, AFTER = "2026-03-29T12:00:00.500000001Z", 1774785600.0, 1774785601.0
 
@@ -54,7 +54,8 @@ def write(checkout: Checkout, name: str, when: float) -> None:
 
 def found(checkout: Checkout) -> list[str]:
     compose = checkout.compose()
-    return outdated(compose, Catalogue.of(compose.model).services.values())
+    containers = compose.engine.containers(compose.project)
+    return outdated(compose, Catalogue.of(compose.model).services.values(), containers)
 
 
 def test_a_running_service_whose_secret_is_younger_is_outdated(checkout: Checkout) -> None:
@@ -62,6 +63,15 @@ def test_a_running_service_whose_secret_is_younger_is_outdated(checkout: Checkou
     assert found(checkout) == []
     write(checkout, "vapid_private_key", AFTER)
     assert found(checkout) == ["status"]
+
+
+@pytest.mark.parametrize("state", ["created", "exited", "restarting", "paused", "dead"])
+def test_what_does_not_run_is_left_to_the_start_that_follows(checkout: Checkout, state: str) -> None:
+    never = container("status", status=state)
+    never["State"]["StartedAt"] = "0001-01-01T00:00:00Z" if state == "created" else STARTED
+    checkout.containers_are([never])
+    write(checkout, "vapid_private_key", AFTER)
+    assert found(checkout) == []
 
 
 def test_the_databases_password_is_left_to_its_rotation(checkout: Checkout) -> None:
@@ -78,11 +88,13 @@ def test_compose_up_restarts_what_sees_an_earlier_secret_before_it_waits_for_hea
 ) -> None:
     write(checkout, "vapid_private_key", AFTER)
     attempt = Attempt(checkout)
+    names = ("caddy", "status", "metquery", "postgres", "upgrade")
+    checkout.starts(*(container(name, status="exited" if name == "upgrade" else "running") for name in names))
     attempt.run()
     streamed = [argv for argv in checkout.runner.commands() if "restart" in argv or "up" in argv]
     assert streamed[0][-2:] == ["restart", "status"]
     assert "--wait" in streamed[1]
-    assert "/.env: restarting status" in attempt.screen.err.getvalue()
+    assert "/secrets: restarting status" in attempt.screen.err.getvalue()
 
 
 def test_a_service_that_does_not_take_its_new_secret_is_told(checkout: Checkout) -> None:

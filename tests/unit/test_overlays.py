@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from scripts import envfile, source_mounts
+from scripts.compose import Compose
 from scripts.doctor_engine import FAST_START_API, FAST_START_FILE
-from scripts.overlays import EXTERNAL_STORES, HOOK_FILE, chosen, wanted
+from scripts.overlays import (
+    DEV_FILE,
+    EXTERNAL_STORES,
+    HOOK_FILE,
+    IMAGE_FILE,
+    OPEN_FILES_FILE,
+    PROD_FILE,
+    TREE_FAST_START,
+    TREE_FILE,
+    TREE_FILES,
+    choose,
+    chosen,
+    real_tree,
+    wanted,
+)
+from tests.unit.fakes import Checkout, Screen
 
 DEV = "docker/docker-compose.dev.yml"
 POSTGRES, REDIS = EXTERNAL_STORES
@@ -46,8 +65,115 @@ def test_files_of_the_users_own_keep_their_place() -> None:
 
 
 def test_a_watcher_of_the_backups_brings_its_overlay_and_its_address_is_not_told() -> None:
-    choice = wanted({"BACKUP_HOOK_URL": "https://watcher.example/token"}, NEW)
+    choice = wanted({"backup_hook_url": "https://watcher.example/token"}, NEW)
     watched = chosen([DEV, FAST_START_FILE], choice, ALL)
     assert watched == [DEV, FAST_START_FILE, HOOK_FILE]
-    assert choice[HOOK_FILE][1] == "BACKUP_HOOK_URL is set"
-    assert chosen(watched, wanted({"BACKUP_HOOK_URL": ""}, NEW), ALL) == [DEV, FAST_START_FILE]
+    assert choice[HOOK_FILE][1] == "the secret file backup_hook_url is filled"
+    assert chosen(watched, wanted({"backup_hook_url": ""}, NEW), ALL) == [DEV, FAST_START_FILE]
+
+
+def checkout_with_overlays(root: Path, **settings: str) -> Checkout:
+    checkout = Checkout(root)
+    checkout.with_env()
+    envfile.set_keys(root / ".env", settings)
+    for name in (POSTGRES, REDIS):
+        (root / name).write_text("services: {}\n")
+    return checkout
+
+
+def listed(compose: Compose) -> str:
+    return compose.env.get("COMPOSE_FILE")
+
+
+def test_an_exported_store_is_followed_by_this_run_and_never_written(tmp_path: Path) -> None:
+    checkout = checkout_with_overlays(tmp_path)
+    checkout.environment["POSTGRES_HOST"] = "db.example.org"
+    compose = checkout.compose()
+    choose(compose, Screen().console)
+    assert compose.files == [DEV, POSTGRES]
+    assert compose.argv("up")[6:8] == ["--file", POSTGRES]
+    assert listed(compose) == DEV
+    del checkout.environment["POSTGRES_HOST"]
+    assert checkout.compose().files == [DEV]
+
+
+def test_the_stacks_own_store_exported_against_the_settings_file_counts_for_this_run_too(
+    tmp_path: Path,
+) -> None:
+    checkout = checkout_with_overlays(
+        tmp_path, REDIS_HOST="10.0.0.5", POSTGRES_HOST="db", COMPOSE_FILE=f"{DEV}:{POSTGRES}:{REDIS}"
+    )
+    checkout.environment["REDIS_HOST"] = ""
+    compose = checkout.compose()
+    choose(compose, Screen().console)
+    assert compose.files == [DEV, POSTGRES]
+    assert listed(compose) == f"{DEV}:{POSTGRES}:{REDIS}"
+
+
+def test_files_that_the_caller_exports_are_the_callers(tmp_path: Path) -> None:
+    checkout = checkout_with_overlays(tmp_path)
+    checkout.environment |= {"POSTGRES_HOST": "db.example.org", "COMPOSE_FILE": "docker/mine.yml"}
+    assert checkout.compose().files == ["docker/mine.yml"]
+
+
+# ---- a real tree ----
+
+TREE_OVERLAYS = [*TREE_FILES]
+
+
+def tree_of(tmp_path: Path, **settings: str) -> dict[str, tuple[bool, str]]:
+    return wanted(settings, NEW, tree=tmp_path)
+
+
+def test_a_real_tree_brings_its_files_in_the_order_in_which_they_amend_each_other(tmp_path: Path) -> None:
+    files = chosen([DEV], tree_of(tmp_path), [*ALL, *TREE_OVERLAYS])
+    assert files == [DEV, FAST_START_FILE, TREE_FILE, DEV_FILE, source_mounts.NAME, TREE_FAST_START]
+    given = chosen(files, tree_of(tmp_path, WEPPPY_IMAGE="w:1", WORKER_NOFILE="9"), [*ALL, *TREE_OVERLAYS])
+    assert [name for name in given if name in TREE_FILES] == [
+        TREE_FILE, DEV_FILE, IMAGE_FILE, source_mounts.NAME, OPEN_FILES_FILE, TREE_FAST_START
+    ]  # fmt: skip
+
+
+def test_going_back_to_the_sample_takes_all_of_them_out(tmp_path: Path) -> None:
+    files = chosen([DEV], tree_of(tmp_path, WEPPPY_IMAGE="w:1"), [*ALL, *TREE_OVERLAYS])
+    assert chosen(files, wanted({}, NEW), [*ALL, *TREE_OVERLAYS]) == [DEV, FAST_START_FILE]
+
+
+def test_production_copies_the_tree_and_mounts_nothing_of_it(tmp_path: Path) -> None:
+    prod = "docker/docker-compose.prod.yml"
+    choice = wanted({}, NEW, production=True, tree=tmp_path)
+    files = chosen([prod], choice, [*ALL, *TREE_OVERLAYS])
+    assert files == [prod, FAST_START_FILE, TREE_FILE, PROD_FILE, TREE_FAST_START]
+
+
+def test_an_image_of_the_users_own_is_for_a_real_tree_alone() -> None:
+    assert chosen([DEV], wanted({"WEPPPY_IMAGE": "w:1"}, NEW), [*ALL, *TREE_OVERLAYS]) == [
+        DEV,
+        FAST_START_FILE,
+    ]
+
+
+def test_a_copy_of_the_sample_is_no_real_tree(tmp_path: Path) -> None:
+    assert real_tree(tmp_path, "") is None
+    assert real_tree(tmp_path, str(tmp_path / "tree")) == tmp_path / "tree"
+    (tmp_path / "tree" / "wepppy" / "sample_data").mkdir(parents=True)
+    assert real_tree(tmp_path, str(tmp_path / "tree")) is None
+    assert real_tree(tmp_path, "../tree") is None
+
+
+def test_the_settings_file_decides_and_gets_the_list_with_the_generated_file(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    tree = tmp_path / "checkout"
+    (tree / "docker" / "secrets").mkdir(parents=True)
+    checkout.with_env(WEPPPY_SRC=str(tree), COMPOSE_FILE=DEV)
+    for name in (TREE_FILE, DEV_FILE):
+        (checkout.root / name).write_text("services: {}\n")
+    compose = checkout.compose()
+    choose(compose, Screen().console)
+    listed = compose.env.get("COMPOSE_FILE").split(":")
+    assert listed[:3] == [DEV, TREE_FILE, DEV_FILE]
+    assert listed[3] == ".docker-data/source-mounts.yml"
+    assert "/workdir/wepppy/docker/secrets" in (checkout.root / listed[3]).read_text()
+    # The same again changes nothing.
+    choose(compose, Screen().console)
+    assert compose.env.get("COMPOSE_FILE").split(":") == listed

@@ -2,123 +2,61 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from scripts import envfile, journal, recovery, scram
-from scripts.compose import Compose
-from scripts.console import Console
+from scripts.credentials import CHANGE_LOCK
 from scripts.errors import ExitCode, StackError
-from scripts.quiesce import Keeper, kept_running
-from scripts.rotate import Options, read_password, rotate
+from scripts.menu import ROOT
+from scripts.rotate import read_password
 from scripts.runner import Result
 from tests.unit.fakes import FakeConversation
-from tests.unit.memory_stack import MemoryStack
-
-OLD = "a-very-secret-word"
-NEW = "quite-another-word"
+from tests.unit.rotating import NEW, OLD, Rotating
 
 
-class Rotating:
-    """A stack in memory whose server keeps a verifier."""
-
-    def __init__(self, folder: Path) -> None:
-        self.stack = MemoryStack(folder)
-        self.folder = folder
-        self.password_file = folder / "new-password"
-        self.password_file.write_text(f"{NEW}\n")
-        self.secret = folder / "secrets" / "postgres_password"
-        self.secret.parent.mkdir()
-        self.secret.write_text(OLD)
-        self.kept_by_server = scram.verifier(OLD, salt=b"salt")
-        self.server_fails = 0
-        self.logs_in: bool | None = None
-        runner = self.stack.made.runner
-        runner.do("docker", "exec", "psql", action=self._psql)
-        runner.do(
-            "docker", "exec", "cat", action=lambda argv: Result(tuple(argv), 0, self.secret.read_text())
-        )
-        self.say_login(own=True)
-
-    def _psql(self, argv: Sequence[str]) -> Result:
-        statement = self.stack.made.runner.calls[-1].stdin or ""
-        self.stack.events.append("alter")
-        if self.server_fails:
-            self.server_fails -= 1
-            return Result(tuple(argv), 3, "", "ERROR: out of disk")
-        self.kept_by_server = statement.split("PASSWORD '")[1].split("'")[0]
-        return Result(tuple(argv), 0)
-
-    def say_login(self, *, own: bool, old: bool = False) -> None:
-        answer = {"own": own, "why": "" if own else "refused", "given": [old]}
-        self.stack.made.runner.conversations[:] = [
-            FakeConversation(
-                [
-                    json.dumps({"kind": "ready", "prepared": "wepppy"}),
-                    json.dumps({"kind": "result", "answer": answer}),
-                ]
-            )
-        ]
-
-    @contextmanager
-    def keeping(self, compose: Compose, console: Console, task: str) -> Iterator[Keeper]:
-        del console
-        stack = self.stack
-        with kept_running(
-            compose, stack.screen.console, task, clock=stack.clock, asking=stack.ask, watcher=stack.watcher
-        ) as keeper:
-            yield keeper
-
-    def rotate(self, **options: object) -> None:
-        chosen = Options(**{"password_file": str(self.password_file), "yes": True, **options})  # type: ignore[arg-type]
-        rotate(
-            self.stack.compose,
-            self.stack.screen.console,
-            chosen,
-            keeping=self.keeping,
-            clock=self.stack.clock,
-        )
-
-    def holds(self, password: str) -> bool:
-        """True when the password is in all three places."""
-        salt = self.kept_by_server.split(":")[1].split("$")[0]
-        return (
-            envfile.read(self.folder / ".env").get("POSTGRES_PASSWORD") == password
-            and self.secret.read_text() == password
-            and scram.verifier(password, salt=base64.b64decode(salt)) == self.kept_by_server
-        )
-
-
-@pytest.fixture
-def rotating(tmp_path: Path) -> Rotating:
-    return Rotating(tmp_path)
-
-
-def test_role_env_and_secret_change_while_those_who_log_in_are_stopped(rotating: Rotating) -> None:
+def test_jobs_are_waited_for_then_role_and_file_change_then_those_who_log_in_are_restarted(
+    rotating: Rotating,
+) -> None:
     rotating.rotate()
     assert rotating.holds(NEW)
-    assert rotating.stack.events == ["stop worker", "stop web", "alter", "start web", "start worker"]
+    assert rotating.stack.events == ["drain", "alter", "restart web worker", "resume"]
     assert rotating.stack.all_back()
+
+
+def test_without_patience_jobs_are_queued_again(rotating: Rotating) -> None:
+    rotating.rotate(now=True)
+    assert rotating.holds(NEW)
+    assert rotating.stack.events == ["alter", "restart web worker"]
+
+
+def test_jobs_that_cannot_be_waited_for_change_nothing(rotating: Rotating) -> None:
+    rotating.drains = False
+    with pytest.raises(StackError, match="nothing was changed") as caught:
+        rotating.rotate()
+    assert caught.value.exit_code == ExitCode.REFUSED
+    assert "--now" in caught.value.fix
+    assert rotating.holds(OLD)
+    assert rotating.stack.events == ["drain"]
 
 
 def test_without_a_file_a_random_password_is_made(rotating: Rotating) -> None:
     rotating.rotate(password_file="")
-    made = envfile.read(rotating.folder / ".env").get("POSTGRES_PASSWORD")
+    made = rotating.secret.read_text()
     assert len(made) >= 43  # 256 bits in base64
     assert rotating.holds(made)
 
 
-def test_nothing_else_in_env_changes_and_it_stays_private(rotating: Rotating) -> None:
+def test_env_is_left_alone_and_the_file_is_readable_for_containers_only_through_its_folder(
+    rotating: Rotating,
+) -> None:
     path = rotating.folder / ".env"
     before = path.read_text()
     rotating.rotate()
-    assert path.read_text() == before.replace(OLD, NEW)
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text() == before
+    assert rotating.secret.stat().st_mode & 0o777 == 0o444
 
 
 def test_neither_password_is_in_arguments_variables_or_what_is_printed(rotating: Rotating) -> None:
@@ -131,111 +69,77 @@ def test_neither_password_is_in_arguments_variables_or_what_is_printed(rotating:
 
 
 def test_the_server_is_asked_again_while_it_does_not_let_anybody_in(rotating: Rotating) -> None:
-    answers = [2, 2]
-
-    def starting(argv: Sequence[str]) -> Result:
-        return Result(tuple(argv), answers.pop(), "", "starting up") if answers else rotating._psql(argv)
-
-    rotating.stack.made.runner.do("docker", "exec", "psql", action=starting)
+    rotating.complaints = [Result((), 2, "", "starting up")] * 2
     rotating.rotate()
     assert rotating.holds(NEW)
 
 
-def test_when_the_server_refuses_nothing_has_changed(rotating: Rotating) -> None:
-    rotating.server_fails = 1
-    with pytest.raises(StackError) as caught:
+def test_a_server_that_is_killed_on_the_way_is_started_again(rotating: Rotating) -> None:
+    states = rotating.stack.states
+
+    def kill_once(argv: Sequence[str]) -> Result:
+        if "start postgres" not in rotating.stack.events:
+            states["postgres"] = "exited"
+            return Result(tuple(argv), 1, "", "Error response from daemon: container is not running")
+        return rotating._psql(argv)
+
+    rotating.stack.made.runner.do("docker", "exec", "psql", action=kill_once)
+    rotating.rotate()
+    assert rotating.holds(NEW)
+    assert rotating.stack.all_back()
+
+
+def test_when_the_server_refuses_the_old_password_holds_and_nothing_is_restarted(rotating: Rotating) -> None:
+    rotating.complaints = [Result((), 3, "", "ERROR: out of disk")]
+    with pytest.raises(StackError, match="the old password holds") as caught:
         rotating.rotate()
     assert caught.value.exit_code == ExitCode.FAILED
     assert rotating.holds(OLD)
-    assert rotating.stack.all_back()
+    assert rotating.stack.events == ["drain", "alter", "alter", "resume"]
 
 
-def test_a_client_that_dies_once_the_role_is_changed_has_it_changed_back_before_the_services_start(
-    rotating: Rotating,
-) -> None:
-    answers = [137]
+def test_a_client_that_is_killed_once_the_role_is_changed_has_it_changed_back(rotating: Rotating) -> None:
+    killed = [True]
 
     def killed_at_the_end(argv: Sequence[str]) -> Result:
         done = rotating._psql(argv)
-        return Result(tuple(argv), answers.pop(), "", "Killed") if answers else done
+        return Result(tuple(argv), 137, "", "Killed") if killed and killed.pop() else done
 
     rotating.stack.made.runner.do("docker", "exec", "psql", action=killed_at_the_end)
-    with pytest.raises(StackError) as caught:
+    with pytest.raises(StackError, match="the old password holds"):
         rotating.rotate()
-    assert "the old password holds again" in caught.value.what
     assert rotating.holds(OLD)
-    assert rotating.stack.events == ["stop worker", "stop web", "alter", "alter", "start web", "start worker"]
 
 
-def test_when_services_do_not_come_back_the_old_password_holds_again(rotating: Rotating) -> None:
-    def ill_with_the_new_one(argv: Sequence[str]) -> Result:
-        if rotating.secret.read_text() == NEW:
-            return Result(tuple(argv), 1, "", "no login")
-        return Result(tuple(argv), 0)
-
-    rotating.stack.made.runner.do("docker", "exec", "am-i-well", action=ill_with_the_new_one)
-    with pytest.raises(StackError) as caught:
-        rotating.rotate()
-    assert "worker is not healthy: no login; the old password holds again" in caught.value.what
-    assert rotating.holds(OLD)
-    assert rotating.stack.all_back()
-
-
-def test_when_nobody_can_log_in_with_the_new_one_the_old_password_holds_again(rotating: Rotating) -> None:
+def test_when_nobody_can_log_in_with_the_new_one_the_old_password_holds_and_nothing_is_restarted(
+    rotating: Rotating,
+) -> None:
     rotating.say_login(own=False)
-    with pytest.raises(StackError) as caught:
+    with pytest.raises(StackError, match="no login with the new password: refused; the old password holds"):
         rotating.rotate()
-    assert "no login with the new password: refused" in caught.value.what
     assert rotating.holds(OLD)
-    assert rotating.stack.all_back()
+    assert rotating.stack.events == ["drain", "alter", "alter", "resume"]
+
+
+def test_a_service_that_is_not_well_with_the_new_password_is_told_and_the_new_one_holds(
+    rotating: Rotating,
+) -> None:
+    rotating.stack.sick = {"worker"}
+    with pytest.raises(StackError, match="not healthy after the restart: web, worker") as caught:
+        rotating.rotate()
+    assert caught.value.exit_code == ExitCode.FAILED
+    assert "the new password holds" in rotating.stack.screen.err.getvalue()
+    assert rotating.role_has(NEW)
+    assert rotating.secret.read_text() == NEW
+    rotating.stack.sick = set()
+    rotating.finish()
+    assert rotating.holds(NEW)
 
 
 def test_a_server_that_lets_the_old_password_in_as_well_is_warned_of(rotating: Rotating) -> None:
     rotating.say_login(own=True, old=True)
     rotating.rotate()
     assert "lets the old password in as well" in rotating.stack.screen.err.getvalue()
-
-
-@pytest.mark.parametrize("change", ["nothing", "role", "role and env", "all"])
-def test_a_task_killed_at_any_line_leaves_the_old_password_once_the_journal_is_finished(
-    rotating: Rotating, change: str
-) -> None:
-    kept = tuple(journal.Kept(f"id-{name}", f"wepppy-{name}-1", name) for name in ("caddy", "web", "worker"))
-    rotation = journal.Rotation("wepppy", OLD, NEW)
-    journal.write(
-        rotating.stack.compose, journal.Entry("db-rotate-password", 7, 0.0, kept, ("id-worker",), rotation)
-    )
-    if change != "nothing":
-        rotating.kept_by_server = scram.verifier(NEW)
-    if change in ("role and env", "all"):
-        envfile.set_keys(rotating.folder / ".env", {"POSTGRES_PASSWORD": NEW})
-    if change == "all":
-        rotating.secret.write_text(NEW)
-    stack = rotating.stack
-    assert recovery.recover(stack.compose, stack.screen.console, clock=stack.clock, asking=stack.ask)
-    assert rotating.holds(OLD)
-    assert stack.all_back()
-    assert stack.events.index("alter") < stack.events.index("start web")
-
-
-def test_a_rotation_that_was_proven_is_not_taken_back(rotating: Rotating) -> None:
-    rotation = journal.Rotation("wepppy", OLD, NEW, settled=True)
-    stack = rotating.stack
-    journal.write(stack.compose, journal.Entry("db-rotate-password", 7, 0.0, rotation=rotation))
-    assert recovery.recover(stack.compose, stack.screen.console, clock=stack.clock, asking=stack.ask)
-    assert "alter" not in stack.events
-
-
-def test_what_cannot_be_taken_back_now_stays_in_the_journal(rotating: Rotating) -> None:
-    rotating.server_fails = 2
-    with pytest.raises(StackError):
-        rotating.rotate()
-    entry = journal.read(rotating.stack.compose)
-    assert entry
-    assert entry.rotation
-    stack = rotating.stack
-    assert recovery.recover(stack.compose, stack.screen.console, clock=stack.clock, asking=stack.ask)
-    assert rotating.holds(OLD)
 
 
 def test_an_external_server_is_asked_through_the_sidecar_with_a_verifier_only(rotating: Rotating) -> None:
@@ -255,6 +159,28 @@ def test_an_external_server_is_asked_through_the_sidecar_with_a_verifier_only(ro
     assert "alter" not in rotating.stack.events
 
 
+def test_the_superuser_of_an_external_server_is_not_ours(rotating: Rotating) -> None:
+    rotating.stack.made.with_env(POSTGRES_HOST="db.example.org")
+    with pytest.raises(StackError, match="external server"):
+        rotating.rotate(superuser=True)
+
+
+def test_the_superuser_has_a_secret_of_its_own(rotating: Rotating) -> None:
+    model = rotating.stack.compose.model
+    rotating.secret = rotating.secret.with_name("postgres_superuser_password")
+    rotating.secret.write_text(OLD)
+    rotating.pending = rotating.secret.with_name(".postgres_superuser_password.pending")
+    secret = {"postgres_superuser_password": {"file": str(rotating.secret)}}
+    changed = {**model, "secrets": {**model["secrets"], **secret}}
+    changed["services"]["backup"]["secrets"] = [{"source": "postgres_superuser_password"}]
+    rotating.stack.made.runner.on("config", "json", stdout=json.dumps(changed))
+    rotating.rotate(superuser=True)
+    assert rotating.holds(NEW)
+    (psql,) = [call.argv for call in rotating.stack.made.runner.calls if "psql" in call.argv]
+    assert psql[psql.index("--username") + 1] == "postgres"
+    assert rotating.stack.events == ["alter", "restart backup"]
+
+
 def test_a_dry_run_and_a_missing_yes_change_nothing(rotating: Rotating) -> None:
     rotating.rotate(dry_run=True)
     with pytest.raises(StackError) as caught:
@@ -271,6 +197,11 @@ def test_the_password_that_holds_already_is_refused(rotating: Rotating) -> None:
     assert caught.value.exit_code == ExitCode.REFUSED
 
 
+def test_both_ways_to_change_a_password_wait_for_the_same_lock() -> None:
+    program = ROOT / "docker" / "backup" / "wepp_backup" / "password.py"
+    assert f'CHANGE_LOCK = "{CHANGE_LOCK}"' in program.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "short", "two\nlines-of-text", "with'quote-inside", "with space inside", "dollar$dollar$dollar"],
@@ -283,7 +214,7 @@ def test_a_file_that_holds_no_password_for_every_reader_is_refused_without_showi
     with pytest.raises(StackError) as caught:
         read_password(path)
     assert caught.value.exit_code == ExitCode.USAGE
-    assert not text or text not in f"{caught.value.what}{caught.value.mend}"
+    assert not text or text not in f"{caught.value.what}{caught.value.fix}"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -6,13 +6,24 @@ import io
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from scripts.runner import NOT_FOUND, TIMED_OUT, Result, SystemRunner, pasteable
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Fail when the condition does not come true within a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def python(code: str) -> list[str]:
@@ -93,6 +104,45 @@ def test_ctrl_c_lets_the_child_tidy_up_before_it_is_raised(tmp_path: Path) -> No
     with pytest.raises(KeyboardInterrupt):
         SystemRunner(tmp_path, echo_to=io.StringIO()).stream(python(code), on_line=interrupt)
     assert (tmp_path / "tidy").exists()
+
+
+# Writes a file once its input has ended, as a program does that notices that its caller is gone.
+NOTICES = (
+    "import pathlib, sys, signal\n"
+    "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    "print('ready', flush=True)\nsys.stdin.read()\npathlib.Path('noticed').touch()\n"
+)
+
+
+def test_ctrl_c_ends_the_input_of_an_attended_program_and_waits_for_it(tmp_path: Path) -> None:
+    def interrupt(line: str) -> None:
+        assert line == "ready"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        SystemRunner(tmp_path, echo_to=io.StringIO()).stream(
+            python(NOTICES), on_line=interrupt, attended=True
+        )
+    assert (tmp_path / "noticed").exists()
+
+
+def test_an_attended_program_notices_a_caller_that_was_killed(tmp_path: Path) -> None:
+    caller = (
+        "import os, pathlib, signal, sys\nfrom scripts.runner import SystemRunner\n"
+        f"SystemRunner(pathlib.Path({str(tmp_path)!r})).stream(\n"
+        f"    {python(NOTICES)!r}, attended=True, on_line=lambda _: os.kill(os.getpid(), signal.SIGKILL))\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(python(caller), cwd=root, stderr=subprocess.DEVNULL, check=False)
+    assert done.returncode == -signal.SIGKILL
+    wait_until((tmp_path / "noticed").exists)
+
+
+def test_an_attended_program_that_ends_by_itself_is_not_waited_for(tmp_path: Path) -> None:
+    result = SystemRunner(tmp_path, echo_to=io.StringIO()).stream(
+        python("import sys; print('done'); sys.exit(3)"), on_line=lambda _: None, attended=True
+    )
+    assert (result.returncode, result.stdout) == (3, "done")
 
 
 def test_silence_is_told_as_an_exit_status() -> None:

@@ -33,7 +33,6 @@ def lines(*documents: Mapping[str, object] | str) -> str:
 def checkout(tmp_path: Path) -> Checkout:
     made = Checkout(tmp_path)
     made.with_env()
-    (tmp_path / "docker/sample/wepppy/sample_data").mkdir()
     model = json.loads(made.compose().capture("config", "--format", "json").stdout)
     model["services"] |= {"weppcloud": {"image": "web"}, "sample-data": {"image": "web"}}
     made.runner.on("config", "json", stdout=json.dumps(model))
@@ -135,7 +134,7 @@ def test_without_the_projects_name_a_reset_only_looks(checkout: Checkout, yes: s
     with pytest.raises(StackError) as caught:
         seed(checkout.compose(), screen.console, Options(seed=8, reset=True, yes=yes))
     assert caught.value.exit_code == 4
-    assert "seed --reset --seed=8 --yes=wepppy" in caught.value.mend
+    assert "seed --reset --seed=8 --yes=wepppy" in caught.value.fix
     assert all("--dry-run" in argv for argv in commands(checkout))
     assert "12 seeded runs" in screen.err.getvalue()
     assert "the landscape of seed 7" in screen.err.getvalue()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import sessions
+from scripts import lock, sessions
+from scripts.compose import ATTENDED
 from scripts.errors import StackError
 from tests.unit.fakes import Checkout, Screen, container
 
@@ -20,8 +21,10 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 def attached(checkout: Checkout) -> list[str]:
-    (command,) = checkout.runner.commands("attach")
-    return command[command.index("exec") :]
+    """What was attached to last, without the mark by which it would be found again."""
+    argv = checkout.runner.commands("attach")[-1]
+    words = argv[argv.index("exec") :] if "exec" in argv else argv
+    return [word for word in words if word != "--env" and not word.startswith("WEPP_TASK=")]
 
 
 def test_arguments_reach_the_container_one_by_one(checkout: Checkout) -> None:
@@ -38,7 +41,7 @@ def test_a_service_that_does_not_run_is_told_with_the_way_to_start_it(checkout: 
     checkout.containers_are([container("status", status="exited", health="")])
     with pytest.raises(StackError, match="status does not run") as caught:
         sessions.run_in(checkout.compose(), "status", ["id"])
-    assert "compose-up --services=status" in caught.value.mend
+    assert "compose-up --services=status" in caught.value.fix
 
 
 def test_no_command_is_a_usage_error(checkout: Checkout) -> None:
@@ -59,6 +62,22 @@ def test_an_image_without_a_shell_says_so(checkout: Checkout) -> None:
         sessions.shell(checkout.compose(), "status")
 
 
+@pytest.mark.parametrize("status", [130, -2, -15])
+def test_a_command_in_a_pipe_whose_client_was_stopped_is_ended_in_its_container(
+    checkout: Checkout, status: int
+) -> None:
+    checkout.runner.on("exec", returncode=status)
+    assert sessions.run_in(checkout.compose(), "status", ["sleep", "1000"]) == status
+    mark = next(word for word in checkout.runner.commands("attach")[-1] if word.startswith("WEPP_TASK="))
+    assert checkout.runner.commands("capture")[-1][-1] == mark
+
+
+def test_a_command_in_a_pipe_that_ends_by_itself_is_left_alone(checkout: Checkout) -> None:
+    checkout.runner.on("exec", returncode=1)
+    assert sessions.run_in(checkout.compose(), "status", ["false"]) == 1
+    assert not [argv for argv in checkout.runner.commands("capture") if "exec" in argv]
+
+
 def test_sql_from_a_pipe_stops_at_its_first_error(checkout: Checkout) -> None:
     checkout.with_env(POSTGRES_USER="someone", POSTGRES_DB="runs")
     sessions.database_shell(checkout.compose())
@@ -70,17 +89,23 @@ def test_sql_from_a_pipe_stops_at_its_first_error(checkout: Checkout) -> None:
 def test_a_migration_runs_in_the_web_container_or_in_one_of_its_own(checkout: Checkout) -> None:
     checkout.runner.on("run")
     sessions.database_upgrade(checkout.compose(), Screen().console)
-    assert checkout.runner.commands()[-1][-7:] == ["run", "--rm", "-T", "weppcloud", "flask", "db", "upgrade"]
+    assert checkout.runner.commands()[-1][-9:] == [
+        "run", "--rm", "-T", "weppcloud", *ATTENDED, "flask", "db", "upgrade"
+    ]  # fmt: skip
     checkout.containers_are([container("weppcloud")])
     sessions.database_upgrade(checkout.compose(), Screen().console)
-    assert checkout.runner.commands()[-1][-6:] == ["exec", "-T", "weppcloud", "flask", "db", "upgrade"]
+    assert checkout.runner.commands()[-1][-8:] == [
+        "exec", "-T", "weppcloud", *ATTENDED, "flask", "db", "upgrade"
+    ]  # fmt: skip
+    assert all(call.attended for call in checkout.runner.calls if call.way == "stream")
 
 
-def test_a_migration_that_fails_is_told(checkout: Checkout) -> None:
-    checkout.runner.on("run", returncode=1)
+def test_a_migration_that_fails_is_told_also_where_its_container_did_not_start(checkout: Checkout) -> None:
+    checkout.runner.on("run", stderr="no such image", returncode=1)
     with pytest.raises(StackError, match="not upgraded") as caught:
         sessions.database_upgrade(checkout.compose(), Screen().console)
     assert caught.value.exit_code == 5
+    assert "a container that did not start changed nothing" in caught.value.fix
 
 
 def test_logs_in_a_pipe_are_text_alone(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,8 +129,47 @@ def test_a_restart_waits_for_health_and_leaves_one_shots_alone(checkout: Checkou
 
 def test_a_restart_of_what_does_not_run_is_refused(checkout: Checkout) -> None:
     checkout.containers_are([])
-    with pytest.raises(StackError, match="not running: status"):
-        sessions.restart(checkout.compose(), Screen().console, ["status"], 60)
+    checkout.note_volumes()
+    with pytest.raises(StackError, match="not there to be restarted") as caught:
+        sessions.restart(checkout.compose(), Screen().console, [], 60)
+    assert caught.value.exit_code == 3
+    assert checkout.runner.commands() == []
+
+
+def test_a_restart_starts_what_is_stopped_or_missing_too(checkout: Checkout) -> None:
+    checkout.containers_are([container("caddy"), container("status", status="exited", health="")])
+    checkout.runner.on("restart")
+    sessions.restart(checkout.compose(), Screen().console, [], 60)
+    restart, up = checkout.runner.commands()
+    assert restart[restart.index("restart") + 1 :] == ["caddy", "status"]
+    assert up[-4:] == ["caddy", "status", "metquery", "postgres"]
+
+
+def test_a_restart_starts_a_named_service_that_was_stopped(checkout: Checkout) -> None:
+    checkout.containers_are([container("caddy"), container("status", status="exited", health="")])
+    checkout.runner.on("restart")
+    sessions.restart(checkout.compose(), Screen().console, ["status"], 60)
+    assert [argv[-1] for argv in checkout.runner.commands()] == ["status", "status"]
+
+
+def test_a_paused_container_goes_on_before_it_is_restarted(checkout: Checkout) -> None:
+    checkout.containers_are([container("status", status="paused")])
+    checkout.runner.on("docker", "unpause")
+    checkout.runner.on("restart")
+    sessions.restart(checkout.compose(), Screen().console, ["status"], 60)
+    assert checkout.runner.commands()[0] == ["docker", "unpause", "wepppy-status-1"]
+
+
+@pytest.mark.parametrize("task", ["restart", "upgrade"])
+def test_a_task_that_changes_the_stack_waits_for_no_other(checkout: Checkout, task: str) -> None:
+    compose = checkout.compose()
+    tasks = {
+        "restart": lambda: sessions.restart(compose, Screen().console, [], 60),
+        "upgrade": lambda: sessions.database_upgrade(compose, Screen().console),
+    }
+    with lock.sole(compose), pytest.raises(StackError, match="another task is changing wepppy"):
+        tasks[task]()
+    assert checkout.runner.commands() == []
 
 
 def test_names_may_be_repeated_or_separated_by_commas() -> None:

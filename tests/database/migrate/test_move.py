@@ -72,6 +72,8 @@ def test_a_16_on_localhost_moves_by_password_which_is_seen_nowhere(
         assert target.content() == localhost_only.psql(CONTENT, database)
         assert target.definitions() == target.definitions_of(localhost_only, database)
     assert any(f"--port {localhost_only.port}" in text for text in everything)
+    assert seen.volumes
+    assert not seen.volumes & set(docker("volume", "ls", "-q").split())
     assert all(PASSWORD not in text and json.dumps(PASSWORD)[1:-1] not in text for text in everything)
 
 
@@ -80,6 +82,8 @@ class Watch:
 
     def __init__(self, target: Target) -> None:
         self._texts: set[str] = set()
+        # Where the mover keeps what it dumps.
+        self.volumes: set[str] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, args=(target,), daemon=True)
         self._thread.start()
@@ -91,12 +95,13 @@ class Watch:
                     ["ps", "axeww", "-o", "args"], capture_output=True, text=True, check=False
                 ).stdout
             )
-            for kind in (
-                f"label=wepp.relay={target.name}",
-                f"label=com.docker.compose.project={target.name}",
-            ):
-                for name in docker("ps", "-aq", "--filter", kind, check=False).split():
-                    self._texts.add(docker("inspect", name, check=False) + docker("logs", name, check=False))
+            mine = f"label=com.docker.compose.project={target.name}"
+            for name in docker("ps", "-aq", "--filter", mine, check=False).split():
+                told = docker("inspect", name, check=False)
+                self._texts.add(told + docker("logs", name, check=False))
+                for each in json.loads(told or "[]"):
+                    mounts = each.get("Mounts") or ()
+                    self.volumes |= {mount["Name"] for mount in mounts if mount["Destination"] == "/work"}
 
     def stop(self) -> set[str]:
         self._ended.set()
@@ -177,7 +182,7 @@ def test_a_newer_major_is_refused_with_the_reason(target: Target, image: None) -
     assert target.leftovers() == []
 
 
-def test_a_source_that_is_written_meanwhile_is_not_swapped_in_unless_by_force(
+def test_a_source_that_is_written_meanwhile_is_not_switched_over_to_unless_by_force(
     target: Target, localhost_only: BareServer
 ) -> None:
     with moved_from(localhost_only, "moving", "holdings.sql") as database:

@@ -31,7 +31,7 @@ def managed() -> Iterator[ManagedServer]:
         server.psql(TABLE, "moving")
         yield server
     finally:
-        server.remove()
+        server.stop()
 
 
 def flags(server: ManagedServer, **changes: str) -> list[str]:
@@ -104,11 +104,11 @@ def test_on_request_the_source_is_stopped_for_good_once_its_database_has_moved(
 ) -> None:
     managed.set_state(*state)
     moving = Moving(target, *flags(managed), "--yes", "--stop-source", PATH=managed.path)
-    moving.wait_for("swapping")
+    moving.wait_for("switching over")
     assert managed.state() == UP
     assert moving.wait() == 0, moving.output
     assert managed.state() == DOWN
-    assert moving.output.index("swapping") < moving.output.index(f"{HANDLE} is stopped")
+    assert moving.output.index("switching over") < moving.output.index(f"{HANDLE} is stopped")
     assert f"sudo systemctl disable {HANDLE}" in moving.output
     assert has_moved(target)
 

@@ -58,7 +58,6 @@ def test_its_data_lies_in_the_stacks_volume_and_stays_when_the_containers_go(pub
     published.psql("CREATE TABLE kept (id int); INSERT INTO kept VALUES (7)")
     expected = [
         (f"{published.name}_postgres-data", "/var/lib/postgresql/data"),
-        (f"{published.name}_postgres-tmp", "/relay"),
         (f"{published.name}_postgres-tmp", "/tmp"),
     ]  # fmt: skip
     assert volumes(published) == expected

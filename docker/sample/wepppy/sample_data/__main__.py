@@ -81,12 +81,12 @@ class Teller:
         """What came of it."""
         print(json.dumps({"answer": figures}) if self.json_lines else f"sample data: {text}", flush=True)
 
-    def refuse(self, what: str, mend: str) -> None:
+    def refuse(self, what: str, fix: str) -> None:
         """Why nothing was done, and the flag that does it all the same."""
         if self.json_lines:
             print(json.dumps({"refused": what}), flush=True)
         else:
-            print(f"sample data: {what}; nothing was changed\n{mend}", file=sys.stderr)
+            print(f"sample data: {what}; nothing was changed\n{fix}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from wepppy.terrain.landcover import Soil
 
 
 class RunError(Exception):
-    """The run can't be computed for a reason that its owner can understand and mend."""
+    """The run can't be computed for a reason that its owner can understand and fix."""
 
 
 @dataclass

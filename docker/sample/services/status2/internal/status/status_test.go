@@ -19,6 +19,8 @@ func TestAPayloadIsRelayedVerbatim(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := frame[bytes.IndexByte(frame, '{'):]
+		// Which of the two spellings of JSON stands for what is no UTF-8 is up to the release of Go.
+		text = bytes.ReplaceAll(text, []byte("\ufffd"), []byte(`\ufffd`))
 		if string(text) != want || !json.Valid(text) {
 			t.Errorf("%q: got %s, want %s", payload, text, want)
 		}

@@ -1,0 +1,168 @@
+"""Loads a dump into a staging database: whether the server can take it, and how."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import TypeVar
+
+import psycopg
+
+from wepp_backup import database_properties, programs
+from wepp_backup.archive_load import ArchiveLoad
+from wepp_backup.catalog import read_manifest
+from wepp_backup.dump_file import PLAIN, DumpFile
+from wepp_backup.events import Reporter, refuse
+from wepp_backup.plain_sql import Script
+from wepp_backup.run_sql import Runner
+from wepp_backup.server import Server, Session, column, conninfo, execute, literal, quote, value
+from wepp_backup.staging import Lock, Staging
+from wepp_backup.verify import Contents
+
+BYTES_PER_SECOND = 77_000_000  # that a load reaches on two cores, indexes included
+OLDEST_MAJOR = 12
+# What all jobs of a load may sort in together, and one of them: the server's container has 2 GB.
+SORT_MEGABYTES, JOB_MEGABYTES = 768, 384
+BUILT_IN_SEARCH_PATH = '"$user", public'
+# Nothing is lost by late commits: the switchover that makes the database live waits for all of them. An index that
+# nobody waits for any more is not built on. Majors know not all of these.
+SETTINGS = """
+SELECT name, wanted FROM (VALUES ('synchronous_commit', 'off'), ('client_min_messages', 'warning'),
+  ('maintenance_work_mem', %s), ('max_parallel_maintenance_workers', '1'), ('statement_timeout', '0'),
+  ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),
+  ('client_connection_check_interval', CASE WHEN version() LIKE '%%linux%%' THEN '1s' ELSE '0' END)
+) AS chosen (name, wanted) JOIN pg_settings USING (name)"""
+T = TypeVar("T")
+
+
+def check(lock: Lock, dump: DumpFile, contents: Contents) -> None:
+    """Raise Problem when the server could not hold this: roles and extensions it lacks, dumps of newer majors."""
+    here = int(value(lock.session, "SHOW server_version_num")) // 10000
+    there = contents.server_major
+    if there and there > here:
+        raise refuse(
+            f"{dump.path} comes from PostgreSQL {there} and this server is {here}: dumps load into the same or a "
+            "newer major only",
+            f"set POSTGRES_IMAGE to major {there} or newer for the stack it is meant for",
+        )
+    if there and there < OLDEST_MAJOR:
+        raise refuse(
+            f"{dump.path} comes from PostgreSQL {there}; this program takes dumps from {OLDEST_MAJOR} on",
+            "load it into a server of its time and dump it again from there with a current pg_dump",
+        )
+    if missing := sorted({*contents.roles} - {*column(lock.session, "SELECT rolname::text FROM pg_roles")}):
+        raise refuse(
+            f"{dump.path} gives things to roles that this server does not have: {', '.join(missing)}",
+            "make them first (CREATE ROLE in `invoke db-shell`; the dump's .globals.sql says how they were), "
+            "then run it again",
+        )
+    there_are = column(lock.session, "SELECT name::text FROM pg_available_extensions")
+    if missing := sorted({*contents.extensions} - {*there_are}):
+        raise refuse(
+            f"{dump.path} needs extensions that this server does not have: {', '.join(missing)}",
+            "choose a POSTGRES_IMAGE that has them, `invoke compose-up`, then run it again",
+        )
+
+
+def needed_bytes(dump: DumpFile, database_bytes: int) -> int:
+    """Return about how much disk a load takes; database_bytes: as large as it was where it was dumped, 0: unknown."""
+    if database_bytes > 0:
+        return database_bytes * 5 // 4  # sorting of indexes, the log
+    # Text packs about six to one, and indexes add half as much again.
+    return dump.bytes * (2 if dump.kind == PLAIN and not dump.layers else 8)
+
+
+def free_bytes(lock: Lock) -> int:
+    """Return what is free where the server keeps its databases; -1 when it does not tell: a superuser may ask only."""
+    try:
+        folder = shlex.quote(value(lock.session, "SHOW data_directory"))
+        program = literal(f"df --block-size=1 --output=avail -- {folder}")
+        execute(lock.session, "CREATE TEMP TABLE IF NOT EXISTS free_bytes (line text); TRUNCATE pg_temp.free_bytes;"
+                              f"COPY pg_temp.free_bytes FROM PROGRAM {program}")  # fmt: skip
+        return int(column(lock.session, "SELECT line FROM pg_temp.free_bytes")[-1])
+    except (psycopg.Error, ValueError, IndexError):
+        return -1
+
+
+def analyze_while(staging: Staging, jobs: int, read: Callable[[], T]) -> T:
+    """Gather the planner's statistics, which a dump has not, while `read` reads what was loaded; return its answer."""
+    command = [
+        "vacuumdb",
+        "--analyze-only",
+        "--quiet",
+        f"--jobs={jobs}",
+        f"--dbname={conninfo(staging.name)}",
+    ]
+    options = " ".join(f"-c {name}={text}" for name, text in settings(staging.lock.session, jobs).items())
+    try:
+        with programs.running(command, staging.lock.server, options=options):
+            return read()
+    except programs.ProgramError as error:
+        raise programs.trouble(error.told) or refuse(
+            f"the planner's statistics could not be gathered: {error}",
+            "see the server's log, then run it again",
+        ) from error
+
+
+def load(
+    staging: Staging,
+    dump: DumpFile,
+    contents: Contents,
+    jobs: int,
+    expected_bytes: int,
+    report: Reporter,
+    *,
+    application: Server | None = None,
+    rows: Callable[[], None] | None = None,
+) -> dict[str, int]:
+    """Fill an empty staging database from a dump; return the rows that came by table, {} where nobody counted.
+
+    jobs: at a time. expected_bytes: as large as the database becomes, 0: unknown. application: who makes everything and
+    loads all rows, for that runs what the application may have been made to store (see run_sql). rows: brings rows that
+    the dump lacks once all tables are there; none has an index then. Raise Problem.
+    """
+    lock = staging.lock
+    manifest = read_manifest(dump.path)
+    known = manifest.database_properties if manifest else None
+    properties = (
+        database_properties.Properties(**known)
+        if known
+        else database_properties.read(lock.session, lock.live)
+    )
+    search_path = (properties.search_path() if properties else "") or BUILT_IN_SEARCH_PATH
+    application = application or lock.server
+    if application != lock.server:
+        # It makes all that is in there. The switchover gives the database to the role that owns the live one.
+        execute(lock.session, f"ALTER DATABASE {quote(staging.name)} OWNER TO {quote(application.user)}")
+    if dump.kind == PLAIN:
+        _load_plain(staging, dump, report, application, search_path)
+        return {}
+    archive = ArchiveLoad(
+        staging, dump, jobs, report, application=application, search_path=search_path,
+        settings=settings(lock.session, jobs), sizes=contents.rows or {}, expected_bytes=expected_bytes,
+    )  # fmt: skip
+    try:
+        archive.run(contents.listing, rows)
+    except programs.ProgramError as error:
+        fix = "choose another dump, or fix what the server says"
+        raise programs.trouble(error.told) or refuse(f"{dump.path} cannot be loaded: {error}", fix) from error
+    return archive.counts
+
+
+def _load_plain(
+    staging: Staging, dump: DumpFile, report: Reporter, application: Server, search_path: str
+) -> None:
+    with staging.connect() as superuser, application.connect(staging.name) as session, dump.text() as text:
+        own = superuser if application == staging.lock.server else session
+        runner = Runner(dump.path, own, superuser, search_path, is_archive=False)
+        runner.run(script := Script(text, dump.path))
+        script.check_end()
+        runner.finish()
+    if script.database:
+        report.note("what the dump sets for its database as such (owner, settings, rights) is left out")
+
+
+def settings(session: Session, jobs: int) -> dict[str, str]:
+    """Return what sessions that load set for themselves."""
+    memory = max(min(JOB_MEGABYTES, SORT_MEGABYTES // jobs), 64)
+    return dict(session.execute(SETTINGS, [f"{memory}MB"]).fetchall())

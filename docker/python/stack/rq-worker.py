@@ -1,0 +1,243 @@
+"""Starts a pool of RQ workers for the mounted source tree: `rq-worker.py QUEUE...`.
+
+The tree provides `wepppy.config.redis_settings` (where Redis is) and `wepppy.rq.WepppyRqWorker`. The pool runs
+in this process, so the Redis password is on no command line. Settings: RQ_WORKER_COUNT (2),
+RQ_REDIS_WAIT_TIMEOUT_SECONDS (300), RQ_REDIS_WAIT_INTERVAL_SECONDS (1), RQ_REDIS_PROBE_CONNECT_TIMEOUT_SECONDS and
+RQ_REDIS_PROBE_SOCKET_TIMEOUT_SECONDS (5), RQ_WORKER_STARTUP_DELAY_SECONDS (0), RQ_WORKER_HEALTH_FILE
+(/tmp/rq-worker.health): what the pool finds out about its workers, for `worker-health.py`.
+Exit codes of sysexits.h: 64 usage or settings, 69 Redis did not come, 77 Redis refused the password.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import redis
+from rq.worker_pool import WorkerData, WorkerPool
+
+EX_USAGE, EX_UNAVAILABLE, EX_NOPERM = 64, 69, 77
+WORKER_CLASS = ("wepppy.rq", "WepppyRqWorker")
+HEALTH_FILE = "/tmp/rq-worker.health"  # noqa: S108 - a container's own, and the only place it can write to
+HEALTH_INTERVAL = 5.0  # s
+# s for which a worker's entry may be missing: it is written after the start, and again while a job runs.
+ENTRY_GRACE = 20.0
+RECONNECT_INTERVAL = 5.0  # s
+
+
+class StartError(Exception):
+    """The pool can't be started; carries the exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class WatchedPool(WorkerPool):
+    """A pool that writes down, every few seconds, how many of its workers are alive, and replaces unregistered ones.
+
+    A worker is alive when its process runs here and its entry in Redis, which every heartbeat prolongs, is there.
+    The health check then only reads a file: it runs for ever, and loading a Redis client each time costs a quarter
+    of a second of processor time.
+
+    rq writes a worker's entry when the worker starts. When Redis loses it (it expires while Redis is away; an older
+    snapshot is loaded), an idle worker never writes it again, so such a worker is told to end after its job.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        probe: redis.Redis,
+        health_file: Path,
+        clock: Callable[[], float] = time.monotonic,
+        **options: Any,
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self.probe = probe
+        self.health_file = health_file
+        self.clock = clock
+        self._process_id = os.getpid()
+        self._reported = float("-inf")
+        self._well = False
+        # Names of workers: since when their entry is missing, and whether they were told to end for it.
+        self._missing_since: dict[str, float] = {}
+        self._told_to_end: set[str] = set()
+
+    def check_workers(self, respawn: bool = True) -> None:
+        """Called by rq about once a second."""
+        super().check_workers(respawn)
+        # Until all is well each round is reported, so that a start is seen as soon as it succeeded.
+        if not self._well or self.clock() - self._reported >= HEALTH_INTERVAL:
+            self._report()
+            self._reported = self.clock()
+
+    def stop_worker(self, worker_data: WorkerData, sig: signal.Signals = signal.SIGINT) -> None:
+        """Called by rq for each worker when the pool is to stop."""
+        if worker_data.name in self._told_to_end:
+            # rq kills the job of a worker that is told a second time.
+            self._told_to_end.remove(worker_data.name)
+        else:
+            super().stop_worker(worker_data, sig)
+
+    def request_stop(self, signum: int | None = None, frame: object = None) -> None:
+        """Called on SIGTERM and SIGINT, also in a new worker process until it has handlers of its own."""
+        if os.getpid() != self._process_id:
+            # rq would stop the other workers from here.
+            raise SystemExit(0)
+        super().request_stop(signum, frame)
+
+    def _report(self) -> None:
+        workers = list(self.worker_dict.values())
+        try:
+            missing = [each for each in workers if not self._is_registered(each.name)]
+        except (redis.RedisError, OSError) as error:
+            self._missing_since.clear()
+            self._note(False, f"Redis does not answer: {type(error).__name__}")
+            return
+        alive = len(workers) - len(missing)
+        self._note(alive >= self.num_workers, f"{alive} of {self.num_workers} workers alive")
+        self._replace(missing)
+
+    def _note(self, well: bool, text: str) -> None:
+        self._well = well
+        temporary = self.health_file.with_name(f"{self.health_file.name}.{os.getpid()}")
+        temporary.write_text(f"{'ok' if well else 'bad'} {text}\n", encoding="utf-8")
+        temporary.replace(self.health_file)
+
+    def _replace(self, missing: list[WorkerData]) -> None:
+        """Tell each worker whose entry has been missing for too long to end; rq starts another in its place."""
+        now = self.clock()
+        self._missing_since = {each.name: self._missing_since.get(each.name, now) for each in missing}
+        self._told_to_end &= self.worker_dict.keys()
+        for each in missing:
+            overdue = now - self._missing_since[each.name] >= ENTRY_GRACE
+            if overdue and each.name not in self._told_to_end and self.status != self.Status.STOPPED:
+                self.log.warning(
+                    "Worker %s (process %d) has no entry in Redis: it is told to end after its job, "
+                    "then another is started",
+                    each.name,
+                    each.pid,
+                )
+                self._told_to_end.add(each.name)
+                super().stop_worker(each, signal.SIGTERM)
+
+    def _is_registered(self, name: str) -> bool:
+        host, death = self.probe.hmget(f"rq:worker:{name}", "hostname", "death")
+        return death is None and host is not None and host.decode() == socket.gethostname()
+
+
+def main(queues: list[str]) -> int:
+    """Wait for Redis and run the pool until it is told to stop."""
+    signal.signal(signal.SIGTERM, _leave)  # process 1 ignores what it has no handler for
+    try:
+        if not queues or any(not name or name.startswith("-") for name in queues):
+            raise StartError("usage: rq-worker.py QUEUE...", EX_USAGE)
+        count = int(_number("RQ_WORKER_COUNT", 2, least=1))
+        connection = _connect()
+        probe = _probe_of(connection)
+        _wait_for(probe)
+        time.sleep(_number("RQ_WORKER_STARTUP_DELAY_SECONDS", 0))
+    except StartError as error:
+        print(f"rq-worker: {error}", file=sys.stderr, flush=True)
+        return error.code
+    worker_class = _worker_class()
+    print(f"rq-worker: {count} workers for {', '.join(queues)}", flush=True)
+    health_file = Path(os.environ.get("RQ_WORKER_HEALTH_FILE", "").strip() or HEALTH_FILE)
+    pool = WatchedPool(
+        queues,
+        connection=connection,
+        num_workers=count,
+        worker_class=worker_class,
+        probe=probe,
+        health_file=health_file,
+    )
+    # Workers inherit this: until rq has handlers of its own, SIGTERM must simply end them.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    pool.start(burst=False, logging_level="INFO")
+    health_file.unlink(missing_ok=True)
+    return 0
+
+
+def _worker_class() -> Any:
+    """Return the tree's worker class, which connects to a Redis that was away within seconds of its return."""
+    module, name = WORKER_CLASS
+    found = getattr(importlib.import_module(module), name)
+    # rq doubles the wait between two attempts up to a minute; the workers are forks, so they have this value too.
+    found.max_connection_wait_time = min(found.max_connection_wait_time, RECONNECT_INTERVAL)
+    return found
+
+
+def _connect() -> redis.Redis:
+    settings = importlib.import_module("wepppy.config.redis_settings")
+    try:
+        url: str = settings.redis_url(settings.RedisDB.RQ)
+        return redis.Redis.from_url(url)
+    except (ValueError, RuntimeError) as error:
+        # A ValueError may quote the URL with the password in it.
+        reason = str(error) if isinstance(error, RuntimeError) else "the Redis URL can't be understood"
+        raise StartError(reason, EX_USAGE) from None
+
+
+def _probe_of(connection: redis.Redis) -> redis.Redis:
+    """Return a client of the same Redis that answers or gives up soon, and tries once."""
+    options: dict[str, Any] = {
+        **connection.connection_pool.connection_kwargs,
+        "socket_connect_timeout": _number("RQ_REDIS_PROBE_CONNECT_TIMEOUT_SECONDS", 5, least=0.1),
+        "socket_timeout": _number("RQ_REDIS_PROBE_SOCKET_TIMEOUT_SECONDS", 5, least=0.1),
+        "retry": None,
+    }
+    kind = connection.connection_pool.connection_class
+    return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=kind, **options))
+
+
+def _wait_for(probe: redis.Redis) -> None:
+    """Return when Redis answers; loading its data set from disk does not count as an answer."""
+    patience = _number("RQ_REDIS_WAIT_TIMEOUT_SECONDS", 300)
+    pause = _number("RQ_REDIS_WAIT_INTERVAL_SECONDS", 1)
+    deadline = time.monotonic() + patience
+    said = ""
+    while True:
+        try:
+            probe.ping()
+        except redis.AuthenticationError:
+            raise StartError("Redis refuses the password", EX_NOPERM) from None
+        except (redis.RedisError, OSError) as error:
+            reason = type(error).__name__
+            if reason != said:
+                said = reason
+                print(f"rq-worker: waiting for Redis ({reason})", file=sys.stderr, flush=True)
+            if time.monotonic() >= deadline:
+                raise StartError(
+                    f"Redis did not answer within {patience:g} s ({reason})", EX_UNAVAILABLE
+                ) from None
+            time.sleep(pause)
+        else:
+            return
+        finally:
+            probe.connection_pool.disconnect()
+
+
+def _number(name: str, default: float, least: float = 0) -> float:
+    text = os.environ.get(name, "").strip()
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = -1.0
+    if not least <= value < float("inf"):
+        raise StartError(f"{name}={text!r} is not a number of at least {least:g}", EX_USAGE)
+    return value
+
+
+def _leave(signum: int, frame: object) -> None:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What a wepppy checkout lacks to run here: read from its files, none of its code executed."""

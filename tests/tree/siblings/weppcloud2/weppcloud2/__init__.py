@@ -1,0 +1,1 @@
+"""The part of the second site's code that the first one uses."""

@@ -1,0 +1,1 @@
+document.documentElement.dataset.theme = window.localStorage.getItem("theme") || "default";
