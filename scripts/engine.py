@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 from scripts.container import ONEOFF_LABEL, SERVICE_LABEL, Container, container_of
@@ -79,17 +80,18 @@ class Engine:
         return _documents(result)
 
     def published_ports(self) -> dict[int, tuple[str, str]]:
-        """Host ports that running containers publish: number -> (container's name, its project or '')."""
-        rows = self._lines(
-            ["docker", "ps", "--format", '{{.Names}}\t{{.Label "' + PROJECT_LABEL + '"}}\t{{.Ports}}']
-        )
+        """Host ports that running containers publish: number -> (container's name, its project or '').
+
+        Bound or, while one is started again after it ended, about to be: `docker ps` shows no ports of that one.
+        """
+        ids = self._lines(["docker", "ps", "--quiet", "--no-trunc"])
         ports: dict[int, tuple[str, str]] = {}
-        for row in rows:
-            name, project, mappings = [*row.split("\t"), "", ""][:3]
-            for mapping in mappings.split(","):
-                host = mapping.split("->")[0]
-                if "->" in mapping and (number := host.rpartition(":")[2]).isdigit():
-                    ports[int(number)] = (name, project)
+        for each in self._inspected(ids) if ids else []:
+            owner = each["Name"].lstrip("/"), (each["Config"]["Labels"] or {}).get(PROJECT_LABEL, "")
+            for published in (each["HostConfig"]["PortBindings"], each["NetworkSettings"]["Ports"]):
+                for binding in chain.from_iterable(filter(None, (published or {}).values())):
+                    if binding["HostPort"].isdigit():
+                        ports[int(binding["HostPort"])] = owner
         return ports
 
     def images(self, names: Sequence[str]) -> set[str]:

@@ -232,10 +232,11 @@ def container(name: str, *, status: str = "running", health: str = "healthy", **
             "Labels": {
                 **({"wepp.role": "one-shot"} if name == "upgrade" else {}),
                 "com.docker.compose.service": name,
-                "com.docker.compose.project": "wepppy",
+                "com.docker.compose.project": more.get("project", "wepppy"),
                 "com.docker.compose.project.working_dir": more.get("folder", ""),
             }
         },
+        "HostConfig": {"PortBindings": more.get("bindings", {})},
         "NetworkSettings": {"Ports": more.get("ports", {})},
     }
 
@@ -259,6 +260,7 @@ class Checkout:
         (tree / "wepppy/weppcloud/app.py").touch()
         (tree / "requirements.txt").touch()
         (root / "docker" / "docker-compose.dev.yml").write_text("services: {}\n")
+        self.runner.on("docker", "ps", "--quiet")
         self.containers_are(
             [container(name) for name in ("caddy", "status", "metquery", "postgres")]
             + [container("upgrade", status="exited", health="")]
@@ -275,7 +277,6 @@ class Checkout:
         runner.on("docker", "version", stdout="1.43\n")
         runner.on("docker", "compose", "version", stdout="2.26.1-4\n")
         runner.on("docker", "buildx", "version", stdout="github.com/docker/buildx 0.13.1\n")
-        runner.on("docker", "ps", '{{.Names}}\t{{.Label "com.docker.compose.project"}}\t{{.Ports}}')
         runner.on("docker", "ps", "label=com.docker.compose.service=postgres-backup")
         runner.on("config", "json", stdout=json.dumps(model(root)))
         runner.on("docker", "volume", "ls", stdout="wepppy_pgdata\nwepppy_wc1\n")

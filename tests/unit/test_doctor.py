@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,20 +120,27 @@ def test_a_port_taken_by_a_process_is_told_with_its_name(checkout: Checkout) -> 
     assert "PORT_STATUS" in finding.fix
 
 
+def publishes(checkout: Checkout, **published: Any) -> None:
+    """One container runs, of the service status, with these ports."""
+    checkout.runner.on("docker", "ps", "--quiet", stdout="id-status\n")
+    answer = container("status", **published)
+    checkout.runner.on("docker", "inspect", "container", stdout=json.dumps([answer]))
+
+
+OURS = {"9002/tcp": [{"HostIp": "127.0.0.1", "HostPort": "9002"}], "9003/tcp": None}
+
+
 def test_a_port_taken_by_another_stack_is_told_with_its_container(checkout: Checkout) -> None:
-    checkout.runner.on(
-        "docker", "ps", '{{.Names}}\t{{.Label "com.docker.compose.project"}}\t{{.Ports}}',
-        stdout="other-status-1\tother\t127.0.0.1:9002->9002/tcp\n",
-    )  # fmt: skip
+    publishes(checkout, project="other", ports=OURS)
     finding = only(errors(checkout, FakeHost(taken={9002: errno.EADDRINUSE})))
-    assert "container other-status-1 of project other" in finding.what
+    assert "container wepppy-status-1 of project other" in finding.what
 
 
-def test_our_own_containers_may_hold_their_ports(checkout: Checkout) -> None:
-    checkout.runner.on(
-        "docker", "ps", '{{.Names}}\t{{.Label "com.docker.compose.project"}}\t{{.Ports}}',
-        stdout="wepppy-status-1\twepppy\t127.0.0.1:9002->9002/tcp, :::9002->9002/tcp\n",
-    )  # fmt: skip
+@pytest.mark.parametrize("state", [{"ports": OURS, "bindings": OURS}, {"ports": {}, "bindings": OURS}])
+def test_our_own_containers_may_hold_their_ports_also_while_the_engine_starts_them_again(
+    checkout: Checkout, state: dict[str, Any]
+) -> None:
+    publishes(checkout, **state)
     assert errors(checkout, FakeHost(taken={9002: errno.EADDRINUSE})) == []
 
 
