@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect
 
 from tests.engine.stack import Stack
@@ -41,7 +41,7 @@ class Listener:
         self._collect_once()
         while self.reconnect:
             time.sleep(RECONNECT_SECONDS)
-            with contextlib.suppress(OSError, InvalidHandshake):
+            with contextlib.suppress(OSError, WebSocketException):
                 self._collect_once()
 
     def _collect_once(self) -> None:
