@@ -1,49 +1,36 @@
-"""Soil loss by the revised universal soil loss equation, A = R K LS C P, in SI units."""
+"""Soil loss by the modified universal soil loss equation, driven by the runoff that was computed, in SI units."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wepppy.terrain.flow import Floats
 
+LONGEST_SLOPE = (
+    122.0  # m: 400 feet, beyond which overland flow has gathered (Agriculture Handbook 703, chapter 4)
+)
 _UNIT_PLOT_LENGTH = 22.13  # m
-
-
-def rainfall_erosivity(monthly: Floats) -> float:
-    """Return R in MJ mm / (ha h yr) from twelve monthly sums of precipitation in millimetres.
-
-    Source: Renard & Freimund (1994), Journal of Hydrology 157, from the modified Fournier index sum(p^2) / sum(p).
-    Raises ValueError unless there are twelve values that are not negative.
-    """
-    rain = np.asarray(monthly, dtype=np.float64)
-    if rain.shape != (12,) or not np.all(rain >= 0):
-        raise ValueError("twelve monthly sums of precipitation are needed, none of them negative")
-    total = float(rain.sum())
-    if total == 0:
-        return 0.0
-    fournier = float((rain**2).sum()) / total
-    if fournier < 55:
-        return float(0.07397 * fournier**1.847)
-    return 95.77 - 6.081 * fournier + 0.4770 * fournier**2
+_US_ERODIBILITY = (
+    0.1317  # t ha h / (ha MJ mm) per US unit of K: Foster et al. (1981), J. of Soil and Water Cons. 36
+)
 
 
 def length_slope_factor(
-    slope: Floats, aspect: Floats, inflow_area: Floats, cell_size: float, longest_slope: float = 300.0
+    slope: Floats, aspect: Floats, inflow_area: Floats, cell_size: float, longest_slope: float = LONGEST_SLOPE
 ) -> Floats:
     """Return LS of every cell (dimensionless, NaN where an input is).
 
     `slope` is a tangent, `aspect` degrees from north (NaN on level ground counts as north), `inflow_area` the m2 that
-    drain into the cell from above. Overland flow gathers in rills after a few hundred metres, so the inflow is cut to
-    that of a strip `longest_slope` metres long. Length: Desmet & Govers (1996), Journal of Soil and Water Conservation
-    51; its exponent and the steepness: Renard et al. (1997), USDA Agriculture Handbook 703.
+    drain into the cell from above; it is cut to that of a strip which ends `longest_slope` metres from its top.
+    Length: Desmet & Govers (1996), Journal of Soil and Water Conservation 51; its exponent and the steepness: Renard
+    et al. (1997), USDA Agriculture Handbook 703.
     """
     sine = slope / np.sqrt(1 + slope**2)
     rill_to_interrill = (sine / 0.0896) / (3 * sine**0.8 + 0.56)
     exponent = rill_to_interrill / (1 + rill_to_interrill)
     direction = np.radians(np.where(np.isnan(aspect), 0.0, aspect))
     width_ratio = np.abs(np.sin(direction)) + np.abs(np.cos(direction))
-    inflow = np.minimum(inflow_area, longest_slope * cell_size)
+    inflow = np.minimum(inflow_area, max(longest_slope - cell_size, 0.0) * cell_size)
     length = ((inflow + cell_size**2) ** (exponent + 1) - inflow ** (exponent + 1)) / (
         cell_size ** (exponent + 2) * width_ratio**exponent * _UNIT_PLOT_LENGTH**exponent
     )
@@ -52,8 +39,13 @@ def length_slope_factor(
     return factor
 
 
-def soil_loss(
-    erosivity: float, erodibility: Floats, length_slope: Floats, cover: Floats, practice: float = 1.0
-) -> NDArray[np.float64]:
-    """Return t / (ha yr) for each cell: the product of the equation's factors."""
-    return erosivity * erodibility * length_slope * cover * practice
+def event_soil_loss(runoff: Floats, area: Floats, peak: Floats, factors: Floats) -> Floats:
+    """Return t of soil that a day's direct runoff carries off the land to the channel.
+
+    `runoff` is mm from `area` m2, `peak` m3/s, `factors` the product K LS C P with K in t ha h / (ha MJ mm).
+    Source: Williams (1975), Sediment-yield prediction with universal equation using runoff energy factor, USDA
+    ARS-S-40: Y = 11.8 (V qp)^0.56 K LS C P, V in m3 and K in US units.
+    """
+    volume = runoff / 1000.0 * area
+    loss: Floats = 11.8 * (volume * peak) ** 0.56 * factors / _US_ERODIBILITY
+    return loss

@@ -37,6 +37,27 @@ COVERS = {
 
 
 @dataclass(frozen=True)
+class SoilWater:
+    """What the root zone of a soil holds and lets through."""
+
+    available: float  # mm between the wilting point (-1500 kPa) and field capacity (-33 kPa)
+    drainable: float  # mm between field capacity and saturation
+    conductivity: float  # mm / h, saturated
+
+
+ROOT_DEPTH = 1000.0  # mm
+# Of the texture that USDA NRCS (1986), Technical Release 55, appendix A names for each group: sandy loam, silt loam,
+# sandy clay loam, silty clay. Shares of the volume and conductivities: Rawls, Brakensiek & Saxton (1982), Estimation
+# of soil water properties, Transactions of the ASAE 25, table 2.
+SOIL_WATER = {
+    "A": SoilWater(ROOT_DEPTH * (0.207 - 0.095), ROOT_DEPTH * (0.453 - 0.207), 25.9),
+    "B": SoilWater(ROOT_DEPTH * (0.330 - 0.133), ROOT_DEPTH * (0.501 - 0.330), 6.8),
+    "C": SoilWater(ROOT_DEPTH * (0.255 - 0.148), ROOT_DEPTH * (0.398 - 0.255), 4.3),
+    "D": SoilWater(ROOT_DEPTH * (0.387 - 0.250), ROOT_DEPTH * (0.479 - 0.387), 0.9),
+}
+
+
+@dataclass(frozen=True)
 class Soil:
     """One map unit of a soil survey."""
 

@@ -11,14 +11,21 @@ from typing import Any
 from wepppy.rq.steps.outputs import whole_file, write_json
 from wepppy.rq.steps.state import RunState
 
+NOTE = "A sample, not the WEPP model: simple published equations on synthetic data, made to try the site out."
 METHODS = (
     "Depressions: Barnes, Lehman & Mulla (2014), Priority-Flood",
     "Flow direction: O'Callaghan & Mark (1984), steepest of eight neighbours",
-    "Slope, aspect, hillshade: Horn (1981)",
+    "Slope, aspect: Horn (1981)",
     "Stream order: Strahler (1957)",
-    "Runoff: USDA NRCS National Engineering Handbook 630 chapter 10, curve numbers of chapter 9; snow counts as rain",
-    "Soil loss: RUSLE, Renard et al. (1997); erosivity by Renard & Freimund (1994); "
-    "slope length by Desmet & Govers (1996)",
+    "Snow: degree-day melt, USDA NRCS, National Engineering Handbook (NEH) 630 chapter 11 (2004)",
+    "Evapotranspiration: Hargreaves & Samani (1985); radiation and water stress, Allen et al. (1998), FAO 56",
+    "Direct runoff: curve numbers, NEH 630 chapters 9 and 10 (2004), changing with soil water, "
+    "Neitsch et al. (2011), SWAT 2009; soils, Rawls, Brakensiek & Saxton (1982)",
+    "Baseflow: percolation, Neitsch et al. (2011), through a linear reservoir, Nathan & McMahon (1990)",
+    "Peak discharge: triangular unit hydrograph, NEH 630 chapters 15 (2010) and 16 (2007); "
+    "a day's rain falls within six hours",
+    "Soil loss: MUSLE, Williams (1975); slope length, Desmet & Govers (1996); "
+    "slope, cover and erodibility, Renard et al. (1997), Agriculture Handbook 703",
 )
 _TITLES = {
     "elevation": "Elevation",
@@ -27,7 +34,8 @@ _TITLES = {
     "landuse": "Land cover (share of area)",
     "soils": "Soils (share of area)",
     "climate": "Climate",
-    "runoff": "Runoff",
+    "water_balance": "Water balance of the year",
+    "runoff": "Runoff and discharge",
     "soil_loss": "Soil loss",
 }
 
@@ -51,6 +59,7 @@ def write_report(state: RunState, job_id: str, seconds: dict[str, float]) -> dic
         "job": job_id,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "results": state.summary,
+        "note": NOTE,
         "methods": list(METHODS),
     }
     with whole_file(state.folder / "report.html") as temporary:
@@ -77,6 +86,7 @@ td {{ text-align: right; font-variant-numeric: tabular-nums; }}
 </style></head><body>
 <h1>{title}</h1>
 <p>Run {html.escape(report["runid"])}, configuration {html.escape(report["config"])}.</p>
+<p><strong>{html.escape(report["note"])}</strong></p>
 {sections}
 <section><h2>Methods</h2><ul>{methods}</ul></section>
 </body></html>

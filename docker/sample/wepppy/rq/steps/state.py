@@ -15,6 +15,7 @@ from wepppy.rq.steps.outputs import Grid
 from wepppy.terrain.channels import Link
 from wepppy.terrain.flow import Floats, Indices, Mask
 from wepppy.terrain.landcover import Soil
+from wepppy.terrain.water_balance import Balance
 
 
 class RunError(Exception):
@@ -57,12 +58,17 @@ class RunState:
     cover: NDArray[np.int64] = field(init=False)
     soil_keys: NDArray[np.int64] = field(init=False)
     soils: dict[int, Soil] = field(init=False)
-    # build_climate: [subcatchment, month] and [subcatchment, day]
-    monthly_rain: Floats = field(init=False)
-    daily_rain: Floats = field(init=False)
+    # build_climate: [subcatchment, day], mm and degrees C
+    precipitation: Floats = field(init=False)
+    lowest: Floats = field(init=False)
+    highest: Floats = field(init=False)
     dates: list[str] = field(init=False)
-    # run_wepp_hillslopes: [subcatchment, day], mm
-    runoff: Floats = field(init=False)
+    # run_wepp_hillslopes: [subcatchment, day] in mm, [subcatchment, day] in m3/s
+    balance: Balance = field(init=False)
+    peaks: Floats = field(init=False)
+    curve_numbers: Floats = field(init=False)  # [subcatchment]
+    # build_rusle: [subcatchment], t/(ha yr)
+    soil_loss: Floats = field(init=False)
 
     def mean_by_subcatchment(self, values: Floats, where: Mask | None = None) -> Floats:
         """Return the mean of a flat raster over each subcatchment (1 to n), NaN values left out.

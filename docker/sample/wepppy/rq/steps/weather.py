@@ -20,12 +20,11 @@ def build_climate(state: RunState) -> None:
     """Read monthly rasters and the newest year of daily NetCDF, and write the watershed's means."""
     weights = state.areas / state.areas.sum()
     monthly = {name: _monthly(state, name) for name in VARIABLES}
-    state.monthly_rain = monthly["ppt"]
     daily_folder = _newest_year(state.geodata / "daymet/daily")
     daily = {name: _daily(state, daily_folder / f"{name}.nc", name) for name in VARIABLES}
-    state.daily_rain = daily["ppt"]
+    state.precipitation, state.lowest, state.highest = (daily[name] for name in VARIABLES)
     first = date(int(daily_folder.name), 1, 1)
-    state.dates = [(first + timedelta(days=day)).isoformat() for day in range(state.daily_rain.shape[1])]
+    state.dates = [(first + timedelta(days=day)).isoformat() for day in range(state.precipitation.shape[1])]
     write_table(
         state.folder / "climate/monthly",
         {"month": list(range(1, 13)), **{name: weights @ values for name, values in monthly.items()}},
