@@ -44,10 +44,11 @@ COMPOSE_SETTINGS = "WEPPPY_SRC=/home/me/wepppy\nWEPPPY_IMAGE=wepppy:1\nWORKER_NO
 
 @nox.session(tags=["quick"])
 def lint(session: nox.Session) -> None:
-    """Format, lint and types; Dockerfiles, Compose, shell; the Caddyfile (in the proxy's image)."""
+    """Format, lint, types, imports; Dockerfiles, Compose, shell; the Caddyfile (in the proxy's image)."""
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
+    session.run("lint-imports", "--no-cache", "--no-logo")
     session.run("yamllint", "--strict", *_tracked("*.yml", "*.yaml"))
     session.run("hadolint", *_tracked("*Dockerfile"))
     shell = _tracked("*.sh", "scripts/setup", ".ci/run")

@@ -13,10 +13,11 @@ import sys
 
 from invoke.context import Context
 
-# The database's page of the menu: its tasks list themselves.
-from scripts import menu_database as menu_database
-from scripts.errors import usage
-from scripts.menu import (
+from scripts.base.errors import usage
+
+# The tasks of the database, which list themselves.
+from scripts.menu import database as database
+from scripts.menu.listing import (
     BUILT,
     JSON_HELP,
     LOOKED,
@@ -26,8 +27,9 @@ from scripts.menu import (
     finish,
     listed,
     require_well,
+    split_names,
 )
-from scripts.menu import namespace as namespace
+from scripts.menu.listing import namespace as namespace
 
 PROFILE_HELP = (
     "Profile to switch on instead of COMPOSE_PROFILES in .env (geo, push, legacy; core for none). Repeatable."
@@ -61,14 +63,14 @@ def env_init(
     """Write .env and secret files; what is there already only gets what it lacks."""
     from pathlib import Path
 
-    from scripts import envinit
+    from scripts.prepare import env_init
 
     compose, console = compose_for(c), console_for(as_json=json)
     if path:
         compose.environment = {**compose.environment, "WEPP_ENV_FILE": path}
     root = Path(tree).expanduser().resolve() if tree else None
-    written = envinit.initialise(compose, free_ports=free_ports, tree=root, image=image, preset=preset)
-    envinit.tell(console, written, free_ports=free_ports)
+    written = env_init.initialise(compose, free_ports=free_ports, tree=root, image=image, preset=preset)
+    env_init.tell(console, written, free_ports=free_ports)
 
 
 @listed(
@@ -78,7 +80,7 @@ def env_init(
 )
 def doctor(c: Context, profile: list[str], json: bool = False) -> None:
     """Examine engine, machine, ports, settings, source tree and what runs; a fix for each problem."""
-    from scripts import doctor as checks
+    from scripts.prepare.doctor import examination as checks
 
     findings = checks.examine(compose_for(c, profile), running=True)
     checks.show(console_for(as_json=json), findings)
@@ -94,7 +96,7 @@ def doctor(c: Context, profile: list[str], json: bool = False) -> None:
 )
 def source_check(c: Context, tree: str = "", json: bool = False) -> None:
     """Say for each service what it lacks of a wepppy checkout; reads it, executes none of its code."""
-    from scripts.source_check.report import source_check as check
+    from scripts.prepare.source_check.report import source_check as check
 
     require_well(check(compose_for(c), console_for(as_json=json), tree))
 
@@ -116,8 +118,8 @@ def compose_build(
     c: Context, services: list[str], profile: list[str], no_cache: bool = False, pull: bool = False
 ) -> None:
     """Build the images; base images are pulled, or built from packages where that is impossible."""
-    from scripts.build import build
-    from scripts.sessions import known, split_names
+    from scripts.prepare.build import build
+    from scripts.stack.service_commands import known
 
     compose, console, names = compose_for(c, profile), console_for(), split_names(services)
     known(compose, names)
@@ -134,8 +136,7 @@ def compose_build(
 )
 def images_base(c: Context, names: list[str], force: bool = False) -> None:
     """Build base images from the distribution's packages, for machines that reach no registry."""
-    from scripts import images
-    from scripts.sessions import split_names
+    from scripts.prepare import images
 
     for name in images.build_base(compose_for(c), console_for(), split_names(names) or None, force):
         console_for().text(name)
@@ -166,13 +167,13 @@ def compose_up(
     json: bool = False,
 ) -> None:
     """Start the stack and prove that every service answers; safe to repeat."""
-    from scripts.sessions import split_names
-    from scripts.up import Options, Up
+    from scripts.database import recovery
+    from scripts.stack.up import Options, Up
 
     if build and no_build:
         usage("--build and --no-build contradict each other", "give one of them, or neither")
     options = Options(tuple(split_names(services)), True if build else False if no_build else None, timeout)
-    Up(compose_for(c, profile), console_for(as_json=json), options).run()
+    Up(compose_for(c, profile), console_for(as_json=json), options, recover=recovery.finish).run()
 
 
 @listed(
@@ -185,7 +186,7 @@ def compose_up(
 )
 def compose_down(c: Context, volumes: bool = False, yes: str = "", timeout: int = -1) -> None:
     """Stop the stack and remove its containers; data is kept."""
-    from scripts.down import down
+    from scripts.stack.down import down
 
     down(compose_for(c), console_for(), volumes=volumes, yes=yes, timeout=timeout if timeout >= 0 else None)
 
@@ -197,9 +198,9 @@ def compose_down(c: Context, volumes: bool = False, yes: str = "", timeout: int 
 )
 def compose_restart(c: Context, services: list[str], timeout: int = 300) -> None:
     """Restart containers as they are (for changed settings use compose-up) and wait for health."""
-    from scripts import sessions
+    from scripts.stack import service_commands
 
-    sessions.restart(compose_for(c), console_for(), sessions.split_names(services), timeout)
+    service_commands.restart(compose_for(c), console_for(), split_names(services), timeout)
 
 
 # ---- look ----------------------------------------------------------------------------------------------
@@ -211,8 +212,8 @@ def compose_restart(c: Context, services: list[str], timeout: int = 300) -> None
 )
 def compose_status(c: Context, watch: bool = False, json: bool = False) -> None:
     """Show health, ports, uptime and memory of every service; exit status 3 when one is not well."""
-    from scripts import status
-    from scripts.clock import SystemClock
+    from scripts.base.clock import SystemClock
+    from scripts.stack import status
 
     show = status.watch if watch else status.show
     require_well(show(compose_for(c), console_for(as_json=json), SystemClock()))
@@ -232,10 +233,10 @@ def compose_logs(
     c: Context, services: list[str], follow: bool = False, tail: str = "100", since: str = ""
 ) -> None:
     """Show the services' logs."""
-    from scripts import sessions
+    from scripts.stack import service_commands
 
     finish(
-        sessions.logs(compose_for(c), sessions.split_names(services), follow=follow, tail=tail, since=since)
+        service_commands.logs(compose_for(c), split_names(services), follow=follow, tail=tail, since=since)
     )
 
 
@@ -246,13 +247,13 @@ def compose_logs(
 )
 def compose_config(c: Context, profile: list[str], json: bool = False) -> None:
     """Print the compose files as one rendered model (--json: with all profiles)."""
-    from scripts import sessions
+    from scripts.stack import service_commands
 
     compose = compose_for(c, profile)
     if json:
         console_for(as_json=True).document(compose.model)
     else:
-        console_for().text(sessions.rendered(compose))
+        console_for().text(service_commands.rendered(compose))
 
 
 # ---- inside ----------------------------------------------------------------------------------------------
@@ -264,11 +265,11 @@ def compose_config(c: Context, profile: list[str], json: bool = False) -> None:
 )
 def compose_exec(c: Context, service: str) -> None:
     """Run a command in a running service: invoke compose-exec --service=weppcloud -- ls -l /wc1"""
-    from scripts import sessions
+    from scripts.stack import service_commands
 
     # Invoke joins what follows the dashes with blanks; the arguments' own borders are only in sys.argv.
     command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-    finish(sessions.run_in(compose_for(c), service, command))
+    finish(service_commands.run_in(compose_for(c), service, command))
 
 
 @listed(
@@ -277,9 +278,9 @@ def compose_exec(c: Context, service: str) -> None:
 )
 def compose_shell(c: Context, service: str = "weppcloud") -> None:
     """Open a shell in a running service."""
-    from scripts import sessions
+    from scripts.stack import service_commands
 
-    finish(sessions.shell(compose_for(c), service))
+    finish(service_commands.shell(compose_for(c), service))
 
 
 @listed(
@@ -287,9 +288,9 @@ def compose_shell(c: Context, service: str = "weppcloud") -> None:
 )
 def db_shell(c: Context) -> None:
     """Open psql on the stack's database; SQL on stdin works too."""
-    from scripts import sessions
+    from scripts.stack import service_commands
 
-    finish(sessions.database_shell(compose_for(c)))
+    finish(service_commands.database_shell(compose_for(c)))
 
 
 @listed(
@@ -297,9 +298,9 @@ def db_shell(c: Context) -> None:
 )
 def db_upgrade(c: Context) -> None:
     """Bring the database's schema up to date (flask db upgrade)."""
-    from scripts import sessions
+    from scripts.stack import service_commands
 
-    sessions.database_upgrade(compose_for(c), console_for())
+    service_commands.database_upgrade(compose_for(c), console_for())
 
 
 @listed(
@@ -308,8 +309,8 @@ def db_upgrade(c: Context) -> None:
 )
 def redis_repair(c: Context, yes: bool = False, dry_run: bool = False) -> None:
     """Repair Redis' files after a power loss: in a copy, the damaged ones are kept."""
-    from scripts import redis_repair as repairing
-    from scripts.clock import SystemClock
+    from scripts.base.clock import SystemClock
+    from scripts.stack import redis_repair as repairing
 
     repairing.repair(compose_for(c), console_for(), SystemClock(), yes=yes, dry_run=dry_run)
 
@@ -338,7 +339,7 @@ def seed(
     json: bool = False,
 ) -> None:
     """Fill the running sample with people, runs, checklists and geodata; safe to repeat."""
-    from scripts import seed as seeding
+    from scripts.stack import seed as seeding
 
     options = seeding.Options(
         seed if seed != -1 else None, scale if scale != -1 else None, reset, yes, dry_run

@@ -1,1 +1,1 @@
-"""Everything that runs on the host: one noun a module. `tasks.py` is the menu in front of it."""
+"""What runs on the host: packages that import downward only. `tasks.py` is the menu in front of them."""

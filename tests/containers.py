@@ -14,10 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts import envfile, images
-from scripts.compose import Compose
-from scripts.console import Console
-from scripts.runner import SystemRunner
+from scripts.base.console import Console
+from scripts.engine.compose import Compose
+from scripts.engine.system_runner import SystemRunner
+from scripts.prepare import images
+from scripts.settings import env_editing, envfile
 
 ROOT = Path(__file__).resolve().parents[1]
 # Two at a time, each file as a whole: servers belong to a file's or a worker's fixtures.
@@ -55,7 +56,7 @@ def stand_in(name: str, settings: Path = SETTINGS, **changes: str) -> str:
     settings.parent.mkdir(parents=True, exist_ok=True)
     variables = {"COMPOSE_PROJECT_NAME": PROJECT, "WEPP_ENV_FILE": str(settings)}
     run(["invoke", "env-init"], **variables)
-    envfile.set_keys(settings, changes)
+    env_editing.set_keys(settings, changes)
     run(["invoke", "images-base", "--names", name], **variables)
     return envfile.read(settings).get(f"{name.upper()}_IMAGE")
 

@@ -16,7 +16,7 @@ from wepp_backup.enter import write_passfile
 from wepp_backup.events import FAILED, REFUSED, USAGE, Problem, Reporter
 from wepp_backup.server import Server, execute, value
 
-from scripts import scram
+from scripts.settings import scram
 from tests.backup.conftest import start, stop
 
 OLD, NEW = "a-very:secret\\word", "quite-another-word"

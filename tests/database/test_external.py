@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from scripts.envinit import free_port_numbers
+from scripts.base.host import free_port_numbers
 from tests.containers import base_images
 from tests.database.sidecar import until
 from tests.database.stack import CONTENT, LightStack

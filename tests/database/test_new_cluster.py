@@ -163,7 +163,7 @@ def test_each_role_logs_in_with_its_own_password_from_outside(cluster: Cluster) 
     verifiers = cluster.psql(
         "SELECT rolname, rolpassword FROM pg_authid WHERE rolcanlogin ORDER BY 1", "postgres"
     )
-    from scripts import scram
+    from scripts.settings import scram
 
     found = dict(line.split("|", 1) for line in verifiers.splitlines())
     assert scram.fits(APPLICATION, found["wepppy"])

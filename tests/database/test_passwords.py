@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from scripts import files
+from scripts.base import files
 from tests.database.stack import LightStack
 
 WRONG = "quite-another-word"

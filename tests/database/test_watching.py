@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from scripts import files
+from scripts.base import files
 from tests.database.sidecar import SIDECAR, dumps, health, saying, sidecar, until
 from tests.database.stack import LightStack
 from tests.database.test_secrets import Watch

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import secret_ids
+from scripts.settings import secret_ids
 from tests.engine.secret_search import found_in_layers, images, places, secrets_of
 from tests.engine.stack import ROOT, Stack
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scripts import secret_ids
+from scripts.settings import secret_ids
 from tests.model.conftest import ROOT, render
 
 Model = dict[str, Any]

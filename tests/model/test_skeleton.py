@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.compose import Compose
-from scripts.runner import Result
-from scripts.source_check import checks
-from scripts.source_check.checks import Report
-from scripts.source_check.lack import Lack
+from scripts.engine.compose import Compose
+from scripts.engine.runner import Result
+from scripts.prepare.source_check import checks
+from scripts.prepare.source_check.checks import Report
+from scripts.prepare.source_check.lack import Lack
 from tests.model.conftest import ROOT
 from tests.unit.fakes import FakeRunner
 

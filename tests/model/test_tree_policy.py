@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from dotenv import dotenv_values
 
-from scripts import secret_ids, source_mounts
+from scripts.prepare import source_mounts
+from scripts.settings import secret_ids
 from tests.model.conftest import ROOT
 from tests.model.test_policy import BUILD_ONLY
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from scripts.compose import Compose
-from scripts.console import Console
-from scripts.errors import StackError
-from scripts.probe import Answer
-from scripts.up import Options, Up
+from scripts.base.console import Console
+from scripts.base.errors import StackError
+from scripts.database import recovery
+from scripts.engine.compose import Compose
+from scripts.engine.probe import Answer
+from scripts.stack.up import Options, Up
 from tests.unit.fakes import Checkout, FakeClock, FakeHost, Screen
 
 ANSWERS = {"/status/health": "OK", "/met/health": '"OK"'}
@@ -48,6 +49,7 @@ class Attempt:
             host=self.machine,
             asking=asking,
             images=images,
+            recover=recovery.finish,
         ).run()
 
     def fails(self) -> StackError:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.compose import Compose
-from scripts.console import Console
-from scripts.runner import LineProcess, Result
+from scripts.base.console import Console
+from scripts.engine.compose import Compose
+from scripts.engine.runner import LineProcess, Result
 
 EXAMPLE = """\
 # Name of the stack.

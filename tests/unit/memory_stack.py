@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.compose import Compose
-from scripts.probe import Answer
-from scripts.runner import Result
+from scripts.engine.compose import Compose
+from scripts.engine.probe import Answer
+from scripts.engine.runner import Result
 from tests.unit.fakes import Checkout, FakeClock, Screen, container, service
 
 WEB = {"wepp.writes": "postgres", "wepp.url": "/", "wepp.probe": "/health", "wepp.probe.body": "OK"}

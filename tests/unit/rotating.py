@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts import scram
-from scripts.credentials import finish
-from scripts.rotate import rotate
-from scripts.runner import Result
+from scripts.database.credentials import finish
+from scripts.database.rotate_password import rotate
+from scripts.engine.runner import Result
+from scripts.settings import scram
 from tests.unit.fakes import FakeConversation
 from tests.unit.memory_stack import MemoryStack
 

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scripts.runner import Result
-from scripts.source_check import checks
-from scripts.source_check.checks import Report
-from scripts.source_check.lack import Lack
+from scripts.engine.runner import Result
+from scripts.prepare.source_check import checks
+from scripts.prepare.source_check.checks import Report
+from scripts.prepare.source_check.lack import Lack
 from tests.unit.fakes import Checkout
 
 REQUIREMENTS = """\

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.application import Application
-from scripts.errors import StackError
-from scripts.pages import Reply
-from scripts.probe import Answer
+from scripts.base.errors import StackError
+from scripts.database.application import Application
+from scripts.engine.pages import Reply
+from scripts.engine.probe import Answer
 from tests.unit.fakes import Checkout, FakeClock, container, service
 
 HEALTH = {"Test": ["CMD", "am-i-well"]}

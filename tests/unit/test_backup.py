@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from scripts.backup import back_up, show
-from scripts.clock import age
-from scripts.dump import backups_folder
+from scripts.base.clock import age
+from scripts.database.backup import back_up, show
+from scripts.engine.sidecar import backups_folder
 from tests.unit.fakes import Checkout, FakeConversation, Screen, container, service
 
 MADE = {"path": "/backups/wepppy-20261124-000000.dump", "bytes": 2_000_000, "rows": 7, "seconds": 1.25}

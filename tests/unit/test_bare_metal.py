@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from scripts.bare_metal import SourceServer, source_server
-from scripts.errors import ExitCode, StackError
+from scripts.base.errors import ExitCode, StackError
+from scripts.database.source_server import SourceServer, source_server
 
 
 def made(**changes: Any) -> SourceServer:

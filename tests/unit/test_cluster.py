@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.cluster import require_not_replaced, require_same_major
-from scripts.errors import ExitCode, StackError
+from scripts.base.errors import ExitCode, StackError
+from scripts.engine.database_server import require_not_replaced, require_same_major
 from tests.unit.fakes import Checkout, container, model
 
 VOLUME = "wepppy_postgres-data"

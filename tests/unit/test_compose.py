@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts import doctor
-from scripts.catalogue import Catalogue
-from scripts.compose import unescaped
-from scripts.errors import StackError
-from scripts.runner import NOT_FOUND, TIMED_OUT
-from scripts.up import Options, Up
+from scripts.base.errors import StackError
+from scripts.database import recovery
+from scripts.engine.catalogue import Catalogue
+from scripts.engine.compose import unescaped
+from scripts.engine.runner import NOT_FOUND, TIMED_OUT
+from scripts.prepare.doctor import examination
+from scripts.stack.up import Options, Up
 from tests.unit.fakes import Checkout, Screen, container, model
 
 
@@ -86,8 +87,8 @@ def test_a_folder_of_the_main_stack_is_no_stacks_own_data_folder(tmp_path: Path,
         checkout.with_env(DOCKER_DATA_DIR="../.docker-data/secrets")
     compose = checkout.compose()
     with pytest.raises(StackError, match="belongs to the main stack"):
-        Up(compose, Screen().console, Options()).run()
-    told = {each.what for each in doctor.errors_of(doctor.examine(compose))}
+        Up(compose, Screen().console, Options(), recover=recovery.finish).run()
+    told = {each.what for each in examination.errors_of(examination.examine(compose))}
     assert any("belongs to the main stack" in what for what in told)
     assert not (tmp_path / ".docker-data" / "secrets" / "secrets").exists()
 

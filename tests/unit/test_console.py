@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.console import Console
+from scripts.base.console import Console
 from tests.unit.fakes import Screen
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.database_program import ProgramDied, ProgramRun, answer
-from scripts.errors import ExitCode, StackError
-from scripts.runner import SystemRunner
+from scripts.base.errors import ExitCode, StackError
+from scripts.database.sidecar_client import ProgramDied, ProgramRun, answer
+from scripts.engine.system_runner import SystemRunner
 from tests.unit.fakes import Checkout, FakeConversation, Screen, container
 
 

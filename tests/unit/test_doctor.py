@@ -9,23 +9,25 @@ from typing import Any
 
 import pytest
 
-from scripts import doctor, envfile, host
-from scripts.doctor import Finding, Level
-from scripts.errors import StackError
+from scripts.base import host
+from scripts.base.errors import StackError
+from scripts.prepare.doctor import examination
+from scripts.prepare.finding import Finding, Level
+from scripts.settings import env_editing, envfile
 from tests.unit.fakes import GIB, Checkout, FakeHost, Screen, container, model
 
 
 def errors(checkout: Checkout, machine: FakeHost | None = None) -> list[Finding]:
-    return doctor.errors_of(doctor.examine(checkout.compose(), machine or FakeHost()))
+    return examination.errors_of(examination.examine(checkout.compose(), machine or FakeHost()))
 
 
 def warnings(checkout: Checkout, machine: FakeHost | None = None) -> list[str]:
-    findings = doctor.examine(checkout.compose(), machine or FakeHost())
+    findings = examination.examine(checkout.compose(), machine or FakeHost())
     return [each.what for each in findings if each.level is Level.WARNING]
 
 
 def running(checkout: Checkout, check: str) -> list[Finding]:
-    findings = doctor.examine(checkout.compose(), FakeHost(), running=True)
+    findings = examination.examine(checkout.compose(), FakeHost(), running=True)
     return [each for each in findings if each.check == check]
 
 
@@ -44,7 +46,7 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 def test_a_good_machine_has_no_findings_but_good_ones(checkout: Checkout) -> None:
-    findings = doctor.examine(checkout.compose(), FakeHost())
+    findings = examination.examine(checkout.compose(), FakeHost())
     assert {each.level for each in findings} == {Level.OK}
     assert {"settings", "engine", "compose", "buildx", "memory", "disk", "ports", "source tree"} <= {
         each.check for each in findings
@@ -150,7 +152,7 @@ def test_ports_of_services_that_are_off_do_not_matter(checkout: Checkout) -> Non
     checkout.runner.on("config", "json", stdout=json.dumps(changed))
     taken = FakeHost(taken={8004: errno.EADDRINUSE})
     assert "8004" in only(errors(checkout, taken)).what
-    assert doctor.errors_of(doctor.examine(checkout.compose("core"), taken)) == []
+    assert examination.errors_of(examination.examine(checkout.compose("core"), taken)) == []
 
 
 def test_two_services_on_one_port_are_told(checkout: Checkout) -> None:
@@ -164,7 +166,7 @@ def test_two_services_on_one_port_are_told(checkout: Checkout) -> None:
     ("free", "level"), [(GIB, Level.ERROR), (5 * GIB, Level.WARNING), (50 * GIB, Level.OK)]
 )
 def test_a_disk_that_is_nearly_full_stops_the_start(checkout: Checkout, free: int, level: Level) -> None:
-    findings = doctor.examine(checkout.compose(), FakeHost(free=free))
+    findings = examination.examine(checkout.compose(), FakeHost(free=free))
     assert {each.level for each in findings if "disk" in each.check} == {level}
 
 
@@ -175,7 +177,7 @@ def test_memory_is_weighed_against_the_profiles(checkout: Checkout, gib: int, le
         "info",
         stdout=json.dumps({"ServerVersion": "26", "MemTotal": gib * GIB, "DockerRootDir": "/"}),
     )
-    findings = doctor.examine(checkout.compose(), FakeHost())
+    findings = examination.examine(checkout.compose(), FakeHost())
     assert [each.level for each in findings if each.check == "memory"] == [level]
 
 
@@ -304,9 +306,9 @@ def mounts(checkout: Checkout, name: str) -> None:
 def test_a_secret_in_env_is_told_with_the_place_that_counts_and_no_value(
     checkout: Checkout, key: str, value: str, what: str, fix: str
 ) -> None:
-    envfile.set_keys(checkout.with_env(), {key: value})
+    env_editing.set_keys(checkout.with_env(), {key: value})
     checkout.with_secrets(admin_password="in-the-file")
-    (told,) = (each for each in doctor.examine(checkout.compose(), FakeHost()) if key in each.what)
+    (told,) = (each for each in examination.examine(checkout.compose(), FakeHost()) if key in each.what)
     assert told.level is Level.WARNING
     assert what in told.what
     assert fix in told.fix
@@ -328,7 +330,7 @@ def test_a_remote_engine_is_not_judged_by_this_machine(checkout: Checkout) -> No
 
 def test_the_json_answer_is_one_document(checkout: Checkout) -> None:
     screen = Screen(as_json=True)
-    doctor.show(screen.console, doctor.examine(checkout.compose(), FakeHost(free=0)))
+    examination.show(screen.console, examination.examine(checkout.compose(), FakeHost(free=0)))
     answer = json.loads(screen.out.getvalue())
     assert answer["ok"] is False
     assert {"check", "level", "what", "fix"} == set(answer["findings"][0])
@@ -338,7 +340,7 @@ def test_all_errors_are_in_the_details_of_the_first(checkout: Checkout) -> None:
     screen = Screen()
     findings = [Finding("a", Level.ERROR, "first", "x"), Finding("b", Level.ERROR, "second", "y")]
     with pytest.raises(StackError, match="first") as caught:
-        doctor.require(screen.console, findings)
+        examination.require(screen.console, findings)
     assert "second" in caught.value.details
 
 

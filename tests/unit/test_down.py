@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import lock
-from scripts.down import down
-from scripts.errors import StackError
+from scripts.base.errors import StackError
+from scripts.prepare import lock
+from scripts.stack.down import down
 from tests.unit.fakes import Checkout, Screen
 
 

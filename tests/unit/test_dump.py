@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.dump import backups_folder, locate
-from scripts.errors import ExitCode, StackError
+from scripts.base.errors import ExitCode, StackError
+from scripts.database.dumps import locate
+from scripts.engine.sidecar import backups_folder
 from tests.unit.fakes import Checkout
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts import envfile, envinit
-from scripts.env_tree import SITE_KEY, choose
-from scripts.errors import ExitCode, StackError
+from scripts.base.errors import ExitCode, StackError
+from scripts.prepare import env_init
+from scripts.prepare.env_tree import SITE_KEY, choose
+from scripts.settings import env_syntax, envfile
 from tests.unit.fakes import EXAMPLE, Checkout, Screen
 
 MORE = "EXTERNAL_HOST=localhost\nWC1_DIR=\nGEODATA_DIR=\nPYTHON_VERSION=3.13\nWEPPPY_IMAGE=\nWEPPPY_SIBLINGS_DIR=\n"
@@ -50,7 +51,7 @@ def compiled(tree: Path, **files: int) -> None:
 
 
 def chosen(tree: Path) -> dict[str, str]:
-    example = envfile.parse(EXAMPLE + MORE, Path("x")).values
+    example = env_syntax.parse(EXAMPLE + MORE, Path("x")).values
     return {each.key: each.value for each in choose(tree, example, tree.parent / "constraints")}
 
 
@@ -59,7 +60,7 @@ def test_what_fits_the_tree_is_written_into_a_new_file(
 ) -> None:
     (tmp_path / "wc1").mkdir()
     (tree.parent / "rosetta").mkdir()
-    written = envinit.initialise(checkout.compose(), tree=tree)
+    written = env_init.initialise(checkout.compose(), tree=tree)
     values = envfile.read(checkout.root / ".env").values
     assert values["WEPPPY_SRC"] == str(tree)
     assert values["WEPPPY_REQUIREMENTS"] == "docker/requirements-uv.txt"
@@ -92,7 +93,7 @@ def test_a_version_that_the_tree_leaves_open_and_cannot_use_is_held_by_a_constra
     (tree / "docker" / "requirements-uv.txt").write_text(f"{wanted}\n")
     (tree / "wepppy" / "webservices").mkdir()
     (tree / "wepppy" / "webservices" / "crop.py").write_text("x = Query('a', enum=['a', 'b'])\n")
-    envinit.initialise(checkout.compose(), tree=tree)
+    env_init.initialise(checkout.compose(), tree=tree)
     values = envfile.read(checkout.root / ".env").values
     if not held:
         assert not values.get("WEPPPY_CONSTRAINTS")
@@ -102,9 +103,9 @@ def test_a_version_that_the_tree_leaves_open_and_cannot_use_is_held_by_a_constra
 
 
 def test_a_second_call_changes_nothing(checkout: Checkout, tree: Path) -> None:
-    envinit.initialise(checkout.compose(), tree=tree)
+    env_init.initialise(checkout.compose(), tree=tree)
     before = (checkout.root / ".env").read_text()
-    again = envinit.initialise(checkout.compose(), tree=tree)
+    again = env_init.initialise(checkout.compose(), tree=tree)
     assert (checkout.root / ".env").read_text() == before
     assert not any(each.kept for each in again.choices)
 
@@ -113,20 +114,20 @@ def test_the_users_own_values_are_kept_and_told_and_defaults_are_not_theirs(
     checkout: Checkout, tree: Path
 ) -> None:
     checkout.with_env(EXTERNAL_HOST="mine.example.org", PYTHON_VERSION="3.13", COMPOSE_PROFILES="push,legacy")
-    written = envinit.initialise(checkout.compose(), tree=tree)
+    written = env_init.initialise(checkout.compose(), tree=tree)
     values = envfile.read(checkout.root / ".env").values
     assert values["EXTERNAL_HOST"] == "mine.example.org"
     assert values["COMPOSE_PROFILES"] == "push,legacy"
     assert values["PYTHON_VERSION"] == "3.12"
     assert {each.key for each in written.choices if each.kept} == {"EXTERNAL_HOST", "COMPOSE_PROFILES"}
     screen = Screen()
-    envinit.tell(screen.console, written, free_ports=False)
+    env_init.tell(screen.console, written, free_ports=False)
     assert "yours, kept; for the tree: wepp.example.org" in screen.out.getvalue()
 
 
 def test_tree_and_image_replace_earlier_ones_because_they_are_named(checkout: Checkout, tree: Path) -> None:
     checkout.with_env(WEPPPY_SRC="/another", WEPPPY_IMAGE="wepppy:old")
-    written = envinit.initialise(checkout.compose(), tree=tree, image="wepppy:new")
+    written = env_init.initialise(checkout.compose(), tree=tree, image="wepppy:new")
     values = envfile.read(checkout.root / ".env").values
     assert (values["WEPPPY_SRC"], values["WEPPPY_IMAGE"]) == (str(tree), "wepppy:new")
     assert "it was wepppy:old" in next(each.why for each in written.choices if each.key == "WEPPPY_IMAGE")
@@ -136,8 +137,8 @@ def test_the_answer_can_be_had_as_json_without_any_secret(checkout: Checkout, tr
     (tree / "docker" / "secrets").mkdir()
     (tree / "docker" / "secrets" / "wc_token").write_text("of-their-deployment")
     screen = Screen(as_json=True)
-    written = envinit.initialise(checkout.compose(), tree=tree)
-    envinit.tell(screen.console, written, free_ports=False)
+    written = env_init.initialise(checkout.compose(), tree=tree)
+    env_init.tell(screen.console, written, free_ports=False)
     answer = json.loads(screen.out.getvalue())
     assert answer["settings"][0] == {
         "key": "WEPPPY_SRC", "value": str(tree), "chosen": True, "why": "the checkout",
@@ -189,7 +190,7 @@ def test_a_hosts_own_settings_count_over_the_trees_defaults(tree: Path) -> None:
 def test_the_bundled_sample_is_recognised(checkout: Checkout) -> None:
     sample = checkout.root / "docker" / "sample"
     assert (sample / "wepppy" / "sample_data").is_dir()
-    envinit.initialise(checkout.compose(), tree=sample)
+    env_init.initialise(checkout.compose(), tree=sample)
     assert envfile.read(checkout.root / ".env").values["WEPPPY_SRC"] == ""
 
 
@@ -198,7 +199,7 @@ def test_what_is_no_checkout_or_no_preset_is_refused_before_anything_is_written(
 ) -> None:
     for wrong in ({"tree": tmp_path}, {"tree": tmp_path / "gone"}, {"preset": "huge"}):
         with pytest.raises(StackError) as caught:
-            envinit.initialise(checkout.compose(), **wrong)
+            env_init.initialise(checkout.compose(), **wrong)
         assert caught.value.exit_code == ExitCode.USAGE
         assert not (checkout.root / ".env").exists()
 
@@ -208,7 +209,7 @@ def test_a_preset_sets_limits_except_those_that_the_user_has_set(checkout: Check
         "RQ_WORKER_COUNT=20\nWEPPCLOUD_MEMORY=16g\n"
     )
     checkout.with_env(RQ_WORKER_COUNT="7")
-    written = envinit.initialise(checkout.compose(), preset="40-cores")
+    written = env_init.initialise(checkout.compose(), preset="40-cores")
     values = envfile.read(checkout.root / ".env").values
     assert (values["RQ_WORKER_COUNT"], values["WEPPCLOUD_MEMORY"]) == ("7", "16g")
     assert [each.kept for each in written.choices] == ["7", ""]

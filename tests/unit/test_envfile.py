@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts import envfile
-from scripts.errors import StackError
+from scripts.base.errors import StackError
+from scripts.settings import env_editing, env_syntax, envfile
 
 
 def problems(text: str) -> list[str]:
-    return [f"{each.line}: {each.what}" for each in envfile.parse(text, Path(".env")).problems]
+    return [f"{each.line}: {each.what}" for each in env_syntax.parse(text, Path(".env")).problems]
 
 
 def test_a_missing_file_is_fixed_by_env_init(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_a_missing_file_is_fixed_by_env_init(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_refused() -> None:
-    env = envfile.parse("\n\n", Path(".env"))
+    env = env_syntax.parse("\n\n", Path(".env"))
     with pytest.raises(StackError, match="is empty"):
         envfile.refuse_fatal(env)
 
@@ -53,17 +53,17 @@ def test_malformed_lines_are_named_by_number_and_their_values_kept_to_themselves
     ],
 )
 def test_values_with_two_readings_are_reported(line: str, reason: str) -> None:
-    assert envfile.different_readings(line) == reason
+    assert env_syntax.different_readings(line) == reason
     assert reason in problems(line + "\n")[0]
 
 
 @pytest.mark.parametrize("line", ["A='pa$word'", "A=plain # costs $5", "A=a#b", 'A="two words"', "A="])
 def test_values_with_one_reading_are_not_reported(line: str) -> None:
-    assert envfile.different_readings(line) == ""
+    assert env_syntax.different_readings(line) == ""
 
 
 def test_a_key_that_is_there_twice_is_reported_and_the_last_one_counts() -> None:
-    env = envfile.parse("A=1\nA=2\n", Path(".env"))
+    env = env_syntax.parse("A=1\nA=2\n", Path(".env"))
     assert env.values["A"] == "2"
     assert "twice" in env.problems[0].what
     assert not env.problems[0].fatal
@@ -72,7 +72,7 @@ def test_a_key_that_is_there_twice_is_reported_and_the_last_one_counts() -> None
 def test_setting_a_key_keeps_comments_order_and_mode(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("# first\nA=1 # why\n\n# second\nB=2")
-    assert envfile.set_keys(path, {"A": "3", "C": "two words"})
+    assert env_editing.set_keys(path, {"A": "3", "C": "two words"})
     assert path.read_text() == "# first\nA=3\n\n# second\nB=2\nC='two words'\n"
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -83,7 +83,7 @@ def test_root_leaves_the_file_to_its_owner(tmp_path: Path, monkeypatch: pytest.M
     path.write_text("A=1\n")
     monkeypatch.setattr(os, "getuid", lambda: 0)
     monkeypatch.setattr(os, "fchown", lambda descriptor, uid, gid: given.append((uid, gid)))
-    envfile.set_keys(path, {"A": "2"})
+    env_editing.set_keys(path, {"A": "2"})
     assert given == [(path.stat().st_uid, path.stat().st_gid)]
 
 
@@ -91,7 +91,7 @@ def test_setting_a_key_to_its_value_writes_nothing(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("A=1\n")
     before = path.stat().st_ino
-    assert not envfile.set_keys(path, {"A": "1"})
+    assert not env_editing.set_keys(path, {"A": "1"})
     assert path.stat().st_ino == before
 
 
@@ -99,7 +99,7 @@ def test_a_link_to_the_file_stays_a_link(tmp_path: Path) -> None:
     real, link = tmp_path / "real", tmp_path / ".env"
     real.write_text("A=1\n")
     link.symlink_to(real)
-    envfile.set_keys(link, {"A": "2"})
+    env_editing.set_keys(link, {"A": "2"})
     assert link.is_symlink()
     assert real.read_text() == "A=2\n"
 
@@ -107,7 +107,7 @@ def test_a_link_to_the_file_stays_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["it's", "back\\slash", "two\nlines"])
 def test_a_value_that_no_two_readers_agree_on_is_refused(value: str) -> None:
     with pytest.raises(StackError) as caught:
-        envfile.formatted("A", value)
+        env_editing.formatted("A", value)
     assert caught.value.exit_code == 2
 
 
@@ -118,7 +118,7 @@ def test_a_value_that_no_two_readers_agree_on_is_refused(value: str) -> None:
     )
 )
 def test_every_value_that_is_written_is_read_back_the_same(value: str) -> None:
-    env = envfile.parse(envfile.with_keys("# head\n", {"KEY": value}), Path(".env"))
+    env = env_syntax.parse(env_editing.with_keys("# head\n", {"KEY": value}), Path(".env"))
     assert env.values == {"KEY": value}
     assert env.problems == ()
 
@@ -126,5 +126,5 @@ def test_every_value_that_is_written_is_read_back_the_same(value: str) -> None:
 def test_a_key_is_removed_with_the_comment_right_above_it_and_nothing_else_changes() -> None:
     start, end = "# Title.\n\nA=1\n\n", "C=2 # about C\n\n# ---- part ----\n\n"
     text = f"{start}# About B.\n# generated: token\nB='x # y'\n{end}export B=3\nD=4\n"
-    assert envfile.without_keys(text, ["B"]) == f"{start}{end}D=4\n"
-    assert envfile.without_keys(text, ["E"]) == text
+    assert env_editing.without_keys(text, ["B"]) == f"{start}{end}D=4\n"
+    assert env_editing.without_keys(text, ["E"]) == text

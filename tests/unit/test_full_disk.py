@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from wepp_backup import programs
 
-from scripts.database_program import answer
-from scripts.database_server import STOPPED_BY_FULL_DISK, full_disk
-from scripts.errors import ExitCode, StackError
+from scripts.base.errors import ExitCode, StackError
+from scripts.database.sidecar_client import answer
+from scripts.engine.database_server import STOPPED_BY_FULL_DISK, full_disk
 from tests.unit.fakes import Checkout, FakeConversation, Screen, container
 
 ROOT = Path(__file__).resolve().parents[2]

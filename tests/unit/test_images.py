@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.errors import StackError
-from scripts.images import BaseImages, build_secrets, chosen_images, major_of, remember, stand_ins
-from scripts.runner import Result
+from scripts.base.errors import StackError
+from scripts.engine.runner import Result
+from scripts.prepare.images import BaseImages, build_secrets, chosen_images, major_of, remember, stand_ins
 from tests.unit.fakes import Checkout, FakeRunner, Screen
 
 RECIPES = Path(__file__).parents[2] / "docker" / "base"

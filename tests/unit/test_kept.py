@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.errors import ExitCode, StackError
-from scripts.kept import prune
+from scripts.base.errors import ExitCode, StackError
+from scripts.database.kept import prune
 from tests.unit.fakes import Checkout, FakeClock, FakeConversation, Screen
 
 DAY = 86400.0

@@ -11,14 +11,14 @@ from typing import Any, cast
 
 import pytest
 
-from scripts.application import Application
-from scripts.bare_metal import source_server
-from scripts.compose import Compose
-from scripts.console import Console
-from scripts.errors import ExitCode, StackError
-from scripts.migrate import Options, migrate, mover, require_database
-from scripts.runner import Runner
-from scripts.systemd import Unit
+from scripts.base.console import Console
+from scripts.base.errors import ExitCode, StackError
+from scripts.database.application import Application
+from scripts.database.migrate import Options, migrate, mover, require_database
+from scripts.database.source_server import source_server
+from scripts.database.systemd import Unit
+from scripts.engine.compose import Compose
+from scripts.engine.runner import Runner
 from tests.unit.fakes import Checkout, FakeConversation, FakeHost, Screen, container, model, service
 from tests.unit.test_restore import FakeApplication, event
 

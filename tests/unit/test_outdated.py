@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from scripts.catalogue import Catalogue
-from scripts.clock import moment
-from scripts.outdated import outdated
+from scripts.base.clock import moment
+from scripts.engine.catalogue import Catalogue
+from scripts.stack.outdated import outdated
 from tests.unit.attempt import Attempt
 from tests.unit.fakes import Checkout, container, model
 

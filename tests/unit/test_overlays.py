@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts import envfile, source_mounts
-from scripts.compose import Compose
-from scripts.doctor_engine import FAST_START_API, FAST_START_FILE
-from scripts.overlays import (
+from scripts.engine.compose import Compose
+from scripts.prepare import source_mounts
+from scripts.prepare.overlays import (
     DEV_FILE,
     EXTERNAL_STORES,
+    FAST_START_API,
+    FAST_START_FILE,
     HOOK_FILE,
     IMAGE_FILE,
     OPEN_FILES_FILE,
@@ -22,6 +23,7 @@ from scripts.overlays import (
     real_tree,
     wanted,
 )
+from scripts.settings import env_editing
 from tests.unit.fakes import Checkout, Screen
 
 DEV = "docker/docker-compose.dev.yml"
@@ -75,7 +77,7 @@ def test_a_watcher_of_the_backups_brings_its_overlay_and_its_address_is_not_told
 def checkout_with_overlays(root: Path, **settings: str) -> Checkout:
     checkout = Checkout(root)
     checkout.with_env()
-    envfile.set_keys(root / ".env", settings)
+    env_editing.set_keys(root / ".env", settings)
     for name in (POSTGRES, REDIS):
         (root / name).write_text("services: {}\n")
     return checkout

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
-from scripts import ownership, scram, sessions
-from scripts.backup import back_up, verify
-from scripts.build import build
-from scripts.compose import Compose
-from scripts.console import Console
-from scripts.down import down
-from scripts.errors import StackError
-from scripts.rotate import rotate
-from scripts.up import Options, Up
+from scripts.base.console import Console
+from scripts.base.errors import StackError
+from scripts.database import recovery
+from scripts.database.backup import back_up, verify
+from scripts.database.rotate_password import rotate
+from scripts.engine.compose import Compose
+from scripts.prepare import ownership
+from scripts.prepare.build import build
+from scripts.settings import scram
+from scripts.stack import service_commands
+from scripts.stack.down import down
+from scripts.stack.up import Options, Up
 from tests.unit.fakes import Checkout, FakeHost, Screen, container
 
 PASSWORD = "a-very-secret-word"
@@ -178,7 +181,7 @@ def test_compose_up_in_a_fresh_clone_makes_no_secrets_for_anothers_volumes(check
     (checkout.root / ".env").unlink()
     shutil.rmtree(checkout.root / ".docker-data")
     with pytest.raises(StackError) as caught:
-        Up(checkout.compose(), Screen().console, Options(), host=FakeHost()).run()
+        Up(checkout.compose(), Screen().console, Options(), host=FakeHost(), recover=recovery.finish).run()
     assert caught.value.exit_code == 4
     assert "COMPOSE_PROJECT_NAME=NAME invoke env-init" in caught.value.fix
     assert not (checkout.root / ".env").exists()
@@ -187,12 +190,14 @@ def test_compose_up_in_a_fresh_clone_makes_no_secrets_for_anothers_volumes(check
 
 
 TASKS: dict[str, Callable[[Compose, Console], object]] = {
-    "compose-up": lambda compose, console: Up(compose, console, Options(), host=FakeHost()).run(),
+    "compose-up": lambda compose, console: Up(
+        compose, console, Options(), host=FakeHost(), recover=recovery.finish
+    ).run(),
     "compose-down": lambda compose, console: down(compose, console),
     "compose-down --volumes": lambda compose, console: down(compose, console, volumes=True, yes="wepppy"),
-    "compose-restart": lambda compose, console: sessions.restart(compose, console, [], 60),
+    "compose-restart": lambda compose, console: service_commands.restart(compose, console, [], 60),
     "compose-build": build,
-    "db-upgrade": sessions.database_upgrade,
+    "db-upgrade": service_commands.database_upgrade,
     "db-rotate-password": lambda compose, console: rotate(compose, console, yes=True),
     "db-backup": back_up,
     "db-verify --drill": lambda compose, console: verify(compose, console, "latest", drill=True),

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.catalogue import Catalogue
-from scripts.errors import StackError
-from scripts.pages import PATIENCE_SECONDS, Reply, Visit, fetch, visit_all
-from scripts.probe import Answer
-from scripts.proof import prove
+from scripts.base.errors import StackError
+from scripts.engine.catalogue import Catalogue
+from scripts.engine.pages import PATIENCE_SECONDS, Reply, Visit, fetch, visit_all
+from scripts.engine.probe import Answer
+from scripts.engine.proof import prove
 from tests.unit.fakes import Checkout, FakeClock, container, model
 
 DOOR = ("127.0.0.1", 8080)

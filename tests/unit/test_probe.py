@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from scripts.catalogue import Service
-from scripts.probe import Answer, ask, probe_all, verdict
+from scripts.engine.catalogue import Service
+from scripts.engine.probe import Answer, ask, probe_all, verdict
 from tests.unit.fakes import FakeClock
 
 STATUS = Service("status", "image", "container", probe="/status/health", probe_body="OK")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from scripts import public_files
+from scripts.prepare import public_files
 from tests.unit.fakes import Checkout, model
 
 

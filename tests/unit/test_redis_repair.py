@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts import redis_damage, redis_repair
-from scripts.errors import StackError
-from scripts.runner import Result
+from scripts.base.errors import StackError
+from scripts.engine import redis_damage
+from scripts.engine.runner import Result
+from scripts.stack import redis_repair
 from tests.unit.fakes import Checkout, FakeClock, Screen, container
 
 REFUSED = "1:M # Bad file format reading the append only file appendonly.aof.2.incr.aof: make a backup"

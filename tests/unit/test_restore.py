@@ -12,13 +12,13 @@ from typing import Any, cast
 
 import pytest
 
-from scripts.application import Application
-from scripts.catalogue import Service
-from scripts.clock import Clock
-from scripts.compose import Compose
-from scripts.errors import ExitCode, StackError
-from scripts.kept import rollback
-from scripts.restore import restore
+from scripts.base.clock import Clock
+from scripts.base.errors import ExitCode, StackError
+from scripts.database.application import Application
+from scripts.database.kept import rollback
+from scripts.database.restore import restore
+from scripts.engine.catalogue import Service
+from scripts.engine.compose import Compose
 from tests.unit.fakes import Checkout, FakeClock, FakeConversation, Screen
 
 PLAN = {

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.credentials import CHANGE_LOCK
-from scripts.errors import ExitCode, StackError
-from scripts.menu import ROOT
-from scripts.rotate import read_password
-from scripts.runner import Result
+from scripts.base.errors import ExitCode, StackError
+from scripts.database.credentials import CHANGE_LOCK
+from scripts.database.rotate_password import read_password
+from scripts.engine.runner import Result
+from scripts.menu.listing import ROOT
 from tests.unit.fakes import FakeConversation
 from tests.unit.rotating import NEW, OLD, Rotating
 

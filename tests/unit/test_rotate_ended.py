@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from scripts import credentials, scram
-from scripts.errors import StackError
-from scripts.runner import Result
+from scripts.base.errors import StackError
+from scripts.database import credentials
+from scripts.engine.runner import Result
+from scripts.settings import scram
 from tests.unit.rotating import NEW, OLD, Rotating
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.runner import NOT_FOUND, TIMED_OUT, Result, SystemRunner, pasteable
+from scripts.engine.runner import NOT_FOUND, TIMED_OUT, Result
+from scripts.engine.system_runner import SystemRunner, pasteable
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -128,7 +129,7 @@ def test_ctrl_c_ends_the_input_of_an_attended_program_and_waits_for_it(tmp_path:
 
 def test_an_attended_program_notices_a_caller_that_was_killed(tmp_path: Path) -> None:
     caller = (
-        "import os, pathlib, signal, sys\nfrom scripts.runner import SystemRunner\n"
+        "import os, pathlib, signal, sys\nfrom scripts.engine.system_runner import SystemRunner\n"
         f"SystemRunner(pathlib.Path({str(tmp_path)!r})).stream(\n"
         f"    {python(NOTICES)!r}, attended=True, on_line=lambda _: os.kill(os.getpid(), signal.SIGKILL))\n"
     )

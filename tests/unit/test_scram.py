@@ -8,7 +8,7 @@ import hmac
 
 import pytest
 
-from scripts import scram
+from scripts.settings import scram
 
 PASSWORD = "pencil"
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from scripts import build_environment, envfile, files, secret_files, secret_ids
-from scripts.errors import StackError
+from scripts.base import files
+from scripts.base.errors import StackError
+from scripts.prepare import build_environment
+from scripts.settings import env_editing, envfile, secret_files, secret_ids
 from tests.unit.fakes import Checkout, Screen
 
 FOLDER = Path(".docker-data") / "secrets"
@@ -116,7 +118,7 @@ def test_a_move_that_is_killed_before_any_write_loses_nothing_and_is_finished_la
     checkout = Checkout(tmp_path)
     old = {each.key: f"old-{each.id}" for each in secret_ids.ALL}
     env = checkout.with_env()
-    envfile.set_keys(env, old)
+    env_editing.set_keys(env, old)
     checkout.with_secrets(**{each.older or each.id: "of-an-earlier-start" for each in secret_ids.ALL[1:]})
     (tmp_path / FOLDER / "postgres_password").unlink()
     left, write = [writes], files.replace
@@ -217,7 +219,7 @@ def test_a_folder_that_cannot_be_written_is_answered_with_a_fix(tmp_path: Path) 
 def test_tokens_are_safe_in_urls_files_and_command_lines() -> None:
     tokens = {secret_ids.token() for _ in range(200)}
     assert len(tokens) == 200
-    assert all(envfile.PLAIN_VALUE.fullmatch(each) and not each.startswith("-") for each in tokens)
+    assert all(env_editing.PLAIN_VALUE.fullmatch(each) and not each.startswith("-") for each in tokens)
 
 
 def test_push_keys_are_numbers_of_the_p256_group(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.errors import StackError
-from scripts.runner import Result
-from scripts.seed import Options, seed
+from scripts.base.errors import StackError
+from scripts.engine.runner import Result
+from scripts.stack.seed import Options, seed
 from tests.unit.fakes import Checkout, Screen, container
 
 FILLED = {

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import package_index
+from scripts.settings import package_index
 
 ROOT = Path(__file__).resolve().parents[2]
 # What the stand-in for uv is asked and with which environment, for the test to read.
@@ -84,9 +84,9 @@ class Clone:
 
     def __init__(self, folder: Path, package: bytes) -> None:
         self.root, self.home = folder / "clone", folder / "home"
-        (self.root / "scripts").mkdir(parents=True)
+        (self.root / "scripts" / "settings").mkdir(parents=True)
         self.home.mkdir()
-        for name in ("setup", "package_index.py"):
+        for name in ("setup", "settings/package_index.py"):
             shutil.copy(ROOT / "scripts" / name, self.root / "scripts" / name)
         digest = hashlib.sha256(package).hexdigest()
         (self.root / "requirements.lock").write_text(f"uv==0.0.1 \\\n    --hash=sha256:{digest}\n")

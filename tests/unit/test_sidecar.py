@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from scripts import sidecar
-from scripts.database_program import answer
+from scripts.database.sidecar_client import answer
+from scripts.engine import sidecar
 from tests.unit.fakes import Checkout, FakeConversation, Screen, container, model
 
 Spoil = Callable[[dict[str, Any]], object]

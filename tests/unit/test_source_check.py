@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.source_check import python_code
+from scripts.prepare.source_check import python_code
 from tests.unit.small_tree import REQUIREMENTS, SmallTree, errors, only
 
 

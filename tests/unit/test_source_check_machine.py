@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.doctor import Level
-from scripts.source_check import checks
-from scripts.source_check.report import source_check
+from scripts.prepare.finding import Level
+from scripts.prepare.source_check import checks
+from scripts.prepare.source_check.report import source_check
 from tests.unit.fakes import Screen
 from tests.unit.small_tree import REQUIREMENTS, SmallTree, errors, only
 

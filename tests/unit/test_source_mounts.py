@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts import source_mounts
+from scripts.prepare import source_mounts
 
 TREE = "/workdir/wepppy"
 

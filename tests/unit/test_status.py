@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts import problems, status
-from scripts.console import Console, LiveView
-from scripts.container import container_of
+from scripts.base.console import Console, LiveView
+from scripts.engine import problems
+from scripts.engine.container import container_of
+from scripts.stack import status
 from tests.unit.fakes import Checkout, FakeClock, Screen, container
 
 

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import pytest
 
-from scripts.application import Application
-from scripts.database_program import ProgramDied, ProgramRun
-from scripts.errors import ExitCode, StackError
-from scripts.switchover import jobs_in_progress, switch_over
+from scripts.base.errors import ExitCode, StackError
+from scripts.database.application import Application
+from scripts.database.sidecar_client import ProgramDied, ProgramRun
+from scripts.database.switchover import jobs_in_progress, switch_over
 from tests.unit.fakes import Checkout, FakeConversation, container
 from tests.unit.memory_stack import MemoryStack
 from tests.unit.test_restore import SWITCHED, FakeApplication, Scene, event, script

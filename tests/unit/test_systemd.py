@@ -9,10 +9,10 @@ from inspect import signature
 
 import pytest
 
-from scripts.errors import ExitCode, StackError
-from scripts.menu_database import bare_metal_migrate
-from scripts.runner import Result
-from scripts.systemd import USUAL, Unit, as_found
+from scripts.base.errors import ExitCode, StackError
+from scripts.database.systemd import USUAL, Unit, as_found
+from scripts.engine.runner import Result
+from scripts.menu.database import bare_metal_migrate
 from tests.unit.fakes import FakeRunner, Screen
 
 HANDLE, SERVER, OTHER = "postgresql.service", "postgresql@15-main.service", "postgresql@15-other.service"

@@ -13,8 +13,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 import tasks
-from scripts import menu_database
-from scripts.errors import ExitCode, StackError, report
+from scripts.base.errors import ExitCode, StackError, report
+from scripts.menu import database
 
 ROOT = Path(tasks.__file__).parent
 EXPECTED = {
@@ -46,7 +46,7 @@ def test_a_problem_is_two_lines_and_its_exit_status(
     def broken(*_: object, **__: object) -> None:
         raise StackError("it\nbroke", "fix it", ExitCode.REFUSED, details="the log")
 
-    monkeypatch.setattr("scripts.down.down", broken)
+    monkeypatch.setattr("scripts.stack.down.down", broken)
     assert run(tasks.compose_down) == 4
     assert capsys.readouterr().err == "the log\nerror: it broke\n  fix: fix it\n"
 
@@ -57,7 +57,7 @@ def test_a_problem_of_a_json_task_is_a_json_document_too(
     def broken(*_: object, **__: object) -> None:
         raise StackError("it broke", "fix it", ExitCode.FAILED)
 
-    monkeypatch.setattr("scripts.up.Up.run", broken)
+    monkeypatch.setattr("scripts.stack.up.Up.run", broken)
     assert run(tasks.compose_up, [], [], json=True) == 5
     printed = capsys.readouterr()
     assert json.loads(printed.out) == {
@@ -73,7 +73,7 @@ def test_ctrl_c_is_a_sentence_and_status_130(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scripts.up.Up.run", interrupted)
+    monkeypatch.setattr("scripts.stack.up.Up.run", interrupted)
     assert run(tasks.compose_up, [], []) == 130
     said = capsys.readouterr().err
     assert "stopped by Ctrl-C: compose-up did not finish; containers that were started go on running" in said
@@ -82,7 +82,7 @@ def test_ctrl_c_is_a_sentence_and_status_130(
 
 def test_a_reader_that_has_had_enough_ends_the_task_with_status_141() -> None:
     code = (
-        "from scripts.menu import listed\n"
+        "from scripts.menu.listing import listed\n"
         "def broken(context: object) -> None: raise BrokenPipeError\n"
         "listed(interrupted='')(broken)(None)"
     )
@@ -91,9 +91,9 @@ def test_a_reader_that_has_had_enough_ends_the_task_with_status_141() -> None:
 
 
 def test_what_is_not_well_is_told_and_ends_with_status_3(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("scripts.status.show", "scripts.backup.show"):
+    for module in ("scripts.stack.status.show", "scripts.database.backup.show"):
         monkeypatch.setattr(module, lambda *_: False)
-    for task in (tasks.compose_status, menu_database.db_backups):
+    for task in (tasks.compose_status, database.db_backups):
         with pytest.raises(Exit) as caught:
             task(Context())
         assert caught.value.code == 3

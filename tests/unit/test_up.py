@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts import stamp
-from scripts.follower import Follower
-from scripts.runner import Result
-from scripts.up import Options
+from scripts.engine.runner import Result
+from scripts.prepare import stamp
+from scripts.stack.follower import Follower
+from scripts.stack.up import Options
 from tests.unit.attempt import Attempt
 from tests.unit.fakes import Checkout, Screen, container, model
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.up import Options
+from scripts.stack.up import Options
 from tests.unit.attempt import Attempt
 from tests.unit.fakes import Checkout, model
 

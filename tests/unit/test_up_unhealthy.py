@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from scripts.runner import Result
-from scripts.up import Options
+from scripts.engine.runner import Result
+from scripts.stack.up import Options
 from tests.unit.attempt import Attempt
 from tests.unit.fakes import Checkout, container
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import writers
-from scripts.errors import StackError
+from scripts.base.errors import StackError
+from scripts.database import writers
 from tests.unit.memory_stack import MemoryStack
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.envinit import free_port_numbers
+from scripts.base.host import free_port_numbers
 from tests.containers import ROOT, base_images, bookworm_image, build_environment, ca_bundle, stand_in
 
 FOLDER = Path(__file__).parent

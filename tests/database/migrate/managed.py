@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from scripts.envinit import free_port_numbers
+from scripts.base.host import free_port_numbers
 from tests.database.migrate.bare import PASSWORD, HostServer, build_image, docker
 
 IMAGE = "wepp-checks-managed:dev"

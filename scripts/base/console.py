@@ -1,0 +1,242 @@
+"""What the user sees: rich where there is a terminal, plain lines otherwise (cron, pipes, NO_COLOR, CI).
+
+Remarks and progress go to stderr; stdout carries the answer, so that `--json` is one document and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from scripts.base.clock import SystemClock
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+# Colours by word, so that a state looks the same in every table.
+STYLES = {
+    "ok": "green",
+    "healthy": "green",
+    "done": "green",
+    "running": "green",
+    "warning": "yellow",
+    "starting": "yellow",
+    "waiting": "yellow",
+    "error": "red",
+    "unhealthy": "red",
+    "failed": "red",
+    "exited": "red",
+    "restarting": "red",
+}
+
+
+class Progress(Protocol):
+    """A table of names and states that changes while something long goes on."""
+
+    def update(self, name: str, state: str) -> None:
+        """Sets the state of one name."""
+
+
+class Console:
+    """Prints to `out` (answers) and `err` (remarks). json: the answer will be one JSON document."""
+
+    def __init__(
+        self, *, as_json: bool = False, out: TextIO | None = None, err: TextIO | None = None
+    ) -> None:
+        self.as_json = as_json
+        self.out = out or sys.stdout
+        self.err = err or sys.stderr
+
+    # ---- what it is talking to ----
+
+    @property
+    def can_ask(self) -> bool:
+        """Return True when somebody is there to answer: a terminal on both sides."""
+        return not self.as_json and sys.stdin.isatty() and self.err.isatty()
+
+    @property
+    def pretty(self) -> bool:
+        """Return True when the answer is read on a terminal that can draw."""
+        return self.out.isatty() and _can_draw()
+
+    @property
+    def lively(self) -> bool:
+        """Return True when remarks go to a terminal that can draw: progress may redraw itself."""
+        return self.err.isatty() and _can_draw()
+
+    # ---- remarks ----
+
+    def say(self, text: str) -> None:
+        """One remark, as a line."""
+        print(text, file=self.err, flush=True)
+
+    def warn(self, text: str) -> None:
+        """One remark that the user should not miss."""
+        if self.lively and not os.environ.get("NO_COLOR"):
+            text = f"\x1b[33mwarning:\x1b[0m {text}"
+        else:
+            text = f"warning: {text}"
+        self.say(text)
+
+    def ask(self, question: str) -> str:
+        """The user's answer; only call this when `can_ask`."""
+        self.err.write(question)
+        self.err.flush()
+        return sys.stdin.readline().strip()
+
+    # ---- answers ----
+
+    def document(self, answer: object) -> None:
+        """The answer as JSON."""
+        print(json.dumps(answer, indent=2, ensure_ascii=False), file=self.out, flush=True)
+
+    def text(self, answer: str) -> None:
+        """The answer as text."""
+        print(answer, file=self.out, flush=True)
+
+    def answer(self, document: object, text: str) -> None:
+        """The answer as JSON where that is asked for, else as text."""
+        if self.as_json:
+            self.document(document)
+        else:
+            self.text(text)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+        """The answer as a table; empty columns are left out; plain text where there is no terminal."""
+        columns, rows = without_empty_columns(columns, rows)
+        if not self.pretty:
+            for line in plain_table(columns, rows):
+                print(line, file=self.out)
+            self.out.flush()
+            return
+        from rich.console import Console as RichConsole
+
+        RichConsole(file=self.out).print(rich_table(columns, rows, title))
+
+    @contextmanager
+    def live(self) -> Iterator[LiveView]:
+        """A view on the whole terminal that is redrawn until left; only where `pretty`."""
+        from rich.console import Console as RichConsole
+        from rich.live import Live
+
+        with Live(console=RichConsole(file=self.out), auto_refresh=False, screen=True) as live:
+            yield LiveView(live.update)
+
+    @contextmanager
+    def progress(self, title: str, names: Sequence[str]) -> Iterator[Progress]:
+        """Follows `names` through their states: one row each on a terminal, one line a change otherwise."""
+        if not self.lively:
+            yield _PlainProgress(self)
+            return
+        from rich.console import Console as RichConsole
+        from rich.live import Live
+
+        rows = _RichProgress(title, names)
+        with Live(
+            rows,
+            console=RichConsole(file=self.err),
+            refresh_per_second=8,
+            transient=True,
+            redirect_stdout=False,
+        ):
+            yield rows
+
+    @contextmanager
+    def busy(self, text: str) -> Iterator[None]:
+        """Says on a terminal that something with one step goes on; a log is told what came of it instead."""
+        if not self.lively:
+            yield
+            return
+        with self.progress(text, []):
+            yield
+
+
+class LiveView:
+    """One table, redrawn in place."""
+
+    def __init__(self, update: Callable[..., None]) -> None:
+        self._update = update
+
+    def show(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+        """Draws the table now."""
+        self._update(rich_table(columns, rows, title), refresh=True)
+
+
+class _PlainProgress:
+    """One line for each change; repeated states are silent."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._states: dict[str, str] = {}
+
+    def update(self, name: str, state: str) -> None:
+        """Sets the state of one name."""
+        if self._states.get(name) != state:
+            self._states[name] = state
+            self._console.say(f"  {name}: {state}")
+
+
+class _RichProgress:
+    """A live table with the seconds gone by in its title."""
+
+    def __init__(self, title: str, names: Sequence[str]) -> None:
+        from rich.spinner import Spinner
+
+        self._clock = SystemClock()
+        self._started = self._clock.monotonic()
+        self._title = title
+        self._states = dict.fromkeys(names, "waiting")
+        self._spinner = Spinner("dots")
+
+    def update(self, name: str, state: str) -> None:
+        """Sets the state of one name."""
+        self._states[name] = state
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 2))
+        for name, state in self._states.items():
+            grid.add_row("", name, Text(state, style=STYLES.get(state, "")))
+        self._spinner.update(text=f"{self._title} ({self._clock.monotonic() - self._started:.0f} s)")
+        return Group(self._spinner, grid)
+
+
+def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
+    """A drawn table; cells that are a known state get its colour."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    return table
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned lines with a header, for logs and `grep`."""
+    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [[column.upper() for column in columns], *rows]
+    ]
+
+
+def without_empty_columns(
+    columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """The table without the columns that say nothing in any row."""
+    kept = [i for i in range(len(columns)) if not rows or any(row[i] for row in rows)]
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
+def _can_draw(environment: Mapping[str, str] = os.environ) -> bool:
+    return environment.get("TERM", "") not in ("", "dumb")

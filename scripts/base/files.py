@@ -1,0 +1,75 @@
+"""Files that are written whole or not at all, and are on the disk when the call returns."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from scripts.base.errors import ExitCode, StackError
+
+FOLDER_MODE = 0o700
+
+
+def replace(path: Path, text: str, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Write the file whole or not at all, with this mode; raise OSError when that fails.
+
+    owner: uid and gid it gets; only root can give files away, for others it is ignored.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
+            if owner is not None and os.getuid() == 0:
+                os.fchown(file.fileno(), *owner)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def write(path: Path, text: str, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Write the file as `replace` does, in a folder that is made where it is missing. Raise StackError (failed)."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, text, mode, owner)
+    except OSError as error:
+        raise StackError(
+            f"{path} cannot be written: {error.strerror}",
+            f"make the folder your own and see that the disk has room: {path.parent}",
+            ExitCode.FAILED,
+        ) from error
+
+
+def replace_if_changed(path: Path, text: str, mode: int, owner: tuple[int, int] | None = None) -> bool:
+    """Write the file only when text or mode differ; return True when it was written."""
+    with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+        if path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o777 == mode:
+            return False
+    replace(path, text, mode, owner)
+    return True
+
+
+def private_folder(path: Path, owner: tuple[int, int] | None = None) -> None:
+    """Make the folder, for its owner only; owner as in `replace`."""
+    path.mkdir(parents=True, exist_ok=True)
+    if path.stat().st_mode & 0o777 != FOLDER_MODE:
+        path.chmod(FOLDER_MODE)
+    if owner is not None and os.getuid() == 0:
+        os.chown(path, *owner)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in the folder written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,115 @@
+"""Owns facts about this machine: free disk, who listens on a TCP port, whether the engine runs here at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+GIB = 1024**3
+# State of a listening socket in /proc/net/tcp (include/net/tcp_states.h of Linux).
+LISTEN = "0A"
+
+
+class Host(Protocol):
+    """What checks ask of the machine."""
+
+    def free_bytes(self, path: Path) -> int | None:
+        """Free bytes for ordinary users where `path` lies; None when it cannot be told."""
+
+    def bind_problem(self, address: str, port: int) -> int:
+        """The errno of listening on address and port now; 0 when it would work or may not be tried."""
+
+    def listener(self, port: int) -> str:
+        """Who listens on the port, as `name (process 12)`; empty when it cannot be told."""
+
+    def has_command(self, name: str) -> bool:
+        """True when the program is on PATH."""
+
+
+class LocalHost:
+    """The machine this runs on."""
+
+    def free_bytes(self, path: Path) -> int | None:
+        """See Host.free_bytes. The nearest folder that exists counts."""
+        for folder in (path, *path.parents):
+            with contextlib.suppress(OSError):
+                return shutil.disk_usage(folder).free
+        return None
+
+    def bind_problem(self, address: str, port: int) -> int:
+        """See Host.bind_problem. Ports below 1024 may be the engine's to take though not ours."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family) as probe:
+            # Connections of a stack that just stopped linger; they do not hinder the engine either.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                return 0 if error.errno == errno.EACCES else error.errno or errno.EIO
+        return 0
+
+    def listener(self, port: int) -> str:
+        """See Host.listener. Linux only; other users' processes are visible to root alone."""
+        inodes = listening_inodes(port, Path("/proc"))
+        for process in Path("/proc").glob("[0-9]*") if inodes else ():
+            with contextlib.suppress(OSError):
+                for descriptor in (process / "fd").iterdir():
+                    with contextlib.suppress(OSError):
+                        if str(descriptor.readlink()) in inodes:
+                            name = (process / "comm").read_text(encoding="utf-8").strip()
+                            return f"{name} (process {process.name})"
+        return ""
+
+    def has_command(self, name: str) -> bool:
+        """See Host.has_command."""
+        return shutil.which(name) is not None
+
+
+def listening_inodes(port: int, proc: Path) -> set[str]:
+    """Links of the sockets that listen on the port, as they stand in /proc/PID/fd (proc(5), net/tcp)."""
+    inodes = set()
+    for table in ("net/tcp", "net/tcp6"):
+        with contextlib.suppress(OSError):
+            for row in (proc / table).read_text(encoding="ascii").splitlines()[1:]:
+                fields = row.split()
+                if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                    inodes.add(f"socket:[{fields[9]}]")
+    return inodes
+
+
+def free_port_numbers(count: int) -> list[str]:
+    """Numbers of `count` different TCP ports of the loopback that nobody listens on now."""
+    with contextlib.ExitStack() as held:
+        numbers = []
+        for _ in range(count):
+            # Held until all are found: the same one cannot come twice.
+            listener = held.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            numbers.append(str(listener.getsockname()[1]))
+        return numbers
+
+
+def engine_is_elsewhere(environment: Mapping[str, str]) -> bool:
+    """True when `docker` talks to another machine: its ports, memory and disk are not ours to look at."""
+    host = environment.get("DOCKER_HOST", "")
+    return bool(host) and not host.startswith(("unix://", "fd://"))
+
+
+def readable_size(size: float) -> str:
+    """Bytes for people: 1.5 GiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def is_root() -> bool:
+    """True for the administrator, who alone can give files away."""
+    return os.getuid() == 0

@@ -1,0 +1,79 @@
+"""Whether the application serves its users: asked before and after its database is switched over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scripts.base.clock import Clock, SystemClock
+from scripts.base.errors import ExitCode, StackError
+from scripts.engine import pages, probe, sidecar
+from scripts.engine.catalogue import DOOR, Catalogue, Service
+from scripts.engine.compose import Compose
+from scripts.engine.container import Container
+from scripts.engine.database_server import DATABASE
+from scripts.engine.failure import details, explain
+from scripts.engine.proof import prove
+from scripts.settings.secret_ids import DATABASE as DATABASE_SECRET
+
+PATIENCE_SECONDS, PAUSE_SECONDS = 30.0, 0.25
+
+
+class Application:
+    """The services that run: through the proxy where it runs, else by their own health checks."""
+
+    def __init__(
+        self,
+        compose: Compose,
+        clock: Clock | None = None,
+        *,
+        asking: probe.Ask = probe.ask,
+        fetching: pages.Fetch = pages.fetch,
+    ) -> None:
+        self.compose = compose
+        self.clock = clock or SystemClock()
+        self.asking = asking
+        self.fetching = fetching
+        self.catalogue = Catalogue.of(compose.model)
+
+    def well(self) -> list[Service]:
+        """Return the running services that answer as they should now; those that are ill are nobody's fault later."""
+        running = {each.service for each in self._running()}
+        services = [each for name, each in self.catalogue.services.items() if name in running]
+        door = self.catalogue.door() if DOOR in running else None
+        ill = set(self._unhealthy(services))
+        if door:
+            outcomes = probe.probe_all(services, door, self.clock, seconds=0, asking=self.asking)
+            visits = pages.visit_all(services, door, self.clock, fetching=self.fetching)
+            ill |= {each.service for each in outcomes if not each.ok}
+            ill |= {each.service for each in visits if not each.ok}
+        return [each for each in services if each.name not in ill]
+
+    def check(self, services: Sequence[Service]) -> None:
+        """Raise StackError (failed) unless these services answer as they should, now or within half a minute."""
+        deadline = self.clock.monotonic() + PATIENCE_SECONDS
+        while ill := self._unhealthy(services):
+            if self.clock.monotonic() >= deadline:
+                failed = explain(self.compose, sorted(ill))
+                raise StackError(
+                    f"not healthy: {', '.join(f'{name} ({why})' if why else name for name, why in ill.items())}",
+                    "see `invoke compose-logs`",
+                    ExitCode.FAILED,
+                    details=details(failed),
+                )
+            self.clock.sleep(PAUSE_SECONDS)
+        prove(self.compose, services, self.clock, asking=self.asking, fetching=self.fetching)
+
+    def _unhealthy(self, services: Sequence[Service]) -> dict[str, str]:
+        """Return why those of the services that log in to the database are not healthy, by name."""
+        stores = {DATABASE, sidecar.SERVICE}
+        names = {each.name for each in services if DATABASE_SECRET in each.secrets} - stores
+        containers = [each for each in self._running() if each.service in names]
+        found = dict.fromkeys(names - {each.service for each in containers}, "does not run")
+        for each in containers:
+            if each.health_test and not (result := self.compose.engine.run_health(each)).ok:
+                found[each.service] = result.complaint
+        return found
+
+    def _running(self) -> list[Container]:
+        containers = self.compose.engine.containers(self.compose.project)
+        return [each for each in containers if each.state == "running" and not each.oneoff]

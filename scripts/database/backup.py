@@ -1,0 +1,98 @@
+"""`db-backup`, `db-backups`, `db-verify`: a verified backup now, the list of those there are, one read whole again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from rich.filesize import decimal
+
+from scripts.base.clock import age
+from scripts.base.console import Console
+from scripts.database.dumps import locate
+from scripts.database.sidecar_client import answer
+from scripts.engine import database_server, problems
+from scripts.engine.compose import Compose
+from scripts.engine.sidecar import BACKUPS, SERVICE, backups_are_here, backups_folder
+from scripts.prepare import ownership
+
+
+def back_up(compose: Compose, console: Console, *, accept_collapse: bool = False) -> None:
+    """Make one backup and tell its path, size, rows and seconds. Raise StackError; earlier ones are as they were.
+
+    accept_collapse: that it holds far less than those before it is right; older ones may be pruned again.
+    """
+    ownership.require(compose)
+    database_server.require_running(compose, console)
+    made = answer(compose, console, ["dump", *(["--accept-collapse"] if accept_collapse else [])])
+    if backups_are_here(compose):
+        made["path"] = made["path"].replace(f"{BACKUPS}/", f"{backups_folder(compose)}/", 1)
+    text = f"{made['path']}: {decimal(made['bytes'])}, {made['rows']} rows, {made['seconds']:.1f} s"
+    console.answer({"ok": True, **made}, text)
+
+
+def show(compose: Compose, console: Console) -> bool:
+    """List the backups, the newest first; return whether they are well and more will be made. Raise StackError."""
+    told = answer(compose, console, ["list"])
+    containers = compose.engine.containers(compose.project)
+    found = [each for each in problems.of_services(compose, containers) if each.about == SERVICE]
+    found += problems.of_password(compose, containers)
+    well = bool(told["ok"]) and not found
+    if console.as_json:
+        console.document({**told, "ok": well, "problems": [asdict(each) for each in found]})
+        return well
+    now = datetime.fromisoformat(told["now"])
+    console.table(
+        ["dump", "age", "size", "rows", "verified", "drilled", "server"],
+        [_row(each, now) for each in told["backups"]],
+    )
+    (console.say if told["ok"] else console.warn)(told["health"])
+    failed = told.get("attempt_by_hand") or {"ok": True}
+    if not failed["ok"] and not any(each["created"] > failed["started"] for each in told["backups"]):
+        console.warn(f"the last db-backup failed: {failed.get('problem') or 'it was killed'}")
+    for each in found:
+        console.warn(f"{each.what} ({each.fix})")
+    return well
+
+
+def verify(compose: Compose, console: Console, named: str, *, drill: bool = False) -> None:
+    """Verify the dump that `named` names (a path, a name, `latest`). Raise StackError when it is not whole."""
+    if drill:
+        ownership.require(compose)
+    argument, options = locate(compose, named)
+    told = answer(compose, console, ["verify", "--dump", argument], options=options)
+    checked = (
+        "every byte is as it was written" if told["checksummed"] else "whole (no checksum lies beside it)"
+    )
+    text = (
+        f"{told['dump']}: {checked}; {told['kind']}, {decimal(told['bytes'])}, "
+        f"from PostgreSQL {told['server_version'] or 'unknown'}"
+    )
+    if drill:
+        database_server.require_running(compose, console)
+        told["drill"] = answer(compose, console, ["drill", "--dump", argument], options=options)
+        text += (
+            f"\nrestored into a throw-away database, compared and dropped: {told['drill']['rows']} rows "
+            f"in {told['drill']['seconds']:.1f} s"
+        )
+    console.answer({"ok": True, **told}, text)
+
+
+def _row(backup: Mapping[str, Any], now: datetime) -> list[str]:
+    manifest, drill = backup.get("manifest") or {}, backup.get("drill") or {}
+    verified, drilled = "yes" if backup["verified"] else "no", ""
+    if backup["verified"] and manifest.get("not_restorable"):
+        verified = f"yes, not restorable: {manifest['not_restorable']}"
+    if drill:
+        drilled = f"{age(now, drill['drilled'])} ago" if drill["ok"] else f"failed: {drill['problem']}"
+    return [
+        backup["name"],
+        age(now, backup["created"]),
+        decimal(backup["bytes"]),
+        str(manifest["rows"]) if manifest else "",
+        verified,
+        drilled,
+        manifest.get("server_version", "").split(" ")[0],
+    ]

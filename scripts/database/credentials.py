@@ -1,0 +1,169 @@
+"""A database password in the two places that hold it: the role at the server and the secret file.
+
+A change that was begun is a file beside the secret (`pending`), written before the role has the new password. Whatever
+ends the task that began it, the next one completes it (`finish`): every step may be repeated. The password itself goes
+through pipes and private files only; the server is given a verifier (scram.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.base.clock import Clock, SystemClock, moment
+from scripts.base.console import Console
+from scripts.base.errors import ExitCode, StackError
+from scripts.base.files import sync_folder, write
+from scripts.database.sidecar_client import ProgramRun
+from scripts.engine import database_server
+from scripts.engine.catalogue import Catalogue
+from scripts.engine.compose import Compose
+from scripts.engine.container import Container
+from scripts.engine.database_server import DATABASE
+from scripts.engine.health import restart_and_wait
+from scripts.settings import scram, secret_files, secret_ids
+
+# Names the lock, in SQL, under which a password is changed: a client that was killed leaves its session behind, which
+# does what it was told when it can, and the older word would win.
+CHANGE_LOCK = "hashtextextended('wepp-stack: password of a role', 0)"
+# psql's exit code where it found no server; one that is starting or recovering is worth waiting for.
+NO_CONNECTION = 2
+PATIENCE_SECONDS, PAUSE_SECONDS = 120, 0.5
+# What a service that is restarted gets for its requests, and a worker for a job that was not waited for.
+STOP_SECONDS = 10
+
+
+class Credentials:
+    """One password of one stack: that of the application's role, or the superuser's."""
+
+    def __init__(
+        self, compose: Compose, console: Console, clock: Clock, secret: str = secret_ids.DATABASE
+    ) -> None:
+        self.compose = compose
+        self.console = console
+        self.clock = clock
+        self.secret = secret
+        self.of_superuser = secret == secret_ids.SUPERUSER
+        self.role = "postgres" if self.of_superuser else compose.setting("POSTGRES_USER", "wepppy")
+        found = (compose.model.get("secrets") or {}).get(secret) or {}
+        # The file that containers get.
+        self.secret_file = Path(found.get("file") or compose.secrets_dir / secret)
+        self.pending_file = self.secret_file.with_name(f".{secret}.pending")
+
+    def running_readers(self) -> list[Container]:
+        """Return the containers that log in with it. The server only looks at the file when it makes a cluster."""
+        services = Catalogue.of(self.compose.model).services.values()
+        names = [each.name for each in services if self.secret in each.secrets and each.name != DATABASE]
+        return [
+            each
+            for each in self.compose.engine.containers(self.compose.project)
+            if each.state == "running" and not each.oneoff and each.service in names
+        ]
+
+    def begin(self, password: str) -> None:
+        """Write down that this password is to hold, before any step to it."""
+        self._write(self.pending_file, password, 0o600)
+
+    def put(self, password: str, known: Sequence[str]) -> None:
+        """Make it the password of role and file. known: passwords of which one is the role's now."""
+        verifier = scram.verifier(password)
+        if database_server.is_external(self.compose):
+            self._ask_program(["password"], {"passwords": list(known), "verifier": verifier})
+        else:
+            self._alter_role(verifier)
+        if secret_files.read(self.secret_file) != password:
+            self._write(self.secret_file, password, secret_files.FILE_MODE)
+
+    def end(self) -> None:
+        """Forget that a change was begun."""
+        self.pending_file.unlink(missing_ok=True)
+        sync_folder(self.pending_file.parent)
+
+    def require_login(self, before: str) -> None:
+        """Raise StackError unless the file's password logs in; warn when the one of before still does."""
+        flags = ["--superuser"] if self.of_superuser else []
+        answer = self._ask_program(["login", *flags], {"passwords": [before]})
+        if not answer["own"]:
+            raise StackError(
+                f"no login with the new password: {answer['why']}",
+                "see the server's pg_hba.conf: it must ask for the password by scram-sha-256",
+                ExitCode.FAILED,
+            )
+        if answer["given"][0]:
+            self.console.warn(
+                "the server lets the old password in as well: its pg_hba.conf asks the stack for none"
+            )
+
+    def restart_readers(self) -> float:
+        """Restart what still has the password of before, and wait until it is well; return the seconds that took.
+
+        Raise StackError for what does not come back.
+        """
+        written, began = self.secret_file.stat().st_mtime, self.clock.monotonic()
+        stale = [each for each in self.running_readers() if (moment(each.started_at) or 0.0) <= written]
+        if stale:
+            names = [each.service for each in stale]
+            self.console.say(f"the new password holds: restarting {', '.join(names)}")
+            # What was ill before (a sidecar whose last backup failed) need not become better than it was.
+            well = [each.service for each in stale if each.health != "unhealthy"]
+            flags = ["--no-deps", "--timeout", str(STOP_SECONDS)]
+            restart_and_wait(self.compose, names, well, PATIENCE_SECONDS, flags)
+        return self.clock.monotonic() - began
+
+    def _write(self, path: Path, password: str, mode: int) -> None:
+        folder = path.parent.stat()
+        write(path, password, mode, (folder.st_uid, folder.st_gid))
+
+    def _ask_program(self, command: Sequence[str], word: object) -> Any:
+        with ProgramRun(self.compose, self.console, command) as run:
+            run.ready()
+            run.say(json.dumps(word))
+            return run.result()
+
+    def _alter_role(self, verifier: str) -> None:
+        # Over the socket inside, where the server trusts: it works whatever the password is now.
+        server = database_server.container(self.compose)
+        if not server:
+            raise StackError(
+                "there is no database container", "start it: invoke compose-up --services=postgres"
+            )
+        name = self.role.replace('"', '""')
+        statement = (
+            f"BEGIN;\nSELECT pg_advisory_xact_lock({CHANGE_LOCK});\n"
+            f"ALTER ROLE \"{name}\" PASSWORD '{verifier}';\nCOMMIT;\n"
+        )
+        psql = ["psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--username", self.role]
+        argv = ["docker", "exec", "--interactive", server.name, *psql, "--dbname", "postgres"]
+        deadline = self.clock.monotonic() + PATIENCE_SECONDS
+        while not (result := self.compose.runner.capture(argv, stdin=statement, timeout=PATIENCE_SECONDS)).ok:
+            away = result.returncode == NO_CONNECTION or not database_server.is_running(self.compose)
+            if not away or self.clock.monotonic() >= deadline:
+                raise StackError(
+                    f"the server did not take the password: {result.complaint}",
+                    "see `invoke compose-logs --services=postgres`, then run the task again",
+                    ExitCode.FAILED,
+                )
+            database_server.restart_if_killed(self.compose)
+            self.clock.sleep(PAUSE_SECONDS)
+
+
+def finish(compose: Compose, console: Console, clock: Clock | None = None) -> None:
+    """Complete changes of passwords that were begun and not ended. To be called with the project's lock held.
+
+    What cannot be completed now is told; the next task tries again.
+    """
+    for secret in () if compose.runner.dry else (secret_ids.DATABASE, secret_ids.SUPERUSER):
+        credentials = Credentials(compose, console, clock or SystemClock(), secret)
+        if not credentials.pending_file.exists():
+            continue
+        console.say(f"a change of the password of {credentials.role} was interrupted: completing it")
+        try:
+            if new := secret_files.read(credentials.pending_file):
+                database_server.require_running(compose, console)
+                credentials.put(new, [secret_files.read(credentials.secret_file), new])
+                credentials.restart_readers()
+            credentials.end()
+        except StackError as error:
+            console.warn(f"not completed yet: {error.what} ({error.fix})")

@@ -1,0 +1,278 @@
+"""`bare-metal-migrate`: the database of a server outside the stack becomes the stack's own, proven equal.
+
+The source is read in one snapshot, loaded beside the live database, compared, and switched over to. Offline its tables
+are locked meanwhile; with --live it goes on being written until the cutover (logical replication). The work is the
+program's, in a container on this machine's own network (service `mover`); what it prepared it undoes by itself when
+this process ends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.filesize import decimal
+
+from scripts.base import files
+from scripts.base.clock import Clock, SystemClock
+from scripts.base.console import Console
+from scripts.base.errors import ExitCode, StackError, refuse
+from scripts.base.host import Host, LocalHost, engine_is_elsewhere, free_port_numbers
+from scripts.base.prompts import require_yes
+from scripts.database import recovery, systemd
+from scripts.database.application import Application
+from scripts.database.sidecar_client import ProgramDied, ProgramRun
+from scripts.database.source_server import SOCKETS, SourceServer
+from scripts.database.switchover import report, switch_over, upgrade
+from scripts.engine import database_server
+from scripts.engine.catalogue import Catalogue, built_images
+from scripts.engine.compose import Compose
+from scripts.engine.database_server import DATABASE
+from scripts.engine.sidecar import SERVICE
+from scripts.prepare import lock
+from scripts.prepare.build import build
+from scripts.settings import secret_files
+
+MOVER = "mover"
+# How long a server that was just started may take until it answers: a unit counts as started before that.
+START_SECONDS = 60
+# In the order in which they happen.
+PHASES = ("dump", "load", "compare", "follow", "cutover", "downtime")
+
+Units = Callable[..., AbstractContextManager[systemd.Unit]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags of `bare-metal-migrate` that do not say where the source is. jobs: 0 for one each processor."""
+
+    service: str = systemd.USUAL
+    jobs: int = 0
+    live: bool = False
+    dry_run: bool = False
+    stop_source: bool = False
+    yes: bool = False
+    force: bool = False
+    quiesce: bool = False
+
+
+def migrate(
+    compose: Compose,
+    console: Console,
+    source: SourceServer,
+    options: Options,
+    *,
+    application: Callable[[Compose], Application] = Application,
+    units: Units = systemd.as_found,
+    host: Host | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Move the database. Raise StackError, which says what is live."""
+    if engine_is_elsewhere(compose.environment):
+        what = "DOCKER_HOST names an engine on another machine, which does not reach this one's server"
+        refuse(what, "run this on the engine's machine, with --host naming this one")
+    record = _Record(compose, source, clock or SystemClock())
+    name = options.service if source.local else ""
+    needed = options.stop_source or name not in ("", systemd.USUAL)
+    with lock.sole(compose), units(name, compose.runner, console, needed=needed) as unit:
+        # Before the stack's database, which would take the port that the source is about to listen on.
+        starting = bool(unit.started_by_us)
+        if source.socket_dir and not source.socket_dir.is_dir():
+            # The engine would make it.
+            what = f"there is no folder {source.socket_dir}"
+            refuse(
+                what, "the source's unix_socket_directories says where its socket is; is the server running?"
+            )
+        recovery.finish(compose, console)
+        require_database(compose, console, host or LocalHost())
+        command, flags = mover(source, options, starting=starting)
+        with _cleaned(compose, console, source, command, flags) as run:
+            plan = run.ready()
+            show_plan(console, source, plan)
+            if options.dry_run:
+                document = {"ok": True, "dry_run": True, "plan": plan}
+                console.answer(document, "dry run: nothing was changed")
+                return
+            database = plan["target"]["database"]
+            question = f"replace the stack's database {database} by this one? It is kept beside it"
+            require_yes(console, options.yes, question, "invoke bare-metal-migrate ... --yes")
+            moved = _move(run, options, application(compose), record)
+        # Once nobody of ours is connected any more, whom a server may wait for.
+        stopped = options.stop_source and unit.stop()
+    _tell(console, record.document(moved, switched=True, source_stopped=stopped), moved)
+
+
+@contextmanager
+def _cleaned(
+    compose: Compose, console: Console, source: SourceServer, command: list[str], flags: list[str]
+) -> Iterator[ProgramRun]:
+    """Run the program; what it left at the source when it died is removed: a slot there makes it keep its log."""
+
+    def started(*more: str) -> ProgramRun:
+        run = ProgramRun(compose, console, [*command, *more], options=flags, service=MOVER)
+        # Over its input alone: neither arguments nor variables of a container are secret.
+        run.say(json.dumps(source.password))
+        return run
+
+    try:
+        with started() as run:
+            yield run
+    except ProgramDied:
+        try:
+            with started("--clean") as cleaning:
+                cleaning.result()
+        except StackError as error:
+            console.warn(f"{error.what}; the next bare-metal-migrate removes what is left at the source")
+        raise
+
+
+def mover(source: SourceServer, options: Options, *, starting: bool) -> tuple[list[str], list[str]]:
+    """Return the program's command and the flags of `docker compose run` for it.
+
+    It runs as the account that the source's peer authentication knows, and sees the folder of its socket alone.
+    """
+    host = SOCKETS if source.socket_dir else source.host
+    command = ["migrate", "--host", host, "--port", str(source.port), "--user", source.user]
+    command += ["--dbname", source.database]
+    command += ["--patience", str(START_SECONDS)] if starting else []
+    command += ["--jobs", str(options.jobs)] if options.jobs else []
+    command += [flag for flag, wanted in (("--live", options.live), ("--force", options.force)) if wanted]
+    flags = ["--user", f"{source.uid}:{source.gid}"]
+    flags += ["--volume", f"{source.socket_dir}:{SOCKETS}:ro"] if source.socket_dir else []
+    return command, flags
+
+
+def _move(run: ProgramRun, options: Options, application: Application, record: _Record) -> Mapping[str, Any]:
+    run.say("go")
+    prepared = run.ready()
+    run.console.say(
+        f"beside and compared: {prepared['rows']} rows in {prepared['tables']} tables are equal; switching over"
+    )
+    # Before: what was compared is on record whatever happens to this process, or to its disk, later.
+    record.write(prepared["answer"], switched=False)
+    try:
+        if prepared["upgrade"]:
+            if options.live:
+                run.say("lock")  # the source, before a schema changes that its changes arrive in
+                run.ready()
+            upgrade(run.compose, run.console, prepared["staging"])
+        moved = switch_over(
+            run,
+            prepared["live_id"],
+            application,
+            quiesce=options.quiesce,
+            goes_back=not options.live,
+        )
+    except StackError as error:
+        if error.exit_code == ExitCode.REFUSED:
+            record.path.unlink(missing_ok=True)
+        raise
+    try:
+        record.write(moved, switched=True)
+    except StackError as error:
+        run.console.warn(f"{error.what}; it holds what was compared, and not that it was switched over to")
+    return moved
+
+
+def require_database(compose: Compose, console: Console, host: Host) -> None:
+    """Start the stack's database when it does not run, published elsewhere when the source holds its port.
+
+    Raise StackError when it does not come up.
+    """
+    secret_files.ensure(compose)
+    external = database_server.is_external(compose)
+    services = [SERVICE] if external else [DATABASE, SERVICE]
+    needed = built_images(compose.model, {*services})
+    if compose.engine.images(list(needed)) < set(needed):
+        build(compose, console, services)
+    if external or database_server.is_running(compose):
+        return
+    for port in Catalogue.of(compose.model).services[DATABASE].ports:
+        if host.bind_problem(port.address or "0.0.0.0", port.number):  # noqa: S104 - what an empty address means
+            (free,) = free_port_numbers(1)
+            who = host.listener(port.number) or "another process"
+            console.warn(
+                f"port {port.number} is taken by {who}: the stack's database is on port {free} for now. Once the old "
+                f"server is stopped, `invoke compose-up` brings it to {port.number}; or set PORT_POSTGRES in .env"
+            )
+            compose.overrides["PORT_POSTGRES"] = free
+    database_server.require_running(compose, console)
+
+
+def show_plan(console: Console, source: SourceServer, plan: Mapping[str, Any]) -> None:
+    """Tell what would be moved, where to, what it takes and how long it will take."""
+    of_source, target, seconds = plan["source"], plan["target"], plan["estimated_seconds"]
+    extensions = ", ".join(f"{each['name']} {each['version']}" for each in of_source["extensions"]) or "none"
+    locked = "is written on" if plan["live"] else "can be read and not be written"
+    size = decimal(of_source["bytes"])
+    free_for_dump, free_for_server = (
+        "unknown" if plan[key] < 0 else decimal(plan[key]) for key in ("free_for_dump", "free_for_server")
+    )
+    console.say(
+        f"from      {source.description}\n"
+        f"          PostgreSQL {of_source['server_version']}, {size}, {of_source['tables']} tables, "
+        f"{of_source['large_objects']} large objects, extensions: {extensions}\n"
+        f"to        {target['database']} of the stack, PostgreSQL {target['server_version']}, "
+        f"{decimal(target['bytes'])} now, which is kept\n"
+        f"roles     {', '.join(plan['roles_to_make']) or 'none'} to be made, without log-in\n"
+        f"disk      about {decimal(plan['estimated_dump_bytes'])} for the dump ({free_for_dump} free), "
+        f"{size} for the database ({free_for_server} free)\n"
+        f"time      about {seconds['dump'] + seconds['load'] + seconds['compare']} s beside the running application "
+        f"with {plan['jobs']} jobs, in which the source {locked}; then less than a second of downtime"
+    )
+    for note in plan["notes"]:
+        console.warn(note)
+
+
+class _Record:
+    """The file that a move leaves, with rows and hash of every table."""
+
+    def __init__(self, compose: Compose, source: SourceServer, clock: Clock) -> None:
+        self.source = source
+        self.clock = clock
+        self.path: Path = compose.data_dir / "moves" / f"{self._now():%Y%m%d-%H%M%S}.json"
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock.now(), UTC)
+
+    def document(
+        self, moved: Mapping[str, Any], *, switched: bool, source_stopped: bool = False
+    ) -> dict[str, Any]:
+        """Return what it says."""
+        return {
+            "ok": switched,
+            "switched_over": switched,
+            **moved,
+            "from": self.source.description,
+            "application_away_seconds": round(moved["seconds"], 2) if switched else None,
+            "seconds": moved["phases"],
+            "source_stopped": source_stopped,
+            "ended": f"{self._now():%Y-%m-%dT%H:%M:%SZ}",
+            "report": str(self.path),
+        }
+
+    def write(self, moved: Mapping[str, Any], *, switched: bool) -> None:
+        """Write it. Raise StackError."""
+        text = json.dumps(self.document(moved, switched=switched), indent=2, ensure_ascii=False)
+        files.write(self.path, f"{text}\n", 0o600)
+
+
+def _tell(console: Console, document: Mapping[str, Any], moved: Mapping[str, Any]) -> None:
+    for note in moved["notes"]:
+        console.warn(note)
+    phases = moved["phases"]
+    seconds = ", ".join(f"{phase} {phases[phase]:.1f} s" for phase in PHASES if phase in phases)
+    report(
+        console,
+        document,
+        f"moved: {moved['rows']} rows in {len(moved['tables'])} tables, {moved['large_objects']} large objects\n"
+        f"equal: {moved['equal']}\n"
+        f"time:  {seconds}; the application was away for {moved['seconds']:.2f} s\n"
+        f"kept:  {moved['kept']}, `invoke db-rollback` brings it back\n"
+        f"report {document['report']}",
+    )

@@ -1,0 +1,154 @@
+"""One run of the program at the database (docker/backup/wepp_backup), which does all work there.
+
+It answers in JSON lines (progress, note, left, ready, lost, result, problem) and, where it says `ready`, waits for one
+word. It runs in the backup service's container, or in one of its own that ends with it; when this process dies, its
+input ends and it undoes what it prepared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from scripts.base.clock import Clock, SystemClock
+from scripts.base.console import Console
+from scripts.base.errors import ExitCode, StackError
+from scripts.base.progress import progress
+from scripts.engine import database_server, sidecar
+from scripts.engine.compose import ALL_PROFILES, Compose
+
+PROGRAM = ("wepp-backup", "--json")
+FULL_DISK = (
+    "make room on that disk (docker system df; `invoke db-prune` once the server is back): "
+    "it starts by itself within a minute, nothing is lost; then run this again"
+)
+
+
+class ProgramDied(StackError):  # noqa: N818 - what happened, not whose fault it is
+    """The program ended without an answer: it, its container or its machine was killed."""
+
+
+class ProgramRun:
+    """One command of the program, from its start to its result.
+
+        with ProgramRun(compose, console, ["restore", "--dump", path]) as run:
+            prepared = run.ready()
+            run.say("switch")
+            answer = run.result()
+
+    options: further flags of `docker compose run`, such as `--volume`; a container of its own is made for them.
+    service: whose container that is. Raise StackError for each problem that the program tells, with its own exit
+    status, and ProgramDied.
+    """
+
+    def __init__(
+        self,
+        compose: Compose,
+        console: Console,
+        command: Sequence[str],
+        *,
+        options: Sequence[str] = (),
+        service: str = sidecar.SERVICE,
+        clock: Clock | None = None,
+    ) -> None:
+        self.compose = compose
+        self.console = console
+        self.clock = clock or SystemClock()
+        self._began = self.clock.monotonic()
+        self._told_lost = False
+        program = [*PROGRAM, *command]
+        container = "" if options or service != sidecar.SERVICE else sidecar.current(compose)
+        if container:
+            argv = ["docker", "exec", "--interactive", container, *program]
+        else:
+            flags = ["--rm", "--no-deps", "-T", *options]
+            argv = compose.argv("run", *flags, service, *program, profiles=ALL_PROFILES)
+        self._process = compose.runner.converse(argv, env=compose.child_environment())
+
+    def __enter__(self) -> ProgramRun:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+        if error is not None:
+            database_server.restart_if_killed(self.compose)
+
+    def leave(self) -> None:
+        """End the program's input and wait for it."""
+        self._process.end()
+
+    def ready(self) -> Any:
+        """Return what the program prepared, once it waits for a word."""
+        return self._hear("ready")["prepared"]
+
+    def result(self) -> Any:
+        """Return the program's answer, once it is done."""
+        return self._hear("result")["answer"]
+
+    def say(self, word: str) -> None:
+        """Send the word that the program waits for."""
+        self._process.say(word)
+
+    def _hear(self, wanted: str) -> Mapping[str, Any]:
+        # Bars are drawn only while we listen: between two answers the terminal belongs to questions.
+        with progress(self.console) as update:
+            for line in self._process.lines():
+                event = _event(line)
+                kind = event["kind"]
+                if kind == wanted:
+                    return event
+                if kind == "progress":
+                    update(event["phase"], event["done"], event["total"])
+                elif kind == "note":
+                    self.console.say(event["text"])
+                elif kind == "left":
+                    self.console.warn(event["text"])
+                elif kind == "lost":
+                    # It is repeated until the server is back; people need to hear it once.
+                    if not self._told_lost:
+                        self.console.say(event["text"])
+                    self._told_lost = True
+                    database_server.restart_if_killed(self.compose)
+                elif kind == "problem":
+                    # What it prepared it undoes now, and needs the server for that.
+                    database_server.restart_if_killed(self.compose)
+                    raise self._problem(event)
+        status, complaints = self._process.end()
+        raise ProgramDied(
+            f"the program at the database ended without an answer (status {status})",
+            "see the lines above and whether its container has too little memory, then run the same command again",
+            ExitCode.FAILED,
+            details=complaints,
+        )
+
+    def _problem(self, event: Mapping[str, Any]) -> StackError:
+        """Return the problem that the program tells, with a reason that only the server's own log tells."""
+        code = ExitCode(event["exit"]) if event["exit"] in list(ExitCode) else ExitCode.BUG
+        elapsed = int(self.clock.monotonic() - self._began) + 1
+        if code == ExitCode.FAILED and (reason := database_server.full_disk(self.compose, elapsed)):
+            problem = StackError(f"the database server's disk is full: {reason}", FULL_DISK, code)
+            # At once: what was prepared is undone when the server is there again, and that is waited for.
+            self.console.warn(f"{problem.what}; {problem.fix}")
+            return problem
+        return StackError(event["what"], event["fix"], code)
+
+
+def answer(compose: Compose, console: Console, command: Sequence[str], *, options: Sequence[str] = ()) -> Any:
+    """Return the result of a command that needs no word in between."""
+    with ProgramRun(compose, console, command, options=options) as run:
+        return run.result()
+
+
+def _event(line: str) -> Mapping[str, Any]:
+    """Return what a line of the program tells, with paths as this machine has them; other lines are remarks."""
+    line = line.replace(f"{sidecar.HOST_FOLDERS}/", "/")
+    with contextlib.suppress(ValueError):
+        event = json.loads(line)
+        if isinstance(event, dict) and "kind" in event:
+            return event
+    return {"kind": "note", "text": line}

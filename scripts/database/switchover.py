@@ -1,0 +1,221 @@
+"""A switchover as its user sees it: the application is asked before and after it, and what is told is what is live.
+
+No container is stopped. The program at the database switches over in one transaction; whatever dies around that moment,
+the program itself included, the server knows whether it was committed, so it is asked before anything is claimed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
+from typing import Any, NoReturn
+
+from scripts.base.console import Console
+from scripts.base.errors import ExitCode, StackError
+from scripts.database import writers
+from scripts.database.application import Application
+from scripts.database.sidecar_client import ProgramRun, answer
+from scripts.engine import database_server
+from scripts.engine.compose import Compose
+
+ROLLBACK = "`invoke db-rollback` brings the one from before back"
+# Counts the jobs that workers are at; RQ keeps them in one sorted set for each queue.
+IN_PROGRESS = (
+    'REDISCLI_AUTH="$(cat /run/secrets/redis_password)" redis-cli -n 9 EVAL '
+    "\"local n = 0 for _, key in ipairs(redis.call('KEYS', 'rq:wip:*')) do n = n + redis.call('ZCARD', key) end "
+    'return n" 0'
+)
+REDIS = "redis"
+ANSWER_SECONDS = 5.0
+
+
+def clients(compose: Compose) -> str | None:
+    """Return the addresses that the stack's own sessions come from; None where the server is not the stack's."""
+    if database_server.is_external(compose):
+        return None
+    found = compose.engine.containers(compose.project)
+    return ",".join(sorted({address for each in found for address in each.addresses}))
+
+
+def switch_over(
+    run: ProgramRun,
+    before: int,
+    application: Application,
+    *,
+    keep: bool = True,
+    quiesce: bool = False,
+    goes_back: bool = True,
+) -> Mapping[str, Any]:
+    """Have the program switch over; switch back when the application, well before, does not work with it.
+
+    before: OID of the database that is live until then. keep: the database from before; it is dropped otherwise, once
+    the application works. quiesce: stop the writers meanwhile. goes_back: False where what was written since must not
+    be left behind. Return the program's answer with `seconds` for which nobody was let in and `jobs`, the number of
+    jobs in progress (None: not known). Raise StackError, which says what is live.
+    """
+    compose, console, switchover = run.compose, run.console, _Switchover(run, before)
+    well = application.well()
+    began = application.clock.monotonic()
+    try:
+        try:
+            with writers.stopped(compose, console) if quiesce else nullcontext():
+                seconds = switchover.switch()
+            console.say(f"switched over in {seconds:.2f} s; asking the application")
+            jobs = jobs_in_progress(compose)
+            application.check(well)
+            seconds = application.clock.monotonic() - began if quiesce else seconds
+        except StackError as error:
+            if goes_back and switchover.switched.get("kept"):
+                switchover.go_back(error)
+            switchover.explain(error)
+        return {**switchover.end("keep" if keep else "drop"), "seconds": seconds, "jobs": jobs}
+    except KeyboardInterrupt as error:
+        switchover.explain(error)
+
+
+class _Switchover:
+    """What the program was told, and what is live. switched: its answer once it has told of the switchover."""
+
+    def __init__(self, run: ProgramRun, before: int) -> None:
+        self.run = run
+        self.before = before
+        self.switched: Mapping[str, Any] = {}
+
+    def switch(self) -> float:
+        """Have it switch over; return the seconds in which nobody was let in."""
+        addresses = clients(self.run.compose)
+        self.run.say("switch" if addresses is None else f"switch {addresses}")
+        self.switched = self.run.ready()
+        return float(self.switched["seconds"])
+
+    def end(self, word: str) -> Mapping[str, Any]:
+        """Say the last word and return the answer; of a program that died the server knows what it came to."""
+        self.run.say(word)
+        try:
+            done: Mapping[str, Any] = self.run.result()
+            # Now: a Ctrl-C later, while it tidies up, would not be told what is live.
+            self.run.leave()
+            return done
+        except StackError as error:
+            found = self._look(error)
+            if (found["id"] == self.before) != (word == "back"):
+                raise
+            self.run.console.warn(error.what)
+            return found
+
+    def go_back(self, error: StackError) -> NoReturn:
+        """Make the database from before live again and raise what the application lacked, or that it is not live."""
+        self.run.console.warn(f"{error.what}; switching back")
+        # A Ctrl-C here would leave nobody to say which of the two is live.
+        with writers.uninterrupted(self.run.console):
+            try:
+                done = self.end("back")
+            except StackError as failed:
+                what = f"the application does not work with it ({error.what}), and it was not switched back"
+                fix, code = failed.fix, ExitCode.FAILED
+                self.explain(StackError(f"{what} ({failed.what})", fix, code, details=failed.details))
+        rows = done.get("rows_written", 0)
+        written = f"; {rows} rows were written to it meanwhile" if rows else ""
+        raise StackError(
+            f"the application does not work with it ({error.what}); the database from before is live again",
+            f"{error.fix}; what was tried is kept as {done['kept']}{written}: `invoke db-prune` drops it",
+            ExitCode.FAILED,
+            details=error.details,
+            facts={"tried": done["kept"], "rows_written": rows},
+        ) from error
+
+    def explain(self, error: StackError | KeyboardInterrupt) -> NoReturn:
+        """Raise the error, with what is live where that is not the database from before."""
+        refused = isinstance(error, StackError) and error.exit_code == ExitCode.REFUSED
+        if refused and not self.switched:
+            raise error
+        # A Ctrl-C from here on would leave nobody to say which of the two is live.
+        with writers.uninterrupted(self.run.console):
+            # It ends what it has begun; what it did can be seen only then.
+            self.run.leave()
+            found = self._look(error)
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if found["id"] != self.before:
+            raise StackError(
+                f"{_reason(error)}; {_is_live(found)}",
+                getattr(error, "fix", "see that all is well with it")
+                + (f"; {ROLLBACK}" if found["kept"] else ""),
+                ExitCode.INTERRUPTED if interrupted else ExitCode.FAILED,
+                details=getattr(error, "details", ""),
+            ) from error
+        if isinstance(error, StackError) and error.exit_code == ExitCode.NOT_READY:
+            raise StackError(
+                f"the switchover did not take place, {found['database']} is the one from before: the server went away",
+                "see the server's log (`invoke compose-logs --services=postgres`), then run it again",
+                ExitCode.FAILED,
+                details=error.details,
+            ) from error
+        raise error
+
+    def _look(self, error: StackError | KeyboardInterrupt) -> dict[str, Any]:
+        """Return what is live, told by the server as soon as it is there. Raise StackError when it does not come."""
+        try:
+            found: dict[str, Any] = answer(self.run.compose, self.run.console, ["live"])
+        except StackError as silent:
+            raise StackError(
+                f"{_reason(error)}; whether the databases were switched over is not known: {silent.what}",
+                "once the server runs (`invoke compose-up`), `invoke db-prune --dry-run` lists what was kept, and "
+                "when: one of this minute means that they were",
+                ExitCode.NOT_READY,
+                details=silent.details,
+            ) from error
+        if self.switched and found["id"] != self.before and found["kept"] != self.switched["kept"]:
+            # The one from before was dropped already; what is told is kept since an earlier switchover.
+            found["kept"] = ""
+        return found
+
+
+def jobs_in_progress(compose: Compose) -> int | None:
+    """Return how many jobs the workers are at; None where the stack's own Redis does not tell."""
+    redis = compose.engine.service(compose.project, REDIS)
+    if not redis or redis.state != "running":
+        return None
+    command = ["docker", "exec", redis.name, "sh", "-c", IN_PROGRESS]
+    result = compose.runner.capture(command, timeout=ANSWER_SECONDS)
+    return int(result.stdout) if result.ok and result.stdout.strip().isdigit() else None
+
+
+def upgrade(compose: Compose, console: Console, staging: str) -> None:
+    """Bring a staging database's schema to the revision of the source tree. Raise StackError (failed)."""
+    console.say("its schema is of another revision than the application's: bringing it up to date")
+    # A tree's own address of a database would win over the stack's settings, and be the live one's.
+    variables = {"POSTGRES_DB": staging, "SQLALCHEMY_DATABASE_URI": "", "DATABASE_URL": ""}
+    flags = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    if not compose.stream("run", "--rm", "--no-deps", "-T", *flags, "db-upgrade").ok:
+        raise StackError(
+            "its schema could not be brought up to date, see above; nothing was switched over",
+            "check out the source of the dump's time, or choose another dump",
+            ExitCode.FAILED,
+        )
+
+
+def report(console: Console, document: Mapping[str, Any], text: str) -> None:
+    """Print the answer. Raise StackError (failed), with what is live, when nobody can be told any more."""
+    try:
+        console.answer(document, text)
+    except OSError as error:
+        # What is left in its buffer would be tried again at the end, and be the last word.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), console.out.fileno())
+        raise StackError(
+            f"the report cannot be written ({error.strerror}); {_is_live(document)}",
+            "make room where the output goes to; nothing else is left to be done",
+            ExitCode.FAILED,
+        ) from error
+
+
+def _reason(error: StackError | KeyboardInterrupt) -> str:
+    return error.what if isinstance(error, StackError) else "stopped by Ctrl-C"
+
+
+def _is_live(switched: Mapping[str, Any]) -> str:
+    kept = switched["kept"]
+    return f"the new {switched['database']} is live now" + (
+        f", the one from before is kept as {kept}" if kept else ""
+    )

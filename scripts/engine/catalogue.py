@@ -1,0 +1,180 @@
+"""Owns the list of services, read from the rendered compose model and nowhere else written down."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scripts.base.errors import ExitCode, StackError
+from scripts.engine.container import ONE_SHOT, ROLE_LABEL, TASK
+
+DOOR = "caddy"
+DOOR_PORT = 8080
+# Addresses that mean "every interface": a client on this machine asks the loopback.
+ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+
+@dataclass(frozen=True)
+class Port:
+    """One published port: address and number on the host, number in the container."""
+
+    address: str
+    number: int
+    target: int
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of the stack, with what its labels say about it."""
+
+    name: str
+    image: str
+    container: str
+    profiles: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
+    builds: bool = False
+    has_health: bool = False
+    about: str = ""
+    probe: str = ""
+    probe_body: str = ""
+    pages: tuple[str, ...] = ()
+    url: str = ""
+    one_shot: bool = False
+    writes: str = ""
+    secrets: tuple[str, ...] = ()
+
+    def active(self, profiles: Iterable[str]) -> bool:
+        """True when these profiles start the service."""
+        return not self.profiles or bool(set(self.profiles) & set(profiles)) or "*" in profiles
+
+
+class Catalogue:
+    """All services of a model, by name."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        self.services = {service.name: service for service in services}
+
+    @classmethod
+    def of(cls, model: Mapping[str, Any]) -> Catalogue:
+        """Reads the model that `Compose.model` rendered; what only a task starts is no part of the stack."""
+        project = str(model.get("name", ""))
+        services = (model.get("services") or {}).items()
+        return cls(
+            [
+                _service(project, name, each)
+                for name, each in services
+                if (each.get("labels") or {}).get(ROLE_LABEL) != TASK
+            ]
+        )
+
+    def active(self, profiles: Iterable[str]) -> list[Service]:
+        """The services that these profiles start, in the model's order."""
+        wanted = list(profiles)
+        return [service for service in self.services.values() if service.active(wanted)]
+
+    def select(self, names: Sequence[str]) -> list[Service]:
+        """The named services. Raises StackError for a name that is not in the stack."""
+        for name in names:
+            if name not in self.services:
+                raise StackError(
+                    f"there is no service {name}",
+                    f"choose from: {', '.join(sorted(self.services))}",
+                    ExitCode.USAGE,
+                )
+        return [self.services[name] for name in names]
+
+    def check_profiles(self, names: Sequence[str]) -> None:
+        """Raises StackError for a profile that no service has; `core` means none."""
+        known = {profile for service in self.services.values() for profile in service.profiles} | {
+            "core",
+            "*",
+        }
+        for name in names:
+            if name not in known:
+                raise StackError(
+                    f"there is no profile {name}",
+                    f"choose from: {', '.join(sorted(known - {'*'}))}",
+                    ExitCode.USAGE,
+                )
+
+    def door(self) -> tuple[str, int] | None:
+        """Host and port at which this machine reaches the reverse proxy; None when it publishes none."""
+        service = self.services.get(DOOR)
+        for port in service.ports if service else ():
+            if port.target == DOOR_PORT:
+                return ("127.0.0.1" if port.address in ANY_ADDRESS else port.address), port.number
+        return None
+
+    def url(self, path: str) -> str:
+        """Full address of a path through the reverse proxy; empty when there is no way to it."""
+        door = self.door()
+        if not door or not path:
+            return ""
+        host = f"[{door[0]}]" if ":" in door[0] else door[0]
+        host = "localhost" if host == "127.0.0.1" else host
+        return f"http://{host}:{door[1]}{path}"
+
+
+def base_images(model: Mapping[str, Any]) -> list[str]:
+    """Images that are pulled, not built here: of services without a build, and those that builds start from."""
+    names: set[str] = set()
+    for service in (model.get("services") or {}).values():
+        build = service.get("build")
+        if build:
+            arguments = build.get("args") or {}
+            names |= {str(value) for key, value in arguments.items() if key.endswith("_IMAGE") and value}
+        elif service.get("image"):
+            names.add(service["image"])
+    return sorted(names)
+
+
+def built_images(model: Mapping[str, Any], services: Collection[str]) -> list[str]:
+    """Images that the named services need and this stack builds."""
+    project = model.get("name", "")
+    return sorted(
+        {
+            str(each.get("image") or f"{project}-{name}")
+            for name, each in (model.get("services") or {}).items()
+            if name in services and each.get("build")
+        }
+    )
+
+
+def pulled_images(model: Mapping[str, Any], services: Collection[str]) -> list[str]:
+    """Images that the named services run as they are, without a build."""
+    each_service = (model.get("services") or {}).items()
+    return sorted(
+        {str(each["image"]) for name, each in each_service if name in services and not each.get("build")}
+    )
+
+
+def _service(project: str, name: str, each: Mapping[str, Any]) -> Service:
+    labels = each.get("labels") or {}
+    test = (each.get("healthcheck") or {}).get("test") or []
+    return Service(
+        name=name,
+        # Compose names what it builds after project and service where no name is given.
+        image=each.get("image") or f"{project}-{name}",
+        container=each.get("container_name") or f"{project}-{name}-1",
+        profiles=tuple(each.get("profiles") or ()),
+        ports=tuple(_ports(each.get("ports") or ())),
+        builds="build" in each,
+        has_health=bool(test) and test[0] != "NONE",
+        about=labels.get("wepp.about", ""),
+        probe=labels.get("wepp.probe", ""),
+        probe_body=labels.get("wepp.probe.body", ""),
+        pages=tuple(labels.get("wepp.pages", "").split()),
+        url=labels.get("wepp.url", ""),
+        one_shot=labels.get(ROLE_LABEL) == ONE_SHOT,
+        writes=labels.get("wepp.writes", ""),
+        secrets=tuple(str(secret["source"]) for secret in each.get("secrets") or ()),
+    )
+
+
+def _ports(entries: Iterable[Mapping[str, Any]]) -> Iterable[Port]:
+    for entry in entries:
+        published = str(entry.get("published") or "")
+        # A range or an empty number is chosen by the engine: nothing to know before the start.
+        if published.isdigit() and int(published):
+            yield Port(entry.get("host_ip", ""), int(published), int(entry["target"]))

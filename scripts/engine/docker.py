@@ -1,0 +1,326 @@
+"""Questions to the container engine itself: is it there, which containers, images and volumes does it hold.
+
+Asking the engine takes 20 ms; asking Compose takes half a second, for it reads all its files each time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
+
+from scripts.base.errors import ExitCode, StackError
+from scripts.engine.container import ONEOFF_LABEL, SERVICE_LABEL, Container, container_of
+from scripts.engine.runner import NOT_FOUND, TIMED_OUT, Result, Runner
+
+ANSWER_SECONDS = 20.0
+PROJECT_LABEL = "com.docker.compose.project"
+HASH_LABEL = "com.docker.compose.config-hash"
+
+
+class Engine:
+    """The engine that `docker` talks to."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self._info: dict[str, Any] = {}
+        self._api: tuple[int, int] | None = None
+
+    def info(self) -> dict[str, Any]:
+        """`docker info`, asked once. Raise StackError saying why the engine does not answer."""
+        if self._info:
+            return self._info
+        result = self.runner.capture(["docker", "info", "--format", "json"], timeout=ANSWER_SECONDS)
+        answer = _document(result)
+        # The client answers for itself with status 0 when the engine is away.
+        if not result.ok or not answer.get("ServerVersion"):
+            raise unreachable(result, " ".join(answer.get("ServerErrors") or []))
+        self._info = answer
+        return answer
+
+    def api_version(self) -> tuple[int, int]:
+        """Version of the engine's API as (1, 45), asked once; (0, 0) when it cannot be told."""
+        if self._api:
+            return self._api
+        result = self.runner.capture(
+            ["docker", "version", "--format", "{{.Server.APIVersion}}"], timeout=ANSWER_SECONDS
+        )
+        major, minor = version_of(result.stdout)[:2] if result.ok else (0, 0)
+        self._api = (major, minor)
+        return self._api
+
+    def containers(self, project: str) -> list[Container]:
+        """All containers of a project, running or not. Raise StackError when the engine does not answer."""
+        ids = self._lines(["docker", "ps", "--all", "--quiet", "--no-trunc", *_filters(project)])
+        if not ids:
+            return []
+        return [container_of(each) for each in self._inspected(ids)]
+
+    def service(self, project: str, name: str) -> Container | None:
+        """Return the container of a service, running or not; None where it has none. Raise StackError."""
+        found = self.containers(project)
+        return next((each for each in found if each.service == name and not each.oneoff), None)
+
+    def running(self, project: str, service: str) -> list[dict[str, Any]]:
+        """What `docker inspect` answers of a service's running containers."""
+        filters = _filters(project, f"{SERVICE_LABEL}={service}", f"{ONEOFF_LABEL}=False")
+        ids = self._lines(["docker", "ps", "--quiet", "--no-trunc", *filters])
+        return self._inspected(ids) if ids else []
+
+    def _inspected(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """What `docker inspect` answers of containers that exist. Raise StackError when it does not answer."""
+        result = self.runner.capture(
+            ["docker", "inspect", "--type", "container", *ids], timeout=ANSWER_SECONDS
+        )
+        # One that went away in between fails the call, the others are told all the same.
+        if not result.ok and not _only_missing(result):
+            raise unreachable(result)
+        return _documents(result)
+
+    def published_ports(self) -> dict[int, tuple[str, str]]:
+        """Host ports that running containers publish: number -> (container's name, its project or '').
+
+        Bound or, while one is started again after it ended, about to be: `docker ps` shows no ports of that one.
+        """
+        ids = self._lines(["docker", "ps", "--quiet", "--no-trunc"])
+        ports: dict[int, tuple[str, str]] = {}
+        for each in self._inspected(ids) if ids else []:
+            owner = each["Name"].lstrip("/"), (each["Config"]["Labels"] or {}).get(PROJECT_LABEL, "")
+            for published in (each["HostConfig"]["PortBindings"], each["NetworkSettings"]["Ports"]):
+                for binding in chain.from_iterable(filter(None, (published or {}).values())):
+                    if binding["HostPort"].isdigit():
+                        ports[int(binding["HostPort"])] = owner
+        return ports
+
+    def images(self, names: Sequence[str]) -> set[str]:
+        """Those of `names` that the engine holds."""
+        if not names:
+            return set()
+        present = self._lines(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"])
+        return {name for name in names if with_tag(name) in present or self._has_digest(name)}
+
+    def image_ids(self, names: Sequence[str]) -> dict[str, str]:
+        """What image each name means; names that mean none are left out."""
+        result = self.runner.capture(
+            ["docker", "image", "inspect", "--format", "{{.Id}}{{range .RepoTags}}\t{{.}}{{end}}", *names],
+            timeout=ANSWER_SECONDS,
+        )
+        if not result.ok and not _only_missing(result):
+            raise unreachable(result)
+        meanings = {
+            tag: fields[0]
+            for fields in (row.split("\t") for row in result.stdout.splitlines())
+            for tag in fields[1:]
+        }
+        return {name: meanings[with_tag(name)] for name in names if with_tag(name) in meanings}
+
+    def start_again(self, names: Sequence[str]) -> bool:
+        """Start finished containers once more, all at once, and wait for their end; True when all ended well."""
+        with ThreadPoolExecutor(max_workers=len(names)) as pool:
+            return all(pool.map(self._start_again, names))
+
+    def _start_again(self, name: str) -> bool:
+        if not self.runner.stream(["docker", "start", name]).ok:
+            return False
+        result = self.runner.capture(["docker", "wait", name])
+        return result.ok and result.stdout.split() == ["0"]
+
+    def stop(self, names: Sequence[str], seconds: int) -> str:
+        """Stop containers, all at once, each killed after `seconds`; return the complaint, empty when all stopped."""
+        return self._change("stop", "-t", str(seconds), *names)
+
+    def start(self, names: Sequence[str]) -> str:
+        """Start containers that exist, and does not wait for their health; return the complaint, empty for none."""
+        return self._change("start", *names)
+
+    def restart(self, names: Sequence[str], seconds: int) -> str:
+        """Restart containers, or start those that do not run; the rest as for `stop`."""
+        return self._change("restart", "-t", str(seconds), *names)
+
+    def unpause(self, names: Sequence[str]) -> str:
+        """Let paused containers go on; return the complaint, empty for none."""
+        return self._change("unpause", *names)
+
+    def restart_paused(self, names: Sequence[str]) -> str:
+        """Start paused containers anew: their health is that of the pause. Return the complaint, empty for none."""
+        return self.unpause(names) or self._change("restart", *names)
+
+    def remove(self, names: Sequence[str]) -> str:
+        """Remove containers by force, their named volumes stay; return the complaint, empty for none."""
+        return self._change("rm", "--force", *names)
+
+    def _change(self, *arguments: str) -> str:
+        # The client repeats the names it was given: only a complaint is worth a line.
+        result = self.runner.stream(["docker", *arguments], on_line=lambda _: None)
+        if result.ok:
+            return ""
+        # The client ends with a line that only names the containers.
+        lines = f"{result.stderr}\n{result.stdout}".splitlines()
+        told = [line for line in lines if line.startswith("Error response from daemon: ")]
+        return told[0] if told else result.complaint
+
+    def run_health(self, container: Container) -> Result:
+        """Run the container's own health check now; the engine would look only after its interval."""
+        command = ["docker", "exec", container.name, *container.health_test]
+        return self.runner.capture(command, timeout=ANSWER_SECONDS)
+
+    def _has_digest(self, name: str) -> bool:
+        # Names with a digest or a registry's host are listed in other ways; ask for those by name.
+        if "@" not in name and "." not in name.split("/")[0]:
+            return False
+        return self.runner.capture(["docker", "image", "inspect", "--format", "{{.Id}}", name]).ok
+
+    def volumes(self, project: str) -> list[str]:
+        """Names of the project's volumes."""
+        return self._names("volume", project)
+
+    def networks(self, project: str) -> list[str]:
+        """Names of the project's networks."""
+        return self._names("network", project)
+
+    def _names(self, kind: str, project: str) -> list[str]:
+        wanted = ["--filter", f"label={PROJECT_LABEL}={project}", "--format", "{{.Name}}"]
+        return self._lines(["docker", kind, "ls", *wanted])
+
+    def volumes_made(self, names: Sequence[str]) -> dict[str, str]:
+        """When each of these volumes was made, as the engine writes it; those that do not exist are left out."""
+        if not names:
+            return {}
+        result = self.runner.capture(
+            ["docker", "volume", "inspect", "--format", "{{.Name}}\t{{.CreatedAt}}", *names],
+            timeout=ANSWER_SECONDS,
+        )
+        if not result.ok and not _only_missing(result):
+            raise unreachable(result)
+        rows = (row.split("\t") for row in result.stdout.splitlines() if "\t" in row)
+        return dict(rows)
+
+    def remove_networks(self, names: Sequence[str]) -> None:
+        """Remove networks; one that somebody's container is still in stays."""
+        self.runner.stream(["docker", "network", "rm", *names])
+
+    def remove_volumes(self, names: Sequence[str]) -> None:
+        """Delete volumes for good. Raise StackError when one is in use."""
+        result = self.runner.stream(["docker", "volume", "rm", *names])
+        if not result.ok:
+            raise StackError(
+                "not all volumes could be removed (see above)",
+                "stop what uses them (docker ps -a --filter volume=NAME) and run it again",
+                ExitCode.FAILED,
+            )
+
+    def log_tail(self, container_id: str, lines: int) -> str:
+        """The last lines that a container wrote."""
+        result = self.runner.capture(
+            ["docker", "logs", "--tail", str(lines), container_id], timeout=ANSWER_SECONDS
+        )
+        return (result.stdout + result.stderr).rstrip()
+
+    def log_lines(self, container_id: str, lines: int) -> list[tuple[str, str]]:
+        """The last lines that a container wrote to both outputs, in their order, each with its moment."""
+        result = self.runner.capture(
+            ["docker", "logs", "--timestamps", "--tail", str(lines), container_id], timeout=ANSWER_SECONDS
+        )
+        rows = [row.partition(" ") for row in f"{result.stdout}\n{result.stderr}".splitlines() if row]
+        return sorted(((moment, line) for moment, _, line in rows), key=lambda row: row[0])
+
+    def log_since(self, container_id: str, seconds: int) -> str:
+        """What a container wrote within the last `seconds`."""
+        result = self.runner.capture(
+            ["docker", "logs", "--since", f"{seconds}s", container_id], timeout=ANSWER_SECONDS
+        )
+        return (result.stdout + result.stderr).rstrip()
+
+    def memory(self, ids: Sequence[str]) -> dict[str, str]:
+        """Memory in use by running containers: id -> `123MiB`. Takes about two seconds: the engine samples twice."""
+        if not ids:
+            return {}
+        result = self.runner.capture(
+            ["docker", "stats", "--no-stream", "--no-trunc", "--format", "{{.ID}}\t{{.MemUsage}}", *ids],
+            timeout=60.0,
+        )
+        rows = (row.split("\t") for row in result.stdout.splitlines() if "\t" in row)
+        return {row[0]: row[1].split("/")[0].strip() for row in rows}
+
+    def _lines(self, argv: Sequence[str]) -> list[str]:
+        result = self.runner.capture(argv, timeout=ANSWER_SECONDS)
+        if not result.ok:
+            raise unreachable(result)
+        return [line for line in result.stdout.splitlines() if line]
+
+
+# What clients say of an engine that is not there, the last one from 29 on.
+AWAY = (
+    "cannot connect", "is the docker daemon running", "connection refused", "failed to connect to the docker api",
+)  # fmt: skip
+
+
+def unreachable(result: Result, server_errors: str = "") -> StackError:
+    """Why `docker` could not ask the engine, and the fix."""
+    text = f"{result.stderr}\n{result.stdout}\n{server_errors}".lower()
+    if result.returncode == NOT_FOUND:
+        return StackError(
+            "docker is not installed", "run scripts/setup, it installs engine, Compose and buildx"
+        )
+    if result.returncode == TIMED_OUT:
+        return StackError("the container engine does not answer", "restart it: sudo systemctl restart docker")
+    # Not any "permission denied": the client also warns of its own settings that it may not read.
+    if "permission denied while trying to connect" in text:
+        return StackError(
+            "no permission to talk to the container engine's socket",
+            "sudo usermod -aG docker $USER, then log out and in, and run this again",
+        )
+    if any(words in text for words in AWAY):
+        return StackError(
+            "the container engine is not running",
+            "start it: scripts/setup (or sudo systemctl start docker)",
+        )
+    return StackError(f"the container engine refuses: {result.complaint}", "see `docker info`")
+
+
+def _filters(project: str, *labels: str) -> list[str]:
+    """Return what `docker ps` is told to list containers that Compose made.
+
+    An image that Compose built carries the labels of project and service on to whatever else is run from it.
+    """
+    wanted = (f"{PROJECT_LABEL}={project}", HASH_LABEL, *labels)
+    return [word for label in wanted for word in ("--filter", f"label={label}")]
+
+
+def _only_missing(result: Result) -> bool:
+    """Return True when all that the engine complains of is that something does not exist."""
+    complaints = [line for line in result.stderr.lower().splitlines() if line.strip()]
+    return bool(complaints) and all("no such " in line for line in complaints)
+
+
+def with_tag(name: str) -> str:
+    """The image name with the tag it means."""
+    return name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: `v2.26.1-4` -> (2, 26, 1); (0, 0) for anything else."""
+    numbers = []
+    for part in text.strip().lstrip("v").replace("-", ".").replace("+", ".").split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers) if len(numbers) > 1 else (0, 0)
+
+
+def _document(result: Result) -> dict[str, Any]:
+    try:
+        answer = json.loads(result.stdout)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _documents(result: Result) -> list[dict[str, Any]]:
+    try:
+        answer = json.loads(result.stdout)
+    except ValueError as error:
+        raise unreachable(result) from error
+    return answer if isinstance(answer, list) else []

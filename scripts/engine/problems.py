@@ -1,0 +1,146 @@
+"""Find what is wrong with a stack that is to run: services that are down, backups that are late, a refused password.
+
+`compose-status`, `db-backups` and `doctor` tell it, and end with an exit status that cron understands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.engine import sidecar
+from scripts.engine.catalogue import Catalogue
+from scripts.engine.compose import Compose
+from scripts.engine.container import Container
+from scripts.engine.failure import exit_note
+from scripts.engine.runner import Result
+from scripts.settings import secret_ids
+
+ANSWER_SECONDS = 20.0
+SUPERUSER = "postgres"
+# Logs in with the password file that comes on standard input. Status 2: no connection; 3: nowhere to put the file.
+LOG_IN = (
+    'umask 077; file=$(mktemp) || exit 3; cat > "$file"; '
+    'PGPASSFILE="$file" psql --no-psqlrc --no-password --quiet --tuples-only --command '
+    '"SELECT rolsuper FROM pg_roles WHERE rolname = current_user"; '
+    'status=$?; rm -f "$file"; exit $status'
+)
+REFUSED = "password authentication failed"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with which part, and how to fix it."""
+
+    about: str
+    what: str
+    fix: str
+
+
+def of_services(compose: Compose, containers: Iterable[Container]) -> list[Problem]:
+    """Services that should run and do not, or not well; a one-shot that failed."""
+    here: dict[str, list[Container]] = {}
+    for each in containers:
+        if not each.oneoff:
+            here.setdefault(each.service, []).append(each)
+    catalogue = Catalogue.of(compose.model)
+    return [
+        problem
+        for service in catalogue.active(compose.active_profiles)
+        for problem in _of_service(service.name, here.get(service.name, []))
+    ]
+
+
+def _of_service(name: str, containers: Sequence[Container]) -> list[Problem]:
+    if not containers:
+        return [Problem(name, f"{name} has no container", "start it: invoke compose-up")]
+    return [
+        Problem(
+            name,
+            f"{name} is {each.condition}{exit_note(each)}{_reason(each)}",
+            f"see `invoke compose-logs --services={name}`, then `invoke compose-up`",
+        )
+        for each in containers
+        if not each.fine
+    ]
+
+
+def _reason(container: Container) -> str:
+    if container.condition == "unhealthy" and container.health_log and container.health_log[-1]:
+        return f": {' '.join(container.health_log[-1].split())}"
+    return f": {container.error}" if container.error else ""
+
+
+def of_password(compose: Compose, containers: Iterable[Container]) -> list[Problem]:
+    """Return which passwords of secret files the database refuses, asked from the backup service's container."""
+    container = _asked_from(compose, containers)
+    if not container:
+        return []
+    found = []
+    application = compose.setting("POSTGRES_USER", "wepppy")
+    result = _log_in(compose, container, application, secret_ids.DATABASE)
+    # A server that does not answer is told by its health.
+    if REFUSED in result.stderr:
+        found.append(_refused(compose, application, secret_ids.DATABASE, "invoke db-rotate-password"))
+    # On an older volume the application's role is the superuser; an external server's is not ours.
+    if result.ok and result.stdout.split() == ["f"] and _is_own(compose):
+        other = _log_in(compose, container, SUPERUSER, secret_ids.SUPERUSER)
+        if REFUSED in other.stderr:
+            fix = "invoke db-rotate-password --superuser"
+            found.append(_refused(compose, SUPERUSER, secret_ids.SUPERUSER, fix))
+    return found
+
+
+def of_roles(compose: Compose, containers: Iterable[Container]) -> list[Problem]:
+    """Return whether the application's role is a superuser: whatever it is made to say may run programs there."""
+    container = _asked_from(compose, containers)
+    if not container:
+        return []
+    role = compose.setting("POSTGRES_USER", "wepppy")
+    result = _log_in(compose, container, role, secret_ids.DATABASE)
+    if not result.ok or result.stdout.split() != ["t"]:
+        return []
+    where = (
+        "this volume was made before the stack had a superuser of its own"
+        if _is_own(compose)
+        else "at that server"
+    )
+    fix = (
+        "back it up and restore it into a new volume: README, The database's roles"
+        if _is_own(compose)
+        else f"have its administrator run: ALTER ROLE {role} NOSUPERUSER CREATEDB"
+    )
+    return [Problem("roles", f"the application's role {role} is a superuser: {where}", fix)]
+
+
+def _is_own(compose: Compose) -> bool:
+    return compose.setting("POSTGRES_HOST", "postgres") == "postgres"
+
+
+def _asked_from(compose: Compose, containers: Iterable[Container]) -> str:
+    """Return the container to ask from; empty where none runs or there is no password to ask with."""
+    if not _password(compose, secret_ids.DATABASE):
+        return ""
+    names = [each.name for each in containers if each.service == sidecar.SERVICE and each.state == "running"]
+    return names[0] if names else ""
+
+
+def _log_in(compose: Compose, container: str, role: str, secret: str) -> Result:
+    """Log in with the secret file's password; the output is `t` for a superuser, else `f`."""
+    escaped = _password(compose, secret).replace("\\", "\\\\").replace(":", "\\:")
+    command = ["docker", "exec", "--interactive", "--env", f"PGUSER={role}", container, "sh", "-c", LOG_IN]
+    return compose.runner.capture(command, stdin=f"*:*:*:*:{escaped}\n", timeout=ANSWER_SECONDS)
+
+
+def _refused(compose: Compose, role: str, secret: str, fix: str) -> Problem:
+    what = f"the database refuses the password of {compose.secrets_dir / secret} for role {role}"
+    return Problem("password", what, f"give the role and the file one password: {fix}")
+
+
+def _password(compose: Compose, secret: str) -> str:
+    file = (compose.model.get("secrets") or {}).get(secret) or {}
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return Path(file.get("file") or "").read_text(encoding="utf-8").rstrip("\n")
+    return ""

@@ -1,0 +1,203 @@
+"""How other programs are run: argument lists only, echoed so that they can be pasted, never a shell.
+
+Children of `capture` and `stream` get a process group of their own, so that Ctrl-C reaches them once and from
+here: a `docker compose` that is asked twice to stop leaves half-made containers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from scripts.base.errors import ExitCode, StackError
+from scripts.engine.runner import NOT_FOUND, TIMED_OUT, LineProcess, Result
+
+# How long a child may take to tidy up after Ctrl-C before it is killed.
+INTERRUPT_GRACE_SECONDS = 10.0
+
+
+class SystemRunner:
+    """Run programs on this machine, from `root`.
+
+    verbose: echo questions too. dry: echo what would change something, but do not run it.
+    """
+
+    def __init__(
+        self, root: Path, *, verbose: bool = False, dry: bool = False, echo_to: TextIO | None = None
+    ) -> None:
+        self.root = root
+        self.verbose = verbose
+        self.dry = dry
+        self._echo_to = echo_to
+
+    def capture(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Result:
+        """See Runner.capture. A program that is missing answers 127, one that is too slow 124."""
+        if self.verbose:
+            self._echo(argv, env)
+        process = self._start(
+            argv,
+            env,
+            subprocess.PIPE,
+            subprocess.PIPE,
+            subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+        )
+        if isinstance(process, Result):
+            return process
+        try:
+            with _forwarding_interrupts(process):
+                stdout, stderr = process.communicate(stdin, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            return Result(tuple(argv), TIMED_OUT, "", f"{argv[0]} did not answer within {timeout:g} s")
+        return Result(tuple(argv), process.returncode, stdout, stderr)
+
+    def stream(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+        attended: bool = False,
+    ) -> Result:
+        """See Runner.stream. The result holds the lines given to `on_line`, nothing otherwise."""
+        self._echo(argv, env)
+        if self.dry:
+            return Result(tuple(argv), 0)
+        # Standard output belongs to the answer of the task (it may be JSON): a child's goes to stderr.
+        output = subprocess.PIPE if on_line else _descriptor(sys.stderr)
+        source = subprocess.PIPE if attended else subprocess.DEVNULL
+        process = self._start(argv, env, output, subprocess.STDOUT, source)
+        if isinstance(process, Result):
+            return process
+        lines: list[str] = []
+        with _forwarding_interrupts(process):
+            if on_line and process.stdout:
+                for line in process.stdout:
+                    lines.append(line.rstrip("\n"))
+                    on_line(lines[-1])
+            process.wait()
+        if process.stdin:
+            process.stdin.close()
+        return Result(tuple(argv), process.returncode, "\n".join(lines))
+
+    def attach(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+        """See Runner.attach. The child shares our group: the terminal itself delivers Ctrl-C to it."""
+        self._echo(argv, env)
+        if self.dry:
+            return 0
+        sys.stdout.flush()
+        try:
+            process = subprocess.Popen(list(argv), cwd=self.root, env=_environment(env))
+        except OSError as error:
+            raise _cannot_start(argv, error) from error
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+
+    def converse(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LineProcess:
+        """See Runner.converse. Its errors are kept for `Result.stderr`, not shown."""
+        self._echo(argv, env)
+        errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - LineProcess reads it
+        process = self._start(argv, env, subprocess.PIPE, errors.fileno(), subprocess.PIPE)
+        if isinstance(process, Result):
+            raise StackError(process.complaint, f"install {argv[0]}: scripts/setup does")
+        return LineProcess(process, errors)
+
+    def _start(
+        self, argv: Sequence[str], env: Mapping[str, str] | None, stdout: int, stderr: int, stdin: int
+    ) -> subprocess.Popen[str] | Result:
+        try:
+            return subprocess.Popen(
+                list(argv),
+                cwd=self.root,
+                env=_environment(env),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                process_group=0,
+            )
+        except FileNotFoundError:
+            return Result(tuple(argv), NOT_FOUND, "", f"{argv[0]} is not installed")
+        except OSError as error:
+            raise _cannot_start(argv, error) from error
+
+    def _echo(self, argv: Sequence[str], env: Mapping[str, str] | None) -> None:
+        mark = "would run" if self.dry else "$"
+        print(f"{mark} {pasteable(argv, env)}", file=self._echo_to or sys.stderr, flush=True)
+
+
+def pasteable(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    """The command as one line for a shell, with the variables it needs beyond the caller's own."""
+    added = [f"{key}={value}" for key, value in (env or {}).items() if os.environ.get(key) != value]
+    return shlex.join([*(["env", *added] if added else []), *argv])
+
+
+def _environment(added: Mapping[str, str] | None) -> dict[str, str]:
+    return {**os.environ, **(added or {})}
+
+
+def _descriptor(stream: TextIO) -> int:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        # A test's or a log collector's stand-in has no descriptor.
+        return subprocess.DEVNULL
+
+
+def _cannot_start(argv: Sequence[str], error: OSError) -> StackError:
+    return StackError(
+        f"cannot start {argv[0]}: {error.strerror}",
+        f"install {argv[0]} (scripts/setup does) and see that it is on PATH",
+        ExitCode.NOT_READY,
+    )
+
+
+class _forwarding_interrupts:  # noqa: N801 - reads as a verb where it is used
+    """When it is left early, the child's input ends, then it is asked once to stop, as by Ctrl-C; both with a grace."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not issubclass(kind, subprocess.TimeoutExpired):
+            if self.process.stdin:
+                # A client that is asked to stop leaves at once; at the end of its input it waits for its program.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.communicate(timeout=INTERRUPT_GRACE_SECONDS)
+                    return
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGINT)
+            _end(self.process, INTERRUPT_GRACE_SECONDS)
+
+
+def _end(process: subprocess.Popen[str], grace: float = 0.0) -> None:
+    """Waits `grace` seconds for the child, then kills its whole group; takes its last output."""
+    try:
+        process.communicate(timeout=grace)
+    except (subprocess.TimeoutExpired, ValueError):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

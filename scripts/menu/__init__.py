@@ -1,0 +1,1 @@
+"""How functions become tasks, and the tasks of the database."""

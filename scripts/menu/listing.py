@@ -1,0 +1,107 @@
+"""Owns how a function becomes a task: its place on the menu, help for its flags, problems as two lines and a status."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import Task
+
+from scripts.base.errors import ExitCode, StackError, report, report_interrupt
+
+if TYPE_CHECKING:
+    from scripts.base.console import Console
+    from scripts.engine.compose import Compose
+
+ROOT = Path(__file__).resolve().parents[2]
+Parameters = ParamSpec("Parameters")
+
+namespace = Collection()
+namespace.configure({"wepp": {"timeout": 300}})
+
+# Help that several tasks' flags share.
+JSON_HELP = "Print one JSON document on stdout and nothing else there."
+YES_HELP = "Do it without asking; needed where nobody is there to answer."
+DRY_HELP = "Print the plan, with sizes and estimated seconds; change nothing."
+QUIESCE_HELP = "Stop the services that write to the database before the switchover, start them after it."
+# What Ctrl-C leaves behind, shared by several tasks.
+LOOKED = "it only looks, so nothing was changed"
+BUILT = "images that were complete are kept, the one at work is not"
+SWAPPED = "the live database is the one from before, and services that were stopped run again"
+
+
+def listed(
+    *,
+    interrupted: str,
+    flags: dict[str, str] | None = None,
+    iterable: list[str] | None = None,
+) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
+    """Puts a function on the menu, with help for its `flags`. interrupted: what is true after Ctrl-C.
+
+    Its problems end in two lines and an exit status, never in a traceback.
+    """
+
+    def decorate(body: Callable[Parameters, None]) -> Callable[Parameters, None]:
+        name = body.__name__.replace("_", "-")
+
+        @functools.wraps(body)
+        def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+            try:
+                body(*args, **kwargs)
+            except StackError as error:
+                if kwargs.get("json"):
+                    console_for(as_json=True).document({"ok": False, "error": error.document()})
+                raise SystemExit(report(error)) from None
+            except KeyboardInterrupt:
+                raise SystemExit(report_interrupt(name, interrupted)) from None
+            except BrokenPipeError:
+                # Whoever read our output (`head`, a pager) has had enough; what was said after that is lost.
+                os._exit(ExitCode.BROKEN_PIPE)
+
+        entry: Task[Callable[Parameters, None]] = Task(guarded, help=flags or {}, iterable=iterable or [])
+        namespace.add_task(entry, name=name)
+        return guarded
+
+    return decorate
+
+
+def compose_for(c: Context, profile: list[str] | None = None) -> Compose:
+    """The stack of this checkout, with the profiles that were asked for."""
+    from scripts.engine.compose import Compose
+    from scripts.engine.system_runner import SystemRunner
+    from scripts.prepare import overlays
+
+    runner = SystemRunner(ROOT, verbose=bool(c.config.run.echo), dry=bool(c.config.run.dry))
+    compose = Compose(ROOT, runner, profiles=split_names(profile or []))
+    overlays.follow(compose)
+    return compose
+
+
+def split_names(values: Sequence[str]) -> list[str]:
+    """`--services=a,b --services=c` as [a, b, c]."""
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
+
+def console_for(*, as_json: bool = False) -> Console:
+    """The console, for people or for programs."""
+    from scripts.base.console import Console
+
+    return Console(as_json=as_json)
+
+
+def require_well(well: bool) -> None:
+    """End the task with the exit status for "not ready" when what it has told is not as it should be."""
+    if not well:
+        raise Exit(code=ExitCode.NOT_READY)
+
+
+def finish(status: int) -> None:
+    """Ends the task with the exit status of the program it handed the terminal to."""
+    if status:
+        raise Exit(code=status)

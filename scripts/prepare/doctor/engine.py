@@ -1,0 +1,84 @@
+"""Owns the checks of the container engine and of what it already holds for this project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from scripts.engine.catalogue import base_images
+from scripts.engine.docker import ANSWER_SECONDS, version_of
+from scripts.prepare.doctor.check import Check, Patient
+from scripts.prepare.finding import Finding, Level
+from scripts.prepare.overlays import FAST_START_API, FAST_START_FILE
+
+ENGINE = "engine"
+MINIMUM_COMPOSE = (2, 24)
+
+
+def check_engine(patient: Patient) -> Iterator[Finding]:
+    """The engine answers, and the fast-start overlay is only used where the engine can do it."""
+    info = patient.compose.engine.info()
+    yield Finding(ENGINE, Level.OK, f"engine {info['ServerVersion']}, {info.get('NCPU', '?')} cores")
+
+
+def check_fast_start(patient: Patient) -> Iterator[Finding]:
+    """An older engine refuses everything when the fast-start overlay is listed."""
+    if FAST_START_FILE not in patient.compose.files:
+        return
+    api = patient.compose.engine.api_version()
+    if (0, 0) < api < FAST_START_API:
+        yield Finding(
+            "fast start",
+            Level.ERROR,
+            f"{FAST_START_FILE} needs an engine with API 1.44 (version 25), this one has {api[0]}.{api[1]}",
+            "remove it from COMPOSE_FILE in .env",
+        )
+
+
+def check_compose(patient: Patient) -> Iterator[Finding]:
+    """Compose v2 is there and new enough."""
+    result = patient.compose.runner.capture(
+        ["docker", "compose", "version", "--short"], timeout=ANSWER_SECONDS
+    )
+    needed = ".".join(map(str, MINIMUM_COMPOSE))
+    if not result.ok:
+        yield Finding("compose", Level.ERROR, "Docker Compose v2 is missing", "scripts/setup installs it")
+    elif version_of(result.stdout) < MINIMUM_COMPOSE:
+        yield Finding(
+            "compose",
+            Level.ERROR,
+            f"Docker Compose {result.stdout.strip()} is older than {needed}",
+            "scripts/setup installs a newer one",
+        )
+    else:
+        yield Finding("compose", Level.OK, f"Compose {result.stdout.strip()}")
+
+
+def check_buildx(patient: Patient) -> Iterator[Finding]:
+    """buildx is there: builds need cache mounts and secrets."""
+    result = patient.compose.runner.capture(["docker", "buildx", "version"], timeout=ANSWER_SECONDS)
+    if result.ok:
+        version = result.stdout.split()
+        yield Finding("buildx", Level.OK, f"buildx {version[1] if len(version) > 1 else ''}".strip())
+    else:
+        yield Finding("buildx", Level.ERROR, "docker buildx is missing", "scripts/setup installs it")
+
+
+def check_base_images(patient: Patient) -> Iterator[Finding]:
+    """Base images are here, or there is a way to get them."""
+    names = base_images(patient.compose.model)
+    absent = sorted(set(names) - patient.compose.engine.images(names))
+    if not absent:
+        yield Finding("base images", Level.OK, f"all {len(names)} are here")
+    elif patient.host.has_command("mmdebstrap"):
+        yield Finding("base images", Level.OK, f"to be pulled or built from packages: {', '.join(absent)}")
+    else:
+        yield Finding(
+            "base images",
+            Level.WARNING,
+            f"must be pulled, and cannot be built from packages without mmdebstrap: {', '.join(absent)}",
+            "scripts/setup installs mmdebstrap",
+        )
+
+
+CHECKS: list[Check] = [check_engine, check_compose, check_buildx]
+MODEL_CHECKS: list[Check] = [check_fast_start, check_base_images]

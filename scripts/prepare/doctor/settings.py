@@ -1,0 +1,190 @@
+"""Owns the checks of what this checkout and its `.env` say: the file itself, its keys, the source tree it names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from scripts.base.errors import StackError
+from scripts.engine.catalogue import Catalogue
+from scripts.engine.compose import Compose
+from scripts.prepare import overlays
+from scripts.prepare.doctor.check import Check, Patient
+from scripts.prepare.finding import Finding, Level
+from scripts.settings import envfile, secret_files, secret_ids
+
+# Keys that tasks and Compose read but that no `.env.example` needs to list.
+KNOWN_ELSEWHERE = {
+    "COMPOSE_PATH_SEPARATOR",
+    "DOCKER_DATA_DIR",
+    "SECRETS_DIR",
+    "STACK_ENV_FILE",
+    "STACK_TAG",
+}
+# Settings whose values are not shown.
+HIDDEN = re.compile(r"PASSWORD|SECRET|TOKEN|KEY|SALT|URL")
+# How compose files ask for a setting.
+INTERPOLATED = re.compile(r"\$\{([A-Z][A-Z0-9_]*)")
+FILL_OR_REMOVE = "write the secret into it, or take the compose file that asks for it out of COMPOSE_FILE"
+
+
+def check_settings(patient: Patient) -> Iterator[Finding]:
+    """`.env` is there, private, well-formed, and means the same to all its readers."""
+    path = patient.compose.env_path
+    env = envfile.read(path)
+    name = envfile.shown(path)
+    sound = True
+    for problem in env.problems:
+        level = Level.ERROR if problem.fatal else Level.WARNING
+        yield Finding("settings", level, f"{name} line {problem.line} {problem.what}", problem.fix)
+        sound = sound and not problem.fatal
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        yield Finding(
+            "settings", Level.WARNING, f"{name} is open to others (mode {mode:04o})", f"chmod 600 {name}"
+        )
+    if sound:
+        yield Finding("settings", Level.OK, f"{name}, {len(env.values)} keys")
+
+
+def check_keys(patient: Patient) -> Iterator[Finding]:
+    """Keys that nothing reads (a typing error, mostly), and keys that an update of the stack brought."""
+    example_path = patient.compose.root / ".env.example"
+    if not example_path.is_file() or not patient.compose.env_path.is_file():
+        return
+    example = envfile.read(example_path).values
+    values = envfile.read(patient.compose.env_path).values
+    name = envfile.shown(patient.compose.env_path)
+    # A real tree reads settings of its own from the same file; only the sample's are all known.
+    if not values.get("WEPPPY_SRC"):
+        unknown = sorted(values.keys() - example.keys() - KNOWN_ELSEWHERE - secret_ids.BY_KEY.keys())
+        if unknown:
+            yield Finding(
+                "settings",
+                Level.WARNING,
+                f"{name} has keys that .env.example does not know: {', '.join(unknown)}",
+                "correct the spelling or delete them",
+            )
+    new = sorted(example.keys() - values.keys())
+    if new and values:
+        yield Finding(
+            "settings",
+            Level.WARNING,
+            f"{name} lacks keys that are new in .env.example: {', '.join(new)}",
+            "invoke env-init adds them",
+        )
+
+
+def check_exported(patient: Patient) -> Iterator[Finding]:
+    """No variable that the caller exports stands over `.env` unnoticed: for Compose it counts, in every task."""
+    compose = patient.compose
+    if not compose.env_path.is_file():
+        return
+    env, name = envfile.read(compose.env_path).values, envfile.shown(compose.env_path)
+    interpolated = {"COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PROFILES", *KNOWN_ELSEWHERE}
+    for path in (compose.root / "docker").glob("docker-compose.*.yml"):
+        interpolated |= set(INTERPOLATED.findall(path.read_text(encoding="utf-8")))
+    # Secrets are files, whatever is exported under their older names.
+    for key in sorted((interpolated | env.keys()) & compose.environment.keys() - secret_ids.BY_KEY.keys()):
+        here, exported = env.get(key, ""), compose.environment[key]
+        if exported == here:
+            continue
+        if HIDDEN.search(key):
+            what = f"{key} is exported and stands over {name}, which has another value{_consequence(key)}"
+        else:
+            what = f"{key}={exported} is exported and stands over {key}={here} in {name}{_consequence(key)}"
+        yield Finding("environment", Level.WARNING, what, f"unset {key}, or set it in {name} for good")
+
+
+def _consequence(key: str) -> str:
+    """What an exported value of the setting changes, as the rest of a sentence."""
+    if key == "COMPOSE_PROJECT_NAME":
+        return ": this is another stack, with containers, volumes and data of its own"
+    if key in overlays.KEYS:
+        return ": tasks of this shell do not start the stack's own store and use the one named"
+    if key in ("COMPOSE_FILE", "COMPOSE_PROFILES"):
+        return ": tasks of this shell see other services"
+    if key in ("DOCKER_DATA_DIR", "SECRETS_DIR", "WC1_DIR", "GEODATA_DIR"):
+        return ": containers that this shell starts get another folder"
+    return ": containers that this shell starts get it"
+
+
+def check_secrets(patient: Patient) -> Iterator[Finding]:
+    """Every secret file that the model mounts is there and readable, and is the only place of its value."""
+    compose = patient.compose
+    for problem in _problems(compose):
+        yield Finding("secrets", Level.ERROR, problem.what, problem.fix)
+    folder = compose.secrets_dir
+    if folder.is_dir() and folder.stat().st_mode & 0o077:
+        what = f"{envfile.shown(folder)} is open to others (mode {folder.stat().st_mode & 0o777:04o})"
+        yield Finding("secrets", Level.WARNING, what, f"chmod 700 {envfile.shown(folder)}")
+    name = envfile.shown(compose.env_path)
+    for key in compose.env.values.keys() & secret_ids.BY_KEY.keys():
+        yield Finding("secrets", Level.WARNING, *_duplicate(compose, key, name))
+
+
+def _mounted(compose: Compose) -> dict[str, Path]:
+    """Return the files below the stack's folder that the model mounts, by id."""
+    found = {
+        name: Path(each["file"])
+        for name, each in (compose.model.get("secrets") or {}).items()
+        if isinstance(each, Mapping) and each.get("file")
+    }
+    return {name: path for name, path in found.items() if path.is_relative_to(compose.secrets_dir)}
+
+
+def _problems(compose: Compose) -> list[StackError]:
+    """Return what is wrong with mounted files: one missing, unreadable, or empty where a value must be."""
+    found = []
+    for name, path in _mounted(compose).items():
+        secret = secret_ids.BY_ID.get(name)
+        if secret and compose.env.get(secret.key):
+            # It is not moved yet; the next compose-up does that.
+            continue
+        try:
+            filled = secret_files.read(path) or (path.exists() and not (secret and secret.generate))
+        except StackError as problem:
+            found.append(problem)
+            continue
+        if not filled:
+            what = f"{envfile.shown(path)} is {'empty' if path.exists() else 'missing'}"
+            found.append(StackError(what, "run `invoke env-init`, it makes it" if secret else FILL_OR_REMOVE))
+    return found
+
+
+def _duplicate(compose: Compose, key: str, env_name: str) -> tuple[str, str]:
+    """Return what to say of a secret in `.env`, and the fix."""
+    path = compose.secrets_dir / secret_ids.BY_KEY[key].id
+    here, named = secret_files.read(path), compose.env.get(key)
+    if not here or not named or here == named:
+        return (
+            f"{key} stands in {env_name}; secrets are files now",
+            "run `invoke env-init`, it moves the value",
+        )
+    what = f"{key} in {env_name} is another value than the file {envfile.shown(path)}, which counts"
+    if path.name == secret_ids.ADMIN:
+        return what, (
+            f"delete the line; for another password write it into the file, then: docker compose exec -T weppcloud "
+            f"flask set-user admin@example.org < {envfile.shown(path)}"
+        )
+    if path.name == secret_ids.DATABASE:
+        return what, "delete the line; for another password run `invoke db-rotate-password`"
+    return what, "delete the line, or write its value into the file, then run `invoke compose-up`"
+
+
+def check_profiles(patient: Patient) -> Iterator[Finding]:
+    """The profiles that are switched on exist."""
+    Catalogue.of(patient.compose.model).check_profiles(patient.compose.active_profiles)
+    yield from ()
+
+
+def check_source_tree(patient: Patient) -> Iterator[Finding]:
+    """The source tree has what the services need, see `invoke source-check`."""
+    from scripts.prepare.source_check import checks
+
+    yield from checks.findings(patient.compose)
+
+
+CHECKS: list[Check] = [check_settings, check_keys, check_exported]
+MODEL_CHECKS: list[Check] = [check_secrets, check_profiles, check_source_tree]

@@ -1,0 +1,210 @@
+"""The settings that fit a wepppy checkout, each with the reason for it; reads the checkout and changes nothing."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scripts.base.errors import ExitCode, StackError
+from scripts.prepare.source_check import packages, python_code
+from scripts.settings import envfile, secret_ids
+
+DEFAULTS = ("docker/defaults.env", "docker/.env")
+REQUIREMENTS = ("docker/requirements-uv.txt", "requirements.txt")
+SIBLINGS = ("wepppyo3", "weppcloud-wbt", "weppcloud2", "rosetta", "peridot", "f-esri")
+# Compiled siblings, by interpreter: py312 and the like.
+RELEASES = "wepppyo3/release/linux"
+INTERPRETER = "3.12"
+# Programs that the tree runs, by Debian package; what in the tree tells that it does.
+PROGRAMS = {
+    "gdal-bin": r"\bgdal(info|warp|_translate|dem|buildvrt|locationinfo)\b",
+    "nco": r"\b(ncks|ncecat|ncrcat)\b",
+    "aria2": r"\baria2c\b",
+}
+GDAL_BINDINGS = ("g++", "libgdal-dev", "python3-dev")
+SITE_KEY = "CAP_SITE_KEY"
+CONSTRAINTS_DIR, CONSTRAINTS_NAME = "WEPPPY_CONSTRAINTS_DIR", "constraints.txt"
+CONSTRAINTS = f"fastapi<{packages.FASTAPI_WITHOUT_ENUM}\n"
+HOST_FOLDERS = ("WC1_DIR", "GEODATA_DIR")
+# Whose containers' user and machine these are is not the tree's to say.
+NOT_THE_TREES = {
+    "UID",
+    "GID",
+    "COMPOSE_PROJECT_NAME",
+    "COMPOSE_FILE",
+    "COMPOSE_PROFILES",
+    "PYTHON_VERSION",
+    "TZ",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting to write. asked: named by the user, so it replaces what is there; kept: the user's value instead."""
+
+    key: str
+    value: str
+    why: str
+    asked: bool = False
+    kept: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why the value is what it is; for a kept one also what the tree has."""
+        return f"yours, kept; for the tree: {self.value} ({self.why})" if self.kept else self.why
+
+
+def choose(tree: Path, example: Mapping[str, str], constraints: Path) -> list[Choice]:
+    """Return the settings for a checkout. example: the keys that this stack has, with their defaults.
+
+    constraints: the folder that CONSTRAINTS, versions that the tree's requirements leave open, would be written into.
+
+    Raises StackError when the folder is no wepppy checkout.
+    """
+    if not (tree / "wepppy").is_dir():
+        what = "has no folder wepppy" if tree.is_dir() else "is no folder"
+        raise StackError(f"{tree} {what}", "name the root of a wepppy checkout", ExitCode.USAGE)
+    if (tree / "wepppy" / "sample_data").is_dir():
+        return [Choice("WEPPPY_SRC", "", "it is the bundled sample", asked=True)]
+    theirs = _defaults(tree)
+    found = [
+        Choice("WEPPPY_SRC", str(tree), "the checkout", asked=True),
+        *_python(tree, constraints),
+        *_folders(theirs),
+        Choice("COMPOSE_PROFILES", "geo", "push is the sample's own: a checkout has no webpush"),
+        Choice(SITE_KEY, secrets.token_hex(5), "any: it names this site at its own CAPTCHA service"),
+    ]
+    taken = {each.key for each in found}
+    for key, (value, name) in theirs.items():
+        if value and key in example and key not in {*taken, *NOT_THE_TREES, *HOST_FOLDERS}:
+            found.append(Choice(key, value, f"the tree's {name}"))
+    return found
+
+
+def _defaults(tree: Path) -> dict[str, tuple[str, str]]:
+    """Return the tree's own settings with the file that each is from; secrets are left out."""
+    found: dict[str, tuple[str, str]] = {}
+    for name in DEFAULTS:
+        if (tree / name).is_file():
+            values = envfile.read(tree / name).values
+            found |= {key: (value, name) for key, value in values.items() if key not in secret_ids.BY_KEY}
+    return found
+
+
+# ---- Python ----
+
+
+def _python(tree: Path, constraints: Path) -> Iterator[Choice]:
+    siblings = tree.parent
+    beside = [name for name in SIBLINGS if (siblings / name).is_dir()]
+    if beside:
+        yield Choice("WEPPPY_SIBLINGS_DIR", str(siblings), f"{', '.join(beside)} lie beside the tree")
+    yield _interpreter(tree, siblings)
+    requirements = next((name for name in REQUIREMENTS if (tree / name).is_file()), "")
+    if requirements:
+        yield Choice("WEPPPY_REQUIREMENTS", requirements, "the tree has it")
+        yield from _constraints(tree, requirements, constraints)
+    wanted = (tree / requirements).read_text(encoding="utf-8", errors="replace") if requirements else ""
+    bindings = bool(re.search(r"^\s*gdal\b", wanted, re.MULTILINE | re.IGNORECASE))
+    programs = {name: place for name in PROGRAMS if (place := _runs(tree, name))}
+    if bindings:
+        programs.setdefault("gdal-bin", requirements)
+    if programs:
+        why = ", ".join(f"{name}: {place}" for name, place in programs.items())
+        yield Choice("WEPPPY_SYSTEM_PACKAGES", " ".join(programs), why)
+    build = [*(["git"] if "git+" in wanted else []), *(GDAL_BINDINGS if bindings else [])]
+    if build:
+        reasons = [
+            *(["a git requirement"] if "git+" in wanted else []),
+            *(["GDAL's bindings, made against the image's library"] if bindings else []),
+        ]
+        yield Choice("WEPPPY_BUILD_PACKAGES", " ".join(build), f"{requirements}: {' and '.join(reasons)}")
+
+
+def _constraints(tree: Path, requirements: str, folder: Path) -> Iterator[Choice]:
+    if not packages.takes_no_enum(packages.read(tree / requirements)):
+        return
+    for path in sorted((tree / "wepppy" / "webservices").rglob("*.py")):
+        if python_code.read(path).query_enum:
+            why = f"{path.relative_to(tree)} does not import with FastAPI {packages.FASTAPI_WITHOUT_ENUM} and later"
+            yield Choice("WEPPPY_CONSTRAINTS", CONSTRAINTS_NAME, why)
+            yield Choice(CONSTRAINTS_DIR, str(folder), f"holds it to {CONSTRAINTS.strip()}")
+            return
+
+
+def _interpreter(tree: Path, siblings: Path) -> Choice:
+    compiled = {
+        f"{match[1]}.{match[2]}": sum(1 for each in folder.rglob("*") if each.is_file())
+        for folder in (siblings / RELEASES).glob("py3*")
+        if (match := re.match(r"py(3)(\d+)", folder.name))
+    }
+    if compiled:
+        most = max(compiled.values())
+        complete = [version for version, files in compiled.items() if files == most]
+        best = INTERPRETER if INTERPRETER in complete else max(complete, key=_number)
+        return Choice("PYTHON_VERSION", best, f"{RELEASES} is most complete for it")
+    file = tree / "docker" / "Dockerfile"
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    if match := re.search(r"^FROM\s+python:(3\.\d+)", text, re.MULTILINE):
+        return Choice("PYTHON_VERSION", match[1], "the tree's docker/Dockerfile starts from it")
+    return Choice("PYTHON_VERSION", INTERPRETER, "the real tree's compiled siblings are made for it")
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _runs(tree: Path, package: str) -> str:
+    """Return the file of the tree that installs the package or runs one of its programs; empty for none."""
+    dockerfile = tree / "docker" / "Dockerfile"
+    if dockerfile.is_file():
+        text = dockerfile.read_text(encoding="utf-8", errors="replace")
+        if re.search(rf"(^|\s){re.escape(package)}(\s|\\|$)", text):
+            return "docker/Dockerfile"
+    program = re.compile(PROGRAMS[package])
+    for folder in ("microservices", "webservices"):
+        for path in sorted((tree / "wepppy" / folder).rglob("*.py")):
+            if program.search(path.read_text(encoding="utf-8", errors="replace")):
+                return str(path.relative_to(tree))
+    return ""
+
+
+# ---- folders of the host ----
+
+
+def _folders(theirs: Mapping[str, tuple[str, str]]) -> Iterator[Choice]:
+    owner: Path | None = None
+    for key in HOST_FOLDERS:
+        value, name = theirs.get(key, ("", ""))
+        if value and Path(value).is_absolute() and Path(value).is_dir():
+            yield Choice(key, value, f"the tree's {name}, and the folder is there")
+            owner = owner or Path(value)
+    if owner is None:
+        return
+    # Runs are made in a folder below, which a share brings with an owner of its own.
+    owner = owner / "runs" if (owner / "runs").is_dir() else owner
+    found = owner.stat()
+    if found.st_uid:
+        yield Choice("UID", str(found.st_uid), f"{owner} belongs to {found.st_uid}:{found.st_gid}")
+        yield Choice("GID", str(found.st_gid), f"{owner} belongs to {found.st_uid}:{found.st_gid}")
+
+
+def settle(choices: list[Choice], here: Mapping[str, str], defaults: Mapping[str, str]) -> list[Choice]:
+    """Return the choices, those marked as kept for which the file has a value of the user's own.
+
+    here: the file's values. defaults: what env-init itself writes where nobody chooses.
+    """
+    settled = []
+    for each in choices:
+        value = here.get(each.key, "")
+        if value and each.key == SITE_KEY:
+            continue
+        mine = value and value not in (defaults.get(each.key, ""), each.value)
+        if mine and each.asked:
+            settled.append(replace(each, why=f"{each.why}; it was {value}"))
+        else:
+            settled.append(replace(each, kept=value) if mine else each)
+    return settled

@@ -1,0 +1,64 @@
+"""Owns the note of the last `compose-up` that ended well, by which the next one sees that nothing is to be changed.
+
+`docker compose up` takes seconds to find that out: it reads every file again and looks at each service in turn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from scripts.base.files import replace_if_changed
+from scripts.engine.catalogue import Service
+from scripts.engine.compose import Compose
+from scripts.engine.container import Container
+
+NAME = "last-up.json"
+MODE = 0o644
+
+
+def describe(
+    compose: Compose, services: Iterable[Service], containers: Iterable[Container]
+) -> dict[str, Any] | None:
+    """What runs for these services, and from which model and images; None when one of them is not as it should be.
+
+    containers: the project's. Raises StackError when the engine does not answer.
+    """
+    there = [each for each in containers if not each.oneoff]
+    # Of several containers of one service, the one that is not well counts.
+    by_service = {each.service: each for each in sorted(there, key=lambda each: not each.fine)}
+    found: dict[str, Container] = {}
+    for service in services:
+        container = by_service.get(service.name)
+        if container is None or not container.fine:
+            return None
+        found[service.name] = container
+    return {
+        "model": hashlib.sha256(json.dumps(compose.model, sort_keys=True).encode()).hexdigest(),
+        "containers": {name: each.id for name, each in sorted(found.items())},
+        # What the names mean now; a new build makes them mean something else.
+        "images": compose.engine.image_ids(sorted({service.image for service in services})),
+    }
+
+
+def matches(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> bool:
+    """True when everything is just as the last good `compose-up` of these services left it."""
+    try:
+        noted = json.loads(_path(compose).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(noted) and noted == describe(compose, services, containers)
+
+
+def note(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> None:
+    """Notes how things are after a good `compose-up`."""
+    path = _path(compose)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_if_changed(path, json.dumps(describe(compose, services, containers), indent=1) + "\n", MODE)
+
+
+def _path(compose: Compose) -> Path:
+    return compose.data_dir / NAME

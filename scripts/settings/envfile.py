@@ -1,0 +1,143 @@
+"""The settings of a stack: what its `.env` says, and what the caller's environment puts over it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from scripts.base.errors import ExitCode, StackError
+from scripts.settings.env_syntax import EnvFile, parse
+
+DEFAULT_PROJECT = "wepppy"
+# What the main stack's data folder holds; a second stack's own folder beside them is named like its project.
+MAIN_FOLDERS = frozenset({"secrets", "postgres-backups", "moves", "constraints", "base", "build-environment"})
+# Names another `.env`; for a second stack beside the first.
+ENV_FILE_VARIABLE = "WEPP_ENV_FILE"
+
+
+class Settings:
+    """The settings of one checkout (`root`) and one `.env`.
+
+    environment: the caller's, which wins over `.env` as it does for Compose.
+    """
+
+    def __init__(self, root: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.root = root
+        self.environment = os.environ if environment is None else environment
+        # Settings of this process alone, over those of the caller and `.env`.
+        self.overrides: dict[str, str] = {}
+
+    @property
+    def env_path(self) -> Path:
+        """The `.env` of this stack."""
+        named = self.environment.get(ENV_FILE_VARIABLE)
+        # A relative name is meant from where the caller stands.
+        return Path.cwd() / named if named else self.root / ".env"
+
+    @cached_property
+    def env(self) -> EnvFile:
+        """What `.env` says. Raises StackError when it is missing or unusable."""
+        env = read(self.env_path)
+        refuse_fatal(env)
+        return env
+
+    def setting(self, key: str, default: str = "") -> str:
+        """A setting as Compose sees it: the caller's environment, then `.env`, then the default."""
+        if key in self.overrides:
+            return self.overrides[key]
+        if key in self.environment:
+            return self.environment[key] or default
+        return self.env.get(key, default)
+
+    @property
+    def project(self) -> str:
+        """Name of the project: prefix of its containers, volumes and networks."""
+        return self.setting("COMPOSE_PROJECT_NAME", DEFAULT_PROJECT)
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder of this stack's backups and secret files on the host. Raise StackError for one of the main stack's."""
+        named = self.setting("DOCKER_DATA_DIR")
+        if named:
+            return self._not_of_main_stack(self._beside_compose_files(named))
+        return self.folder_of_second(self.project) if self.is_second else self.root / ".docker-data"
+
+    def folder_of_second(self, project: str) -> Path:
+        """Data folder of a second stack. Raise StackError where it would be one of the main stack's folders."""
+        return self._not_of_main_stack(self.root / ".docker-data" / project)
+
+    def _not_of_main_stack(self, folder: Path) -> Path:
+        if folder.parent == self.root / ".docker-data" and folder.name in MAIN_FOLDERS:
+            raise StackError(
+                f"{folder} cannot be the data folder of project {self.project}: it belongs to the main stack",
+                f"choose another COMPOSE_PROJECT_NAME (and DOCKER_DATA_DIR) than {folder.name}",
+                ExitCode.REFUSED,
+            )
+        return folder
+
+    @property
+    def build_environment(self) -> Path:
+        """File that tells builds how this machine reaches packages."""
+        return self.data_dir / "build" / "environment"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Folder of the secret files."""
+        named = self.setting("SECRETS_DIR")
+        if named:
+            return self._beside_compose_files(named)
+        return (self.data_dir if self.is_second else self.root / ".docker-data") / "secrets"
+
+    def _beside_compose_files(self, name: str) -> Path:
+        # As Compose does it: relative to the first compose file, symbolic links left alone.
+        return Path(os.path.normpath(self.root / "docker" / name))
+
+    @property
+    def is_second(self) -> bool:
+        """True for a stack that is not the one of the root's `.env`: they must not share backups or secrets."""
+        if self.env_path != self.root / ".env":
+            return True
+        return self.project != self.env.get("COMPOSE_PROJECT_NAME", DEFAULT_PROJECT)
+
+    def forget(self) -> None:
+        """Read `.env` anew the next time it is asked for."""
+        self.__dict__.pop("env", None)
+
+
+def read(path: Path) -> EnvFile:
+    """Reads a `.env` file. Raises StackError when there is none or it cannot be read as text."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError as error:
+        raise StackError(
+            f"{shown(path)} is missing", "run `invoke env-init`, it writes one with fresh secrets"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise StackError(
+            f"{shown(path)} is not UTF-8 text (byte {error.start})", "save it again as plain UTF-8 text"
+        ) from error
+    except OSError as error:
+        raise StackError(
+            f"{shown(path)} cannot be read: {error.strerror}",
+            f"make it readable for yourself: sudo chown {os.getuid()} {shown(path)}",
+        ) from error
+    return parse(text, path)
+
+
+def refuse_fatal(env: EnvFile) -> None:
+    """Raises StackError for the first problem that makes the file unusable."""
+    for problem in env.problems:
+        if problem.fatal:
+            raise StackError(
+                f"{shown(env.path)} line {problem.line} {problem.what}", problem.fix, ExitCode.NOT_READY
+            )
+
+
+def shown(path: Path) -> str:
+    """The path as the user would type it: relative where it is below the current folder."""
+    with contextlib.suppress(ValueError, OSError):
+        return str(path.absolute().relative_to(Path.cwd()))
+    return str(path)

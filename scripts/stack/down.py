@@ -1,0 +1,67 @@
+"""Owns `compose-down`: stops and removes containers and networks; data goes only when its project is named."""
+
+from __future__ import annotations
+
+from scripts.base import prompts
+from scripts.base.console import Console
+from scripts.base.errors import ExitCode, StackError
+from scripts.engine.compose import ALL_PROFILES, Compose
+from scripts.prepare import lock, ownership
+
+
+def down(
+    compose: Compose, console: Console, *, volumes: bool = False, yes: str = "", timeout: int | None = None
+) -> None:
+    """Takes the stack down. volumes: its data too, once `yes` or a typed answer names the project.
+
+    timeout: seconds that containers get to finish, instead of each one's own. Raises StackError.
+    """
+    doomed: list[str] = []
+    if volumes:
+        ownership.require(compose)
+        doomed = compose.engine.volumes(compose.project)
+        _consent(compose, console, doomed, yes)
+    elif yes:
+        raise StackError(
+            "--yes says which data may go, and without --volumes none goes",
+            "leave --yes out, or add --volumes",
+            ExitCode.USAGE,
+        )
+    arguments = ["down", "--remove-orphans"]
+    if timeout is not None:
+        arguments += ["--timeout", str(timeout)]
+    with lock.sole(compose):
+        _remove(compose, arguments, doomed)
+    if not volumes and not compose.runner.dry:
+        kept = compose.engine.volumes(compose.project)
+        if kept:
+            console.say(f"{compose.project} is down; its data is kept in {len(kept)} volumes")
+
+
+def _remove(compose: Compose, arguments: list[str], doomed: list[str]) -> None:
+    if not compose.stream(*arguments, profiles=ALL_PROFILES).ok:
+        raise StackError(
+            "the stack could not be taken down, see above",
+            "run `invoke compose-down` again; `docker ps -a` shows what is left",
+            ExitCode.FAILED,
+        )
+    # Compose knows those of the files alone that are listed now, not of an overlay that was.
+    if not compose.runner.dry and (left := compose.engine.networks(compose.project)):
+        compose.engine.remove_networks(left)
+    if doomed:
+        compose.engine.remove_volumes(doomed)
+
+
+def _consent(compose: Compose, console: Console, doomed: list[str], yes: str) -> None:
+    project = compose.project
+    fix = f"to delete them: invoke compose-down --volumes --yes={project}"
+    if not doomed:
+        if yes:
+            # Another project is meant: the containers of this one shall stay as well.
+            prompts.require(console, project, yes, question="", fix=fix)
+        console.say(f"project {project} has no volumes")
+        return
+    console.say(f"these volumes of project {project} would be deleted, with all that is in them:")
+    for name in doomed:
+        console.say(f"  {name}")
+    prompts.require(console, project, yes, question="delete them for good", fix=fix)

@@ -1,0 +1,126 @@
+"""Owns `compose-status`: what runs, how healthy, since when, on which ports, with how much memory."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+from scripts.base.clock import Clock, moment
+from scripts.base.console import Console
+from scripts.engine import problems
+from scripts.engine.catalogue import Catalogue
+from scripts.engine.compose import Compose
+from scripts.engine.container import Container
+
+COLUMNS = ["service", "state", "ports", "uptime", "memory", "purpose"]
+WATCH_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One service. uptime in whole seconds; memory as the engine words it; None where it does not run."""
+
+    service: str
+    state: str
+    ports: list[str]
+    uptime: int | None
+    memory: str
+    about: str
+    active: bool
+
+
+def rows(compose: Compose, now: float) -> list[Row]:
+    """All services that are active or have a container. Raises StackError when engine or model do not answer."""
+    with ThreadPoolExecutor() as pool:
+        catalogue_told = pool.submit(lambda: Catalogue.of(compose.model))
+        containers = [each for each in compose.engine.containers(compose.project) if not each.oneoff]
+        running = [each.id for each in containers if each.state == "running"]
+        memory = compose.engine.memory(running)
+        catalogue = catalogue_told.result()
+    active = {service.name for service in catalogue.active(compose.active_profiles)}
+    # Of several containers of one service, the one that is not well is told.
+    by_service = {each.service: each for each in sorted(containers, key=lambda each: not each.fine)}
+    found = []
+    for name, service in catalogue.services.items():
+        container = by_service.pop(name, None)
+        if container or name in active:
+            found.append(_row(name, service.about, name in active, container, memory, now))
+    # Left over from an earlier version of the compose files.
+    found += [
+        _row(name, "(not in the compose files)", False, each, memory, now)
+        for name, each in by_service.items()
+    ]
+    return found
+
+
+def _row(
+    name: str, about: str, active: bool, container: Container | None, memory: dict[str, str], now: float
+) -> Row:
+    if container is None:
+        return Row(name, "absent", [], None, "", about, active)
+    running = container.state == "running"
+    ports = [f"{address}:{number}" for address, number, _ in container.ports]
+    uptime = seconds_since(container.started_at, now) if running else None
+    return Row(name, container.condition, ports, uptime, memory.get(container.id, ""), about, active)
+
+
+def seconds_since(text: str, now: float) -> int | None:
+    """Whole seconds from a moment as the engine writes it to `now`."""
+    started = moment(text)
+    return None if started is None else max(0, int(now - started))
+
+
+def uptime_text(seconds: int | None) -> str:
+    """Seconds for people: `3 d 4 h`, the two largest units."""
+    if seconds is None:
+        return ""
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def show(compose: Compose, console: Console, clock: Clock) -> bool:
+    """Print the state once; return whether all that should run does so, and well. Raise StackError."""
+    with console.busy("asking the engine"), ThreadPoolExecutor() as pool:
+        told = pool.submit(rows, compose, clock.now())
+        containers = compose.engine.containers(compose.project)
+        wrong = problems.of_services(compose, containers) + problems.of_password(compose, containers)
+        found = told.result()
+    if console.as_json:
+        console.document(
+            {
+                "ok": not wrong,
+                "project": compose.project,
+                "services": [asdict(row) for row in found],
+                "problems": [asdict(each) for each in wrong],
+            }
+        )
+        return not wrong
+    console.table(COLUMNS, cells(found))
+    for each in wrong:
+        console.warn(f"{each.what} ({each.fix})")
+    return not wrong
+
+
+def watch(compose: Compose, console: Console, clock: Clock) -> bool:
+    """Redraw the state every two seconds until Ctrl-C; where there is no terminal, print it once, as `show` does."""
+    if console.as_json or not console.pretty:
+        return show(compose, console, clock)
+    with console.live() as view, contextlib.suppress(KeyboardInterrupt):
+        while True:
+            title = f"{compose.project} - Ctrl-C ends this view, not the stack"
+            view.show(COLUMNS, cells(rows(compose, clock.now())), title)
+            clock.sleep(WATCH_SECONDS)
+    return True
+
+
+def cells(found: list[Row]) -> list[list[str]]:
+    """The rows as cells of a table."""
+    return [
+        [row.service, row.state, ", ".join(row.ports), uptime_text(row.uptime), row.memory, row.about]
+        for row in found
+    ]

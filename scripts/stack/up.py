@@ -1,0 +1,352 @@
+"""Owns `compose-up`: from whatever is there to a stack that answers through its reverse proxy, step by step.
+
+Every step may be repeated: whatever stops one run in the middle, the next run takes up where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from scripts.base.clock import Clock, SystemClock
+from scripts.base.console import Console
+from scripts.base.errors import ExitCode, StackError
+from scripts.base.host import Host, is_root
+from scripts.engine import database_server, pages, probe, redis_damage
+from scripts.engine.catalogue import Catalogue, Service, built_images, pulled_images
+from scripts.engine.compose import Compose
+from scripts.engine.container import Container
+from scripts.engine.failure import details, explain, facts
+from scripts.engine.health import RECOVERY_SECONDS, unhealthy_after
+from scripts.engine.proof import Proof, prove, told
+from scripts.engine.runner import Result
+from scripts.engine.sidecar import backups_are_here, backups_folder
+from scripts.prepare import build_environment, env_init, lock, overlays, ownership, public_files, stamp
+from scripts.prepare.build import EnsureImages, build, ensure_images
+from scripts.prepare.doctor import examination
+from scripts.prepare.source_check.image import STALE_CHECK
+from scripts.settings import secret_files
+from scripts.settings.envfile import shown
+from scripts.stack.follower import Follower
+from scripts.stack.outdated import outdated
+
+# What Compose says of a service that it does not wait for, and does not start others after.
+UNHEALTHY = "is unhealthy"
+# Finishes what a task that was killed left half done.
+Recover = Callable[[Compose, Console], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked of `compose-up`. build: None builds what is missing only."""
+
+    services: tuple[str, ...] = ()
+    build: bool | None = None
+    timeout: int = 300
+
+
+class Up:
+    """One run of `compose-up`."""
+
+    def __init__(
+        self,
+        compose: Compose,
+        console: Console,
+        options: Options,
+        *,
+        recover: Recover,
+        clock: Clock | None = None,
+        host: Host | None = None,
+        asking: probe.Ask = probe.ask,
+        fetching: pages.Fetch = pages.fetch,
+        images: EnsureImages = ensure_images,
+    ) -> None:
+        self.compose = compose
+        self.console = console
+        self.options = options
+        self.clock = clock or SystemClock()
+        self.host = host
+        self.asking = asking
+        self.fetching = fetching
+        self.images = images
+        self.recover = recover
+        self.started = self.clock.monotonic()
+        self.changed = False
+
+    def run(self) -> None:
+        """All steps. Raises StackError; what was running before a step that failed runs on."""
+        if self.dry or not self.compose.env_path.exists():
+            # Before secrets are made for it: none of them would fit another checkout's volumes.
+            ownership.require(self.compose)
+        if not self._settings():
+            return
+        if self.dry:
+            self._steps()
+            return
+        with lock.sole(self.compose):
+            self._steps()
+
+    def _steps(self) -> None:
+        if not self.dry and public_files.is_closed(self.compose.root):
+            # Why the files do not render is for the examination to tell.
+            with contextlib.suppress(StackError):
+                public_files.make_readable(self.compose)
+        findings = examination.examine(self.compose, self.host)
+        # A dry run has made none of the secret files; a build renews what is in the image.
+        later = {"secrets"} if self.dry else set()
+        later |= {STALE_CHECK} if self.options.build else set()
+        examination.require(self.console, [each for each in findings if each.check not in later])
+        self.recover(self.compose, self.console)
+        catalogue = Catalogue.of(self.compose.model)
+        services = self._services(catalogue)
+        if not self.dry:
+            public_files.make_readable(self.compose)
+            self._folders()
+            build_environment.write(self.compose)
+        self._build(services)
+        self._start(services)
+        if self.dry:
+            return
+        proof = self._prove(services)
+        involved = self._involved(services)
+        containers = self._check(involved)
+        if self.changed:
+            stamp.note(self.compose, involved, containers.values())
+        if not self.options.services:
+            secret_files.remove_older(self.compose)
+        self._answer(catalogue, services, proof, containers)
+
+    # ---- steps ----
+
+    @property
+    def dry(self) -> bool:
+        """True when commands are only told."""
+        return self.compose.runner.dry
+
+    def _settings(self) -> bool:
+        """Sees to `.env`; False when a dry run cannot go on without one."""
+        path = self.compose.env_path
+        if self.dry:
+            if not path.exists():
+                self.console.say(f"would write {shown(path)} with fresh secrets, then start the stack")
+            return path.exists()
+        if not path.exists():
+            written = env_init.initialise(self.compose)
+            self.console.say(f"{shown(path)} was missing: written (see `invoke env-init --help`)")
+            if written.secrets:
+                secret_files.tell(self.console, written.secrets)
+        secret_files.tell(self.console, secret_files.ensure(self.compose))
+        # Engine troubles are the doctor's to tell, with all the rest.
+        with contextlib.suppress(StackError):
+            overlays.choose(self.compose, self.console)
+        return True
+
+    def _services(self, catalogue: Catalogue) -> list[Service]:
+        if self.options.services:
+            return catalogue.select(self.options.services)
+        return catalogue.active(self.compose.active_profiles)
+
+    def _folders(self) -> None:
+        """Folders that containers write to, in the containers' ownership (docker/compose#13612: else root's)."""
+        if not backups_are_here(self.compose):
+            return
+        folder = backups_folder(self.compose)
+        uid, gid = (int(self.compose.setting(key, "1000")) for key in ("UID", "GID"))
+        try:
+            # Its owner's alone: that guards the dumps, which the database's own user has to be able to read.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if is_root() and folder.stat().st_uid != uid:
+                os.chown(folder, uid, gid)
+        except OSError as error:
+            raise StackError(
+                f"{folder} cannot be made: {error.strerror}",
+                f"make {self.compose.data_dir} your own: sudo chown -R {os.getuid()} {self.compose.data_dir}",
+            ) from error
+
+    def _build(self, services: Sequence[Service]) -> None:
+        if self.options.build is False:
+            return
+        names = self._with_dependencies(services)
+        needed = built_images(self.compose.model, names)
+        pulled = pulled_images(self.compose.model, names)
+        if self.options.build is None and self.compose.engine.images([*needed, *pulled]) >= {
+            *needed,
+            *pulled,
+        }:
+            return
+        chosen = sorted(names) if self.options.services else ()
+        build(self.compose, self.console, chosen, base=self.images)
+
+    def _with_dependencies(self, services: Sequence[Service]) -> set[str]:
+        """Names of the services and of what they need; a store that others run is off, and need not be there."""
+        model: dict[str, Any] = self.compose.model["services"]
+        on = {each.name for each in Catalogue.of(self.compose.model).active(self.compose.active_profiles)}
+        found: set[str] = set()
+        waiting = [service.name for service in services]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                needs = (model[name].get("depends_on") or {}).items()
+                waiting.extend(need for need, how in needs if how.get("required", True) or need in on)
+        return found
+
+    def _start(self, services: Sequence[Service]) -> None:
+        involved = self._involved(services)
+        unhealthy: list[str] = []
+        if not self.dry:
+            containers = self._containers()
+            if self._renew(involved, containers):
+                containers = self._containers()
+            if stamp.matches(self.compose, involved, containers):
+                self._start_one_shots(involved)
+                return
+            database_server.require_not_replaced(self.compose)
+            there = {each.service for each in containers if each.condition == "unhealthy" and not each.oneoff}
+            unhealthy = [each.name for each in involved if each.name in there]
+        self.changed = True
+        self._release(involved)
+        names = {service.container: service.name for service in services}
+        with self.console.progress(f"starting {self.compose.project}", list(names.values())) as progress:
+            follower = Follower(names, progress)
+            if unhealthy:
+                self._let_recover(unhealthy, follower)
+            result = self._compose_up(follower, "--wait", "--wait-timeout", str(self.options.timeout))
+        if not self.dry:
+            ownership.note(self.compose)
+        if not result.ok:
+            self._fail(services, result.complaint)
+
+    def _compose_up(self, follower: Follower, *flags: str) -> Result:
+        arguments = ["up", "--detach", "--no-build", *flags, *self.options.services]
+        return self.compose.stream(*arguments, on_line=follower.line)
+
+    def _let_recover(self, unhealthy: Collection[str], follower: Follower) -> None:
+        """Start what these services may have been unhealthy without, and wait for their next health checks.
+
+        `up --wait` fails at once on a container that is unhealthy, even if this start removes the cause.
+        """
+        result = self._compose_up(follower)
+        # Compose does not start what depends on an unhealthy service; whatever else failed fails again below.
+        if result.ok or UNHEALTHY in result.complaint:
+            seconds = min(RECOVERY_SECONDS, self.options.timeout)
+            unhealthy_after(self.compose, self.clock, unhealthy, seconds=seconds)
+
+    def _release(self, services: Sequence[Service]) -> None:
+        """Make way for Compose, which starts neither a paused container nor one that the engine could not remove."""
+        if self.dry:
+            return
+        wanted = {each.name for each in services}
+        containers = [each for each in self._containers() if each.service in wanted]
+        engine = self.compose.engine
+        for state, change in (("paused", engine.restart_paused), ("dead", engine.remove)):
+            names = [each.name for each in containers if each.state == state]
+            if names and (complaint := change(names)):
+                self._fail(services, complaint)
+
+    def _check(self, services: Sequence[Service]) -> dict[str, Container]:
+        """The containers by service. Raise StackError unless each is as it should be: some end after their start."""
+        containers = [each for each in self._containers() if not each.oneoff]
+        fine = {each.service for each in containers if each.fine} - {
+            each.service for each in containers if not each.fine
+        }
+        bad = [each for each in services if each.name not in fine]
+        if bad:
+            self._fail(bad, f"not running or not healthy: {', '.join(each.name for each in bad)}")
+        return {each.service: each for each in containers}
+
+    def _containers(self) -> list[Container]:
+        return self.compose.engine.containers(self.compose.project)
+
+    def _renew(self, services: Sequence[Service], containers: Sequence[Container]) -> bool:
+        """Have what changed among the secrets take effect: Compose does not look into their files."""
+        old = outdated(self.compose, services, containers)
+        if not old:
+            return False
+        self.console.say(f"secrets changed in {shown(self.compose.secrets_dir)}: restarting {', '.join(old)}")
+        result = self.compose.stream("restart", *old)
+        if not result.ok:
+            self._fail(services, result.complaint)
+        return True
+
+    def _involved(self, services: Sequence[Service]) -> list[Service]:
+        names = self._with_dependencies(services)
+        return [each for each in Catalogue.of(self.compose.model).services.values() if each.name in names]
+
+    def _start_one_shots(self, services: Sequence[Service]) -> None:
+        """All runs already; what is done at every start is done all the same: the source may be another."""
+        self.console.say("nothing changed since the last compose-up")
+        one_shots = [each for each in services if each.one_shot]
+        if one_shots and not self.compose.engine.start_again([each.container for each in one_shots]):
+            self._fail(one_shots, "a job that belongs to every start failed")
+
+    def _fail(self, services: Sequence[Service], complaint: str) -> NoReturn:
+        failed = explain(self.compose, sorted(self._with_dependencies(services)))
+        if any(each.service == database_server.DATABASE for each in failed):
+            database_server.require_same_major(self.compose)
+        fix = "the lines above say why; fix it and run `invoke compose-up` again, what is healthy stays up"
+        if any(each.service == redis_damage.SERVICE for each in failed) and redis_damage.complaint(
+            self.compose
+        ):
+            fix = f"{redis_damage.FIX}; then run `invoke compose-up` again"
+        what = f"the stack did not start: {complaint}"
+        if failed:
+            told = f" (Compose says: {complaint})" if not any(each.cause for each in failed) else ""
+            what = f"not healthy: {'; '.join(each.text for each in failed)}{told}"
+        raise StackError(
+            what,
+            fix,
+            ExitCode.FAILED,
+            details=details(failed),
+            facts=facts(failed),
+        )
+
+    def _prove(self, services: Sequence[Service]) -> Proof:
+        with self.console.busy("asking for every service and page through the proxy"):
+            return prove(self.compose, services, self.clock, asking=self.asking, fetching=self.fetching)
+
+    def _answer(
+        self,
+        catalogue: Catalogue,
+        services: Sequence[Service],
+        proof: Proof,
+        containers: Mapping[str, Container],
+    ) -> None:
+        seconds = self.clock.monotonic() - self.started
+        rows = [_row(catalogue, service, containers.get(service.name), proof) for service in services]
+        if self.console.as_json:
+            self.console.document(
+                {
+                    "ok": True,
+                    "project": self.compose.project,
+                    "seconds": round(seconds, 2),
+                    "services": rows,
+                    "pages": told(catalogue, proof.visits),
+                }
+            )
+            return
+        self.console.table(
+            ["service", "state", "port", "purpose", "answers at"],
+            [
+                [row["name"], row["state"], ",".join(map(str, row["ports"])), row["about"], row["url"]]
+                for row in rows
+            ],
+        )
+        self.console.say(f"{self.compose.project}: {len(rows)} services up in {seconds:.1f} s")
+        for service in services:
+            if service.url:
+                self.console.text(catalogue.url(service.url))
+
+
+def _row(catalogue: Catalogue, service: Service, container: Container | None, proof: Proof) -> dict[str, Any]:
+    return {
+        "name": service.name,
+        "state": container.condition if container else "absent",
+        "ports": [port.number for port in service.ports],
+        "about": service.about,
+        "url": catalogue.url(service.url or service.probe),
+        "probe": next(("ok" for each in proof.outcomes if each.service == service.name), ""),
+    }
