@@ -17,7 +17,7 @@ from scripts.base.errors import usage
 
 # The tasks of the database, which list themselves.
 from scripts.menu import database as database
-from scripts.menu.listing import (
+from scripts.menu.task import (
     BUILT,
     JSON_HELP,
     LOOKED,
@@ -25,11 +25,11 @@ from scripts.menu.listing import (
     compose_for,
     console_for,
     finish,
-    listed,
     require_well,
     split_names,
+    task,
 )
-from scripts.menu.listing import namespace as namespace
+from scripts.menu.task import namespace as namespace
 
 PROFILE_HELP = (
     "Profile to switch on instead of COMPOSE_PROFILES in .env (geo, push, legacy; core for none). Repeatable."
@@ -40,8 +40,8 @@ SERVICES_HELP = "Only these services, separated by commas or repeated. Default: 
 # ---- settings --------------------------------------------------------------------------------------
 
 
-@listed(
-    flags={
+@task(
+    help={
         "path": "File to write instead of .env; use it later with WEPP_ENV_FILE=FILE.",
         "free_ports": "Give every PORT_ key of a new file a port that is free now, for a second stack.",
         "tree": "A wepppy checkout: write the settings that fit it, where you have none of your own.",
@@ -73,8 +73,8 @@ def env_init(
     env_init.tell(console, written, free_ports=free_ports)
 
 
-@listed(
-    flags={"json": JSON_HELP, "profile": PROFILE_HELP},
+@task(
+    help={"json": JSON_HELP, "profile": PROFILE_HELP},
     iterable=["profile"],
     interrupted=LOOKED,
 )
@@ -87,8 +87,8 @@ def doctor(c: Context, profile: list[str], json: bool = False) -> None:
     require_well(not checks.errors_of(findings))
 
 
-@listed(
-    flags={
+@task(
+    help={
         "tree": "A wepppy checkout to look at instead of the one in .env.",
         "json": JSON_HELP,
     },
@@ -104,8 +104,8 @@ def source_check(c: Context, tree: str = "", json: bool = False) -> None:
 # ---- build -----------------------------------------------------------------------------------------
 
 
-@listed(
-    flags={
+@task(
+    help={
         "services": SERVICES_HELP,
         "profile": PROFILE_HELP,
         "no_cache": "Build every step anew.",
@@ -126,8 +126,8 @@ def compose_build(
     build(compose, console, names, no_cache=no_cache, pull=pull)
 
 
-@listed(
-    flags={
+@task(
+    help={
         "names": "Only these base images (postgres, redis, caddy, python, go, node), by commas. Default: those in use.",
         "force": "Build them again though they are there.",
     },
@@ -145,8 +145,8 @@ def images_base(c: Context, names: list[str], force: bool = False) -> None:
 # ---- start and stop ----------------------------------------------------------------------------------
 
 
-@listed(
-    flags={
+@task(
+    help={
         "profile": PROFILE_HELP,
         "services": SERVICES_HELP + " What they depend on is started too.",
         "build": "Build the images first, whether or not they are there.",
@@ -176,8 +176,8 @@ def compose_up(
     Up(compose_for(c, profile), console_for(as_json=json), options, recover=recovery.finish).run()
 
 
-@listed(
-    flags={
+@task(
+    help={
         "volumes": "Delete the data too (asks for the project's name).",
         "yes": "The project's name, to delete its data without being asked.",
         "timeout": "Seconds that containers get to finish. Default: each service's own.",
@@ -191,8 +191,8 @@ def compose_down(c: Context, volumes: bool = False, yes: str = "", timeout: int 
     down(compose_for(c), console_for(), volumes=volumes, yes=yes, timeout=timeout if timeout >= 0 else None)
 
 
-@listed(
-    flags={"services": SERVICES_HELP, "timeout": "Seconds to wait for them to be healthy again."},
+@task(
+    help={"services": SERVICES_HELP, "timeout": "Seconds to wait for them to be healthy again."},
     iterable=["services"],
     interrupted="a service that was stopped for it may be down, the next run starts it",
 )
@@ -206,8 +206,8 @@ def compose_restart(c: Context, services: list[str], timeout: int = 300) -> None
 # ---- look ----------------------------------------------------------------------------------------------
 
 
-@listed(
-    flags={"watch": "Redraw every two seconds until Ctrl-C.", "json": JSON_HELP},
+@task(
+    help={"watch": "Redraw every two seconds until Ctrl-C.", "json": JSON_HELP},
     interrupted=LOOKED,
 )
 def compose_status(c: Context, watch: bool = False, json: bool = False) -> None:
@@ -219,8 +219,8 @@ def compose_status(c: Context, watch: bool = False, json: bool = False) -> None:
     require_well(show(compose_for(c), console_for(as_json=json), SystemClock()))
 
 
-@listed(
-    flags={
+@task(
+    help={
         "services": SERVICES_HELP,
         "follow": "Go on showing what comes, until Ctrl-C.",
         "tail": "Lines of each service to begin with, or `all`.",
@@ -240,8 +240,8 @@ def compose_logs(
     )
 
 
-@listed(
-    flags={"profile": PROFILE_HELP, "json": JSON_HELP},
+@task(
+    help={"profile": PROFILE_HELP, "json": JSON_HELP},
     iterable=["profile"],
     interrupted=LOOKED,
 )
@@ -259,8 +259,8 @@ def compose_config(c: Context, profile: list[str], json: bool = False) -> None:
 # ---- inside ----------------------------------------------------------------------------------------------
 
 
-@listed(
-    flags={"service": "Service to run the command in. The command follows two dashes: -- ls -l /wc1"},
+@task(
+    help={"service": "Service to run the command in. The command follows two dashes: -- ls -l /wc1"},
     interrupted="what the command did until then stays so",
 )
 def compose_exec(c: Context, service: str) -> None:
@@ -272,8 +272,8 @@ def compose_exec(c: Context, service: str) -> None:
     finish(service_commands.run_in(compose_for(c), service, command))
 
 
-@listed(
-    flags={"service": "Service to open the shell in."},
+@task(
+    help={"service": "Service to open the shell in."},
     interrupted="what was done in the shell stays so",
 )
 def compose_shell(c: Context, service: str = "weppcloud") -> None:
@@ -283,7 +283,7 @@ def compose_shell(c: Context, service: str = "weppcloud") -> None:
     finish(service_commands.shell(compose_for(c), service))
 
 
-@listed(
+@task(
     interrupted="what was committed stays so",
 )
 def db_shell(c: Context) -> None:
@@ -293,7 +293,7 @@ def db_shell(c: Context) -> None:
     finish(service_commands.database_shell(compose_for(c)))
 
 
-@listed(
+@task(
     interrupted="its program in the container has ended: revisions that were complete are kept, the one at work is not"
 )
 def db_upgrade(c: Context) -> None:
@@ -303,8 +303,8 @@ def db_upgrade(c: Context) -> None:
     service_commands.database_upgrade(compose_for(c), console_for())
 
 
-@listed(
-    flags={"yes": YES_HELP, "dry_run": "Only check the files and say what a repair would keep."},
+@task(
+    help={"yes": YES_HELP, "dry_run": "Only check the files and say what a repair would keep."},
     interrupted="the files are either as they were or the repaired ones; `invoke redis-repair` starts redis again",
 )
 def redis_repair(c: Context, yes: bool = False, dry_run: bool = False) -> None:
@@ -318,8 +318,8 @@ def redis_repair(c: Context, yes: bool = False, dry_run: bool = False) -> None:
 # ---- sample ----------------------------------------------------------------------------------------------
 
 
-@listed(
-    flags={
+@task(
+    help={
         "seed": "The number from which everything is derived. Default: the sample's own.",
         "scale": "How many runs there shall be; thousands for a load test. Default: the sample's own dozen.",
         "reset": "First remove what seed made, and nothing else (asks for the project's name).",

@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from typing import Protocol
 
-MINUTE, HOUR, DAY = 60, 3600, 86400
+UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 class Clock(Protocol):
@@ -47,11 +47,17 @@ def moment(text: str) -> float | None:
         return None
 
 
+def duration(seconds: float) -> str:
+    """Return seconds for people, the two largest units: `3 d 4 h`."""
+    rest, parts = int(seconds), []
+    for unit, size in UNITS:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
 def age(now: datetime, since: str) -> str:
-    """Return for people how long ago that was: its largest unit, with one more digit where that says much."""
+    """Return for people how long ago that was."""
     seconds = (now - datetime.fromisoformat(since)).total_seconds()
-    if seconds < 0:
-        return "in the future"
-    if seconds < HOUR:
-        return f"{seconds // MINUTE:.0f} min" if seconds >= MINUTE else f"{seconds:.0f} s"
-    return f"{seconds / HOUR:.1f} h" if seconds < 2 * DAY else f"{seconds / DAY:.1f} d"
+    return duration(seconds) if seconds >= 0 else "in the future"

@@ -1,4 +1,4 @@
-"""Owns facts about this machine: free disk, who listens on a TCP port, whether the engine runs here at all."""
+"""Facts about this machine: free disk, who listens on a TCP port, whether the engine runs here at all."""
 
 from __future__ import annotations
 
@@ -99,15 +99,6 @@ def engine_is_elsewhere(environment: Mapping[str, str]) -> bool:
     """True when `docker` talks to another machine: its ports, memory and disk are not ours to look at."""
     host = environment.get("DOCKER_HOST", "")
     return bool(host) and not host.startswith(("unix://", "fd://"))
-
-
-def readable_size(size: float) -> str:
-    """Bytes for people: 1.5 GiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def is_root() -> bool:

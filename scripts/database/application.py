@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from scripts.base.clock import Clock, SystemClock
 from scripts.base.errors import ExitCode, StackError
 from scripts.engine import pages, probe, sidecar
-from scripts.engine.catalogue import DOOR, Catalogue, Service
+from scripts.engine.catalogue import PROXY, Catalogue, Service
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 from scripts.engine.database_server import DATABASE
@@ -39,11 +39,11 @@ class Application:
         """Return the running services that answer as they should now; those that are ill are nobody's fault later."""
         running = {each.service for each in self._running()}
         services = [each for name, each in self.catalogue.services.items() if name in running]
-        door = self.catalogue.door() if DOOR in running else None
+        proxy = self.catalogue.proxy_address() if PROXY in running else None
         ill = set(self._unhealthy(services))
-        if door:
-            outcomes = probe.probe_all(services, door, self.clock, seconds=0, asking=self.asking)
-            visits = pages.visit_all(services, door, self.clock, fetching=self.fetching)
+        if proxy:
+            outcomes = probe.probe_all(services, proxy, self.clock, seconds=0, asking=self.asking)
+            visits = pages.visit_all(services, proxy, self.clock, fetching=self.fetching)
             ill |= {each.service for each in outcomes if not each.ok}
             ill |= {each.service for each in visits if not each.ok}
         return [each for each in services if each.name not in ill]

@@ -47,9 +47,7 @@ class Credentials:
         self.secret = secret
         self.of_superuser = secret == secret_ids.SUPERUSER
         self.role = "postgres" if self.of_superuser else compose.setting("POSTGRES_USER", "wepppy")
-        found = (compose.model.get("secrets") or {}).get(secret) or {}
-        # The file that containers get.
-        self.secret_file = Path(found.get("file") or compose.secrets_dir / secret)
+        self.secret_file = compose.secret_file(secret)
         self.pending_file = self.secret_file.with_name(f".{secret}.pending")
 
     def running_readers(self) -> list[Container]:

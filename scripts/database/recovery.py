@@ -13,11 +13,12 @@ from scripts.prepare import lock
 
 
 @contextmanager
-def sole_task(compose: Compose, console: Console) -> Iterator[None]:
+def sole_task(compose: Compose, console: Console, *, start_server: bool = True) -> Iterator[None]:
     """Hold the project's lock with nothing left half done and the database's server running. Raise StackError."""
     with lock.sole(compose):
         finish(compose, console)
-        database_server.require_running(compose, console)
+        if start_server:
+            database_server.require_running(compose, console)
         yield
 
 

@@ -14,14 +14,13 @@ from scripts.base.clock import Clock, SystemClock
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError, refuse, usage
 from scripts.base.prompts import require_yes
-from scripts.database import recovery
 from scripts.database.credentials import Credentials
+from scripts.database.recovery import sole_task
 from scripts.engine import database_server
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
-from scripts.prepare import lock
 from scripts.settings import secret_files, secret_ids
-from scripts.settings.envfile import shown
+from scripts.settings.envfile import display_path
 from scripts.settings.secret_ids import token
 
 TASK = "db-rotate-password"
@@ -57,9 +56,8 @@ def rotate(
         raise StackError(
             "the superuser of an external server is not the stack's", "ask whoever runs that server"
         )
-    file = shown(credentials.secret_file)
-    with lock.sole(compose):
-        recovery.finish(compose, console)
+    file = display_path(credentials.secret_file)
+    with sole_task(compose, console, start_server=False):
         old = secret_files.read(credentials.secret_file)
         if not old:
             raise StackError(f"{file} holds no password", "run `invoke env-init`")

@@ -66,7 +66,7 @@ class ProgramRun:
         else:
             flags = ["--rm", "--no-deps", "-T", *options]
             argv = compose.argv("run", *flags, service, *program, profiles=ALL_PROFILES)
-        self._process = compose.runner.converse(argv, env=compose.child_environment())
+        self._process = compose.runner.line_process(argv, env=compose.child_environment())
 
     def __enter__(self) -> ProgramRun:
         return self

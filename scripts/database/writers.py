@@ -17,7 +17,7 @@ from scripts.engine.compose import Compose
 from scripts.engine.database_server import DATABASE
 
 # Lists the containers that were stopped, in the stack's data folder.
-NOTE = "stopped-writers"
+STOPPED = "stopped-writers"
 # What a worker gets to finish its job; what takes longer is queued again.
 STOP_SECONDS = 10
 
@@ -38,7 +38,7 @@ def stopped(compose: Compose, console: Console) -> Iterator[None]:
     if not names or compose.runner.dry:
         yield
         return
-    files.write(compose.data_dir / NOTE, "\n".join(names), 0o600)
+    files.write(compose.data_dir / STOPPED, "\n".join(names), 0o600)
     try:
         console.say(f"stopping {', '.join(names)}")
         if problem := compose.engine.stop(names, STOP_SECONDS):
@@ -54,12 +54,12 @@ def stopped(compose: Compose, console: Console) -> Iterator[None]:
 
 
 def start_again(compose: Compose, console: Console) -> None:
-    """Start what a task stopped and did not start again; nothing where there is no such note. Raise StackError."""
-    note = compose.data_dir / NOTE
-    if compose.runner.dry or not note.exists():
+    """Start what a task stopped and did not start again; nothing where none is written down. Raise StackError."""
+    file = compose.data_dir / STOPPED
+    if compose.runner.dry or not file.exists():
         return
     there = [each.name for each in compose.engine.containers(compose.project)]
-    names = [name for name in note.read_text(encoding="utf-8").splitlines() if name in there]
+    names = [name for name in file.read_text(encoding="utf-8").splitlines() if name in there]
     if names:
         console.say(f"starting {', '.join(names)}")
         # One that runs still may be under a stop that the engine goes on with though its caller is dead: a restart
@@ -70,7 +70,7 @@ def start_again(compose: Compose, console: Console) -> None:
                 "see `invoke compose-logs`, then `invoke compose-up`",
                 ExitCode.FAILED,
             )
-    note.unlink()
+    file.unlink()
 
 
 @contextlib.contextmanager

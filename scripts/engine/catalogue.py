@@ -1,4 +1,4 @@
-"""Owns the list of services, read from the rendered compose model and nowhere else written down."""
+"""The list of services, read from the rendered compose model and nowhere else written down."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from scripts.base.errors import ExitCode, StackError
 from scripts.engine.container import ONE_SHOT, ROLE_LABEL, TASK
 
-DOOR = "caddy"
-DOOR_PORT = 8080
+PROXY = "caddy"
+PROXY_PORT = 8080
 # Addresses that mean "every interface": a client on this machine asks the loopback.
 ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
@@ -98,22 +98,22 @@ class Catalogue:
                     ExitCode.USAGE,
                 )
 
-    def door(self) -> tuple[str, int] | None:
+    def proxy_address(self) -> tuple[str, int] | None:
         """Host and port at which this machine reaches the reverse proxy; None when it publishes none."""
-        service = self.services.get(DOOR)
+        service = self.services.get(PROXY)
         for port in service.ports if service else ():
-            if port.target == DOOR_PORT:
+            if port.target == PROXY_PORT:
                 return ("127.0.0.1" if port.address in ANY_ADDRESS else port.address), port.number
         return None
 
     def url(self, path: str) -> str:
         """Full address of a path through the reverse proxy; empty when there is no way to it."""
-        door = self.door()
-        if not door or not path:
+        proxy = self.proxy_address()
+        if not proxy or not path:
             return ""
-        host = f"[{door[0]}]" if ":" in door[0] else door[0]
+        host = f"[{proxy[0]}]" if ":" in proxy[0] else proxy[0]
         host = "localhost" if host == "127.0.0.1" else host
-        return f"http://{host}:{door[1]}{path}"
+        return f"http://{host}:{proxy[1]}{path}"
 
 
 def base_images(model: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Owns every call of `docker compose`: which files, project and settings, and the rendered model.
+"""Call `docker compose` for one stack: with which files, project and settings; read the rendered model.
 
 Commands run from the repository's root with paths relative to it, so that what is echoed can be pasted.
 """
@@ -15,7 +15,7 @@ from scripts.base.errors import ExitCode, StackError
 from scripts.engine.docker import Engine, unreachable
 from scripts.engine.runner import NOT_FOUND, TIMED_OUT, Result, Runner
 from scripts.settings import package_index, secret_ids
-from scripts.settings.envfile import Settings, shown
+from scripts.settings.envfile import Settings, display_path
 
 DEFAULT_FILE = "docker/docker-compose.dev.yml"
 ALL_PROFILES = ("*",)
@@ -152,7 +152,7 @@ class Compose(Settings):
         if missing:
             raise StackError(
                 f"COMPOSE_FILE names {missing[0]}, which does not exist",
-                f"correct COMPOSE_FILE in {shown(self.env_path)} (paths from {self.root})",
+                f"correct COMPOSE_FILE in {display_path(self.env_path)} (paths from {self.root})",
             )
         result = self.capture("config", "--format", "json", profiles=ALL_PROFILES)
         if result.returncode in (NOT_FOUND, TIMED_OUT):
@@ -165,13 +165,18 @@ class Compose(Settings):
         if not result.ok:
             raise StackError(
                 f"the compose files do not render: {result.complaint}",
-                f"fix the file it names; COMPOSE_FILE in {shown(self.env_path)} is {':'.join(self.files)}",
+                f"fix the file it names; COMPOSE_FILE in {display_path(self.env_path)} is {':'.join(self.files)}",
                 ExitCode.NOT_READY,
                 details="\n".join(result.stderr.splitlines()[:-1]),
             )
         model = unescaped(json.loads(result.stdout))
         assert isinstance(model, dict)  # noqa: S101 - Compose renders a mapping
         return model
+
+    def secret_file(self, name: str) -> Path:
+        """The file of a secret that containers get."""
+        found = (self.model.get("secrets") or {}).get(name) or {}
+        return Path(found.get("file") or self.secrets_dir / name)
 
     def forget(self) -> None:
         """Read `.env` and model anew the next time they are asked for."""

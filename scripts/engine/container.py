@@ -1,4 +1,4 @@
-"""Owns what one container of a project is, as the engine tells it."""
+"""What one container of a project is, as the engine tells it."""
 
 from __future__ import annotations
 

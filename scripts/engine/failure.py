@@ -37,7 +37,7 @@ class Failed:
         return f"{self.service}: {self.cause}" if self.cause else self.service
 
 
-def guilty(containers: Iterable[Container], wanted: Sequence[str]) -> list[Container]:
+def failed_containers(containers: Iterable[Container], wanted: Sequence[str]) -> list[Container]:
     """Those that failed by themselves; when none did, those that are not ready yet.
 
     A service that merely waited for a failed one is left out: its log says nothing.
@@ -56,7 +56,7 @@ def _has_failed(container: Container) -> bool:
 def explain(compose: Compose, wanted: Sequence[str]) -> list[Failed]:
     """What failed among the wanted services. Raises StackError when the engine does not answer."""
     secrets = secrets_of(compose)
-    found = guilty(compose.engine.containers(compose.project), wanted)
+    found = failed_containers(compose.engine.containers(compose.project), wanted)
     return [_explained(compose, each, secrets) for each in found]
 
 

@@ -67,9 +67,9 @@ class Visit:
         return not self.problem
 
 
-def fetch(door: tuple[str, int], path: str, cookies: Mapping[str, str]) -> Reply:
+def fetch(proxy: tuple[str, int], path: str, cookies: Mapping[str, str]) -> Reply:
     """One GET at the proxy, with these cookies whatever their scope; no redirect is followed."""
-    host, port = door
+    host, port = proxy
     headers = {"Host": f"localhost:{port}", "Connection": "close", "Accept": "text/html, */*;q=0.5"}
     if cookies:
         headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
@@ -97,34 +97,34 @@ def _cookies(lines: Iterable[str]) -> dict[str, str]:
 
 
 def visit_all(
-    services: Sequence[Service], door: tuple[str, int], clock: Clock, *, fetching: Fetch = fetch
+    services: Sequence[Service], proxy: tuple[str, int], clock: Clock, *, fetching: Fetch = fetch
 ) -> list[Visit]:
     """Every page of these services, then every file of the site that those pages use."""
     pages = [(service.name, path) for service in services for path in service.pages]
     if not pages:
         return []
     with ThreadPoolExecutor(max_workers=MOST_AT_ONCE) as pool:
-        visits = list(pool.map(lambda page: _patiently(page[0], page[1], door, clock, fetching), pages))
+        visits = list(pool.map(lambda page: _patiently(page[0], page[1], proxy, clock, fetching), pages))
         users: dict[str, Visit] = {}
         for each in visits:
             users |= {path: users.get(path, each) for path in each.files}
-        files = list(pool.map(lambda item: _file(item[0], item[1], door, clock, fetching), users.items()))
+        files = list(pool.map(lambda item: _file(item[0], item[1], proxy, clock, fetching), users.items()))
     return [*visits, *files]
 
 
-def _patiently(service: str, path: str, door: tuple[str, int], clock: Clock, fetching: Fetch) -> Visit:
+def _patiently(service: str, path: str, proxy: tuple[str, int], clock: Clock, fetching: Fetch) -> Visit:
     began = clock.monotonic()
     while True:
-        found = _visit(service, path, door, fetching)
+        found = _visit(service, path, proxy, fetching)
         patience = PATIENCE_SECONDS if found.status in UNAVAILABLE else ERROR_SECONDS
         if found.ok or clock.monotonic() - began + PAUSE_SECONDS >= patience:
             return found
         clock.sleep(PAUSE_SECONDS)
 
 
-def _visit(service: str, path: str, door: tuple[str, int], fetching: Fetch) -> Visit:
+def _visit(service: str, path: str, proxy: tuple[str, int], fetching: Fetch) -> Visit:
     cookies: dict[str, str] = {}
-    place, reply = _follow(door, path, cookies, fetching)
+    place, reply = _follow(proxy, path, cookies, fetching)
     found = Visit(service, path, reply.status, *_verdict(reply, path, place))
     if not found.ok or "html" not in reply.headers.get("content-type", ""):
         return found
@@ -136,7 +136,7 @@ def _visit(service: str, path: str, door: tuple[str, int], fetching: Fetch) -> V
         return replace(
             found, problem="makes no session: the log-in page sets no cookie, so nobody can log in"
         )
-    _, again = _follow(door, path, cookies, fetching)
+    _, again = _follow(proxy, path, cookies, fetching)
     token = Page.of(again.body, place).token
     # The signed part before the first dot is the session's own, whatever the moment of its making.
     if token.partition(".")[0] != page.token.partition(".")[0]:
@@ -146,19 +146,19 @@ def _visit(service: str, path: str, door: tuple[str, int], fetching: Fetch) -> V
     return found
 
 
-def _file(path: str, user: Visit, door: tuple[str, int], clock: Clock, fetching: Fetch) -> Visit:
-    found = _patiently(user.service, path, door, clock, fetching)
+def _file(path: str, user: Visit, proxy: tuple[str, int], clock: Clock, fetching: Fetch) -> Visit:
+    found = _patiently(user.service, path, proxy, clock, fetching)
     problem = found.problem or (f"answered {found.status}" if found.status >= 400 else "")
     return replace(found, files=(), problem=f"{problem} (used by {user.path})" if problem else "")
 
 
-def _follow(door: tuple[str, int], path: str, cookies: dict[str, str], fetching: Fetch) -> tuple[str, Reply]:
+def _follow(proxy: tuple[str, int], path: str, cookies: dict[str, str], fetching: Fetch) -> tuple[str, Reply]:
     """The last address and answer of a chain of redirects within the site; `cookies` gets what is set on the way."""
     for _ in range(MOST_REDIRECTS):
-        reply = fetching(door, path, cookies)
+        reply = fetching(proxy, path, cookies)
         cookies |= reply.cookies
         target = reply.headers.get("location", "") if 300 <= reply.status < 400 else ""
-        inside = _inside(target, path, door[1]) if target else ""
+        inside = _inside(target, path, proxy[1]) if target else ""
         if not inside:
             return path, reply
         path = inside

@@ -1,4 +1,4 @@
-"""Owns the proof that the stack answers: one request THROUGH the reverse proxy into every backend.
+"""Ask every backend for its health, by one request THROUGH the reverse proxy.
 
 A container's own health check does not see a proxy that cannot reach it, and a proxy's own page is no backend:
 status, body and the absence of a redirect are all asked for.
@@ -74,7 +74,7 @@ def verdict(service: Service, answer: Answer) -> str:
 
 def probe_all(
     services: Sequence[Service],
-    door: tuple[str, int],
+    proxy: tuple[str, int],
     clock: Clock,
     *,
     seconds: float,
@@ -83,14 +83,14 @@ def probe_all(
 ) -> list[Outcome]:
     """Asks every service that has a probe, each until it answers well or the time is over.
 
-    door: host and port of the proxy. seconds: how long an answer may take to become right.
+    proxy: host and port of the proxy. seconds: how long an answer may take to become right.
     """
     deadline = clock.monotonic() + seconds
     targets = [service for service in services if service.probe]
 
     def one(service: Service) -> Outcome:
         while True:
-            problem = verdict(service, asking(*door, service.probe))
+            problem = verdict(service, asking(*proxy, service.probe))
             if not problem or clock.monotonic() + PAUSE_SECONDS >= deadline:
                 outcome = Outcome(service.name, service.probe, problem)
                 if on_outcome:

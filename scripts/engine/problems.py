@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from scripts.base.errors import StackError
 from scripts.engine import sidecar
 from scripts.engine.catalogue import Catalogue
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
+from scripts.engine.database_server import is_external
 from scripts.engine.failure import exit_note
 from scripts.engine.runner import Result
-from scripts.settings import secret_ids
+from scripts.settings import secret_files, secret_ids
 
 ANSWER_SECONDS = 20.0
 SUPERUSER = "postgres"
@@ -85,7 +86,7 @@ def of_password(compose: Compose, containers: Iterable[Container]) -> list[Probl
     if REFUSED in result.stderr:
         found.append(_refused(compose, application, secret_ids.DATABASE, "invoke db-rotate-password"))
     # On an older volume the application's role is the superuser; an external server's is not ours.
-    if result.ok and result.stdout.split() == ["f"] and _is_own(compose):
+    if result.ok and result.stdout.split() == ["f"] and not is_external(compose):
         other = _log_in(compose, container, SUPERUSER, secret_ids.SUPERUSER)
         if REFUSED in other.stderr:
             fix = "invoke db-rotate-password --superuser"
@@ -102,21 +103,11 @@ def of_roles(compose: Compose, containers: Iterable[Container]) -> list[Problem]
     result = _log_in(compose, container, role, secret_ids.DATABASE)
     if not result.ok or result.stdout.split() != ["t"]:
         return []
-    where = (
-        "this volume was made before the stack had a superuser of its own"
-        if _is_own(compose)
-        else "at that server"
-    )
-    fix = (
-        "back it up and restore it into a new volume: README, The database's roles"
-        if _is_own(compose)
-        else f"have its administrator run: ALTER ROLE {role} NOSUPERUSER CREATEDB"
-    )
+    where = "this volume was made before the stack had a superuser of its own"
+    fix = "back it up and restore it into a new volume: README, The database's roles"
+    if is_external(compose):
+        where, fix = "at that server", f"have its administrator run: ALTER ROLE {role} NOSUPERUSER CREATEDB"
     return [Problem("roles", f"the application's role {role} is a superuser: {where}", fix)]
-
-
-def _is_own(compose: Compose) -> bool:
-    return compose.setting("POSTGRES_HOST", "postgres") == "postgres"
 
 
 def _asked_from(compose: Compose, containers: Iterable[Container]) -> str:
@@ -140,7 +131,6 @@ def _refused(compose: Compose, role: str, secret: str, fix: str) -> Problem:
 
 
 def _password(compose: Compose, secret: str) -> str:
-    file = (compose.model.get("secrets") or {}).get(secret) or {}
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return Path(file.get("file") or "").read_text(encoding="utf-8").rstrip("\n")
+    with contextlib.suppress(StackError):
+        return secret_files.read(compose.secret_file(secret))
     return ""

@@ -11,7 +11,7 @@ from typing import Any
 from scripts.base.clock import Clock
 from scripts.base.errors import ExitCode, StackError
 from scripts.engine import pages, probe
-from scripts.engine.catalogue import DOOR, Catalogue, Service
+from scripts.engine.catalogue import PROXY, Catalogue, Service
 from scripts.engine.compose import Compose
 from scripts.engine.failure import Failed, around
 
@@ -41,14 +41,14 @@ def prove(
     Nothing is asked where the proxy is not among them or publishes no port on this machine.
     """
     catalogue = Catalogue.of(compose.model)
-    door = catalogue.door()
-    if door is None or all(service.name != DOOR for service in services):
+    proxy = catalogue.proxy_address()
+    if proxy is None or all(service.name != PROXY for service in services):
         return Proof()
     # A second earlier: the engine may write a moment down before the request's own was taken.
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock.now() - 1))
     with ThreadPoolExecutor(max_workers=1) as pool:
-        visiting = pool.submit(pages.visit_all, services, door, clock, fetching=fetching)
-        outcomes = probe.probe_all(services, door, clock, seconds=PROBE_SECONDS, asking=asking)
+        visiting = pool.submit(pages.visit_all, services, proxy, clock, fetching=fetching)
+        outcomes = probe.probe_all(services, proxy, clock, seconds=PROBE_SECONDS, asking=asking)
         visits = visiting.result()
     # A page is the user's own word: its error says more than a health check's.
     _refuse_pages(compose, catalogue, [each for each in visits if not each.ok], since)

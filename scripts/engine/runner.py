@@ -111,5 +111,5 @@ class Runner(Protocol):
     def attach(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
         """Hand the terminal over; echoed; return the exit status."""
 
-    def converse(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LineProcess:
+    def line_process(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LineProcess:
         """Start a program that is listened to and answered; echoed, and run also when dry: it asks before it acts."""

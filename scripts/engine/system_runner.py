@@ -111,8 +111,8 @@ class SystemRunner:
             except KeyboardInterrupt:
                 continue
 
-    def converse(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LineProcess:
-        """See Runner.converse. Its errors are kept for `Result.stderr`, not shown."""
+    def line_process(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LineProcess:
+        """See Runner.line_process. Its errors are kept for `Result.stderr`, not shown."""
         self._echo(argv, env)
         errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - LineProcess reads it
         process = self._start(argv, env, subprocess.PIPE, errors.fileno(), subprocess.PIPE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from scripts.menu.listing import (
+from scripts.menu.task import (
     DRY_HELP,
     JSON_HELP,
     LOOKED,
@@ -13,13 +13,13 @@ from scripts.menu.listing import (
     YES_HELP,
     compose_for,
     console_for,
-    listed,
     require_well,
+    task,
 )
 
 
-@listed(
-    flags={
+@task(
+    help={
         "accept-collapse": "That it holds far less than those before is right: older ones may be pruned again.",
         "json": JSON_HELP,
     },
@@ -32,8 +32,8 @@ def db_backup(c: Context, accept_collapse: bool = False, json: bool = False) -> 
     backup.back_up(compose_for(c), console_for(as_json=json), accept_collapse=accept_collapse)
 
 
-@listed(
-    flags={"json": JSON_HELP},
+@task(
+    help={"json": JSON_HELP},
     interrupted=LOOKED,
 )
 def db_backups(c: Context, json: bool = False) -> None:
@@ -43,8 +43,8 @@ def db_backups(c: Context, json: bool = False) -> None:
     require_well(backup.show(compose_for(c), console_for(as_json=json)))
 
 
-@listed(
-    flags={
+@task(
+    help={
         "dump": "The dump: a path, a name that db-backups lists, or latest.",
         "drill": "Also restore it into a throw-away database and compare.",
         "json": JSON_HELP,
@@ -58,8 +58,8 @@ def db_verify(c: Context, dump: str = "", drill: bool = False, json: bool = Fals
     verify(compose_for(c), console_for(as_json=json), dump, drill=drill)
 
 
-@listed(
-    flags={
+@task(
+    help={
         "dump": "The dump: a path, a name that db-backups lists, or latest.",
         "yes": YES_HELP,
         "dry_run": DRY_HELP,
@@ -98,8 +98,8 @@ def db_restore(
     )
 
 
-@listed(
-    flags={
+@task(
+    help={
         "to": "The kept database to go back to, as `db-prune --dry-run` lists them. Default: the newest.",
         "yes": YES_HELP,
         "dry_run": DRY_HELP,
@@ -119,7 +119,7 @@ def db_rollback(
     json: bool = False,
 ) -> None:
     """Make the database from before the last restore or move the live one again."""
-    from scripts.database.kept import rollback
+    from scripts.database.kept_databases import rollback
 
     rollback(
         compose_for(c),
@@ -132,8 +132,8 @@ def db_rollback(
     )
 
 
-@listed(
-    flags={
+@task(
+    help={
         "keep_days": "Days that a kept database stays. Default: 7.",
         "yes": YES_HELP,
         "dry_run": DRY_HELP,
@@ -146,7 +146,7 @@ def db_prune(
 ) -> None:
     """Drop the databases that restores and moves kept, once they are old enough."""
     from scripts.base.clock import SystemClock
-    from scripts.database.kept import prune
+    from scripts.database.kept_databases import prune
 
     prune(
         compose_for(c),
@@ -158,8 +158,8 @@ def db_prune(
     )
 
 
-@listed(
-    flags={
+@task(
+    help={
         "password_file": "File with the new password as its only line (12 characters or more). Default: a random one.",
         "superuser": "Of the superuser `postgres` instead of the application's role.",
         "now": "Do not wait for jobs under way: those not done within seconds are queued again.",
@@ -192,8 +192,8 @@ def db_rotate_password(
     )
 
 
-@listed(
-    flags={
+@task(
+    help={
         "host": "Where the old server listens; localhost is this machine's.",
         "port": "Its port. Default: 5432.",
         "dbname": "The database to move. Default: wepppy.",

@@ -1,4 +1,4 @@
-"""Owns the build of the stack's own images, upon base images that are here by then."""
+"""Build the stack's own images, upon base images that are here by then."""
 
 from __future__ import annotations
 

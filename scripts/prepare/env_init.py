@@ -14,8 +14,8 @@ from scripts.base.errors import ExitCode, StackError
 from scripts.base.files import replace_if_changed
 from scripts.base.host import free_port_numbers
 from scripts.engine.compose import Compose
-from scripts.prepare import build_environment, env_tree
-from scripts.prepare.env_tree import Choice
+from scripts.prepare import build_environment, tree_settings
+from scripts.prepare.tree_settings import Choice
 from scripts.settings import env_editing, env_syntax, envfile, package_index, secret_files
 from scripts.settings.envfile import DEFAULT_PROJECT
 
@@ -57,7 +57,9 @@ def create(
     Raises StackError when the example is missing or the folder cannot be written.
     """
     if not example.is_file():
-        raise StackError(f"{envfile.shown(example)} is missing", "get it back: git checkout -- .env.example")
+        raise StackError(
+            f"{envfile.display_path(example)} is missing", "get it back: git checkout -- .env.example"
+        )
     text = example.read_text(encoding="utf-8")
     uid, gid = owner_of_caller(environment)
     there = envfile.read(path) if path.exists() else None
@@ -100,7 +102,7 @@ def initialise(
     choices = []
     constraints = compose.root / ".docker-data" / "constraints"
     if tree:
-        choices = env_tree.choose(tree, envfile.read(example).values, constraints)
+        choices = tree_settings.choose(tree, envfile.read(example).values, constraints)
     choices += [Choice("WEPPPY_IMAGE", image, "the image you named", asked=True)] if image else []
     choices += _limits(compose.root, preset) if preset else []
     path, root = compose.env_path, compose.root
@@ -130,14 +132,14 @@ def initialise(
     defaults = envfile.read(example).values
     uid, gid = owner_of_caller(compose.environment)
     defaults |= {"UID": str(uid), "GID": str(gid)}
-    settled = env_tree.settle(choices, compose.env.values, defaults)
-    chosen = {each.key: each.value for each in settled if not each.kept}
-    if chosen.get(env_tree.CONSTRAINTS_DIR) == str(constraints):
+    resolved = tree_settings.resolve(choices, compose.env.values, defaults)
+    chosen = {each.key: each.value for each in resolved if not each.kept}
+    if chosen.get(tree_settings.CONSTRAINTS_DIR) == str(constraints):
         constraints.mkdir(parents=True, exist_ok=True)
-        replace_if_changed(constraints / env_tree.CONSTRAINTS_NAME, env_tree.CONSTRAINTS, 0o644)
+        replace_if_changed(constraints / tree_settings.CONSTRAINTS_NAME, tree_settings.CONSTRAINTS, 0o644)
     env_editing.set_keys(path, chosen)
     compose.forget()
-    return replace(written, choices=tuple(settled), secrets=secret_files.ensure(compose))
+    return replace(written, choices=tuple(resolved), secrets=secret_files.ensure(compose))
 
 
 def _limits(root: Path, preset: str) -> list[Choice]:
@@ -178,7 +180,7 @@ def tell(console: Console, written: Written, *, free_ports: bool) -> None:
     if console.as_json:
         console.document(_document(written))
         return
-    name = envfile.shown(written.path)
+    name = envfile.display_path(written.path)
     if written.created:
         console.say(f"{name} written, mode 0600")
     elif written.added:
@@ -226,6 +228,6 @@ def _write(path: Path, text: str, owner: tuple[int, int]) -> None:
         env_editing.write_private(path, text, owner=owner)
     except OSError as error:
         raise StackError(
-            f"{envfile.shown(path)} cannot be written: {error.strerror}",
+            f"{envfile.display_path(path)} cannot be written: {error.strerror}",
             f"make the folder writable for yourself: {path.parent}",
         ) from error

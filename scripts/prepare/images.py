@@ -302,7 +302,7 @@ def remember(compose: Compose, console: Console, name: str, reference: str) -> N
         console.say(f"{name}={reference} for this run alone: {', '.join(sorted(exported))} is exported")
     else:
         env_editing.set_keys(compose.env_path, {name: reference})
-        console.say(f"{name}={reference} written to {envfile.shown(compose.env_path)}")
+        console.say(f"{name}={reference} written to {envfile.display_path(compose.env_path)}")
     compose.forget()
 
 

@@ -19,11 +19,11 @@ from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 from scripts.engine.database_server import VOLUME
 from scripts.engine.docker import PROJECT_LABEL
-from scripts.prepare import stamp
+from scripts.prepare import last_up
 from scripts.settings import scram, secret_ids
-from scripts.settings.envfile import DEFAULT_PROJECT, shown
+from scripts.settings.envfile import DEFAULT_PROJECT, display_path
 
-NOTE = "volumes.json"
+SEEN_VOLUMES = "volumes.json"
 MODE = 0o644
 LOOK_SECONDS = 60.0
 EMPTY = "no database"
@@ -48,10 +48,10 @@ def require(compose: Compose) -> None:
         return
     _refuse_other_data(compose, project, made)
     if compose.env_path.exists() and not compose.runner.dry:
-        note(compose)
+        remember_volumes(compose)
 
 
-def note(compose: Compose) -> None:
+def remember_volumes(compose: Compose) -> None:
     """Write down which volumes the project has now. To be called once they are known to be this checkout's."""
     path = _path(compose)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,8 +100,8 @@ def _refuse_other_settings(compose: Compose, project: str, containers: Iterable[
         files = [Path(name) for name in names.split(",")]
         if all(file.is_file() and not _same(file, compose.env_path) for file in files):
             raise StackError(
-                f"project {project} was started with the settings of {files[0]}, not of {shown(compose.env_path)}; "
-                "nothing was changed",
+                f"project {project} was started with the settings of {files[0]}, not of "
+                f"{display_path(compose.env_path)}; nothing was changed",
                 f"run this with WEPP_ENV_FILE={files[0]}, or give this one a name of its own: {_rename(compose)}",
                 ExitCode.REFUSED,
             )
@@ -109,7 +109,7 @@ def _refuse_other_settings(compose: Compose, project: str, containers: Iterable[
 
 def _rename(compose: Compose) -> str:
     if compose.env_path.exists():
-        return f"COMPOSE_PROJECT_NAME in {shown(compose.env_path)}"
+        return f"COMPOSE_PROJECT_NAME in {display_path(compose.env_path)}"
     return "COMPOSE_PROJECT_NAME=NAME invoke env-init --free-ports"
 
 
@@ -132,8 +132,8 @@ def _noted(compose: Compose, made: dict[str, str]) -> bool:
 
 def _path(compose: Compose) -> Path:
     if compose.env_path.exists():
-        return compose.data_dir / NOTE
-    return compose.root / ".docker-data" / NOTE
+        return compose.data_dir / SEEN_VOLUMES
+    return compose.root / ".docker-data" / SEEN_VOLUMES
 
 
 def _refuse_other_data(compose: Compose, project: str, made: dict[str, str]) -> None:
@@ -154,7 +154,8 @@ def _refuse_other_data(compose: Compose, project: str, made: dict[str, str]) -> 
         f"project {project} has volumes that this checkout has not made ({database or next(iter(made))}), {reason}; "
         "nothing was changed",
         f"for a stack of its own: {_rename(compose)}; to take those over, copy its maker's .env to "
-        f"{shown(compose.env_path)} and .docker-data/secrets to {_secrets(compose)}; to delete them for good: {delete}",
+        f"{display_path(compose.env_path)} and .docker-data/secrets to {_secrets(compose)}; to delete them for good: "
+        f"{delete}",
         ExitCode.REFUSED,
     )
 
@@ -199,4 +200,4 @@ def _images(compose: Compose) -> list[str]:
 
 def _has_started(compose: Compose) -> bool:
     """True when a `compose-up` has ended well here: all there is to know where the database is elsewhere."""
-    return (compose.data_dir / stamp.NAME).is_file()
+    return (compose.data_dir / last_up.NAME).is_file()

@@ -113,16 +113,17 @@ def read(path: Path) -> EnvFile:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
         raise StackError(
-            f"{shown(path)} is missing", "run `invoke env-init`, it writes one with fresh secrets"
+            f"{display_path(path)} is missing", "run `invoke env-init`, it writes one with fresh secrets"
         ) from error
     except UnicodeDecodeError as error:
         raise StackError(
-            f"{shown(path)} is not UTF-8 text (byte {error.start})", "save it again as plain UTF-8 text"
+            f"{display_path(path)} is not UTF-8 text (byte {error.start})",
+            "save it again as plain UTF-8 text",
         ) from error
     except OSError as error:
         raise StackError(
-            f"{shown(path)} cannot be read: {error.strerror}",
-            f"make it readable for yourself: sudo chown {os.getuid()} {shown(path)}",
+            f"{display_path(path)} cannot be read: {error.strerror}",
+            f"make it readable for yourself: sudo chown {os.getuid()} {display_path(path)}",
         ) from error
     return parse(text, path)
 
@@ -132,11 +133,13 @@ def refuse_fatal(env: EnvFile) -> None:
     for problem in env.problems:
         if problem.fatal:
             raise StackError(
-                f"{shown(env.path)} line {problem.line} {problem.what}", problem.fix, ExitCode.NOT_READY
+                f"{display_path(env.path)} line {problem.line} {problem.what}",
+                problem.fix,
+                ExitCode.NOT_READY,
             )
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """The path as the user would type it: relative where it is below the current folder."""
     with contextlib.suppress(ValueError, OSError):
         return str(path.absolute().relative_to(Path.cwd()))

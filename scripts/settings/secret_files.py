@@ -154,11 +154,11 @@ def read(path: Path) -> str:
         return ""
     except UnicodeDecodeError as error:
         raise StackError(
-            f"{envfile.shown(path)} is not UTF-8 text", "write the secret again, as one line of text"
+            f"{envfile.display_path(path)} is not UTF-8 text", "write the secret again, as one line of text"
         ) from error
     except OSError as error:
         raise StackError(
-            f"{envfile.shown(path)} cannot be read: {error.strerror}",
+            f"{envfile.display_path(path)} cannot be read: {error.strerror}",
             f"make it readable for yourself: sudo chown -R {os.getuid()} {path.parent}",
         ) from error
 
@@ -183,7 +183,7 @@ def value(settings: Settings, name: str) -> str:
 
 def tell(console: Console, made: Made) -> None:
     """Say what `ensure` did, never a value."""
-    where = envfile.shown(made.folder)
+    where = envfile.display_path(made.folder)
     if made.moved:
         console.say(f"moved from .env into files in {where}: {', '.join(made.moved)}")
     if made.taken:
@@ -196,7 +196,7 @@ def tell(console: Console, made: Made) -> None:
 
 def tell_kept(console: Console, made: Made) -> None:
     """Say which values of the tree and of `.env` do not count."""
-    where = envfile.shown(made.folder)
+    where = envfile.display_path(made.folder)
     if made.kept:
         console.warn(
             f"{where} keeps its own values, the stores may know them; the tree has others: {', '.join(made.kept)}"

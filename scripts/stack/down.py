@@ -1,4 +1,4 @@
-"""Owns `compose-down`: stops and removes containers and networks; data goes only when its project is named."""
+"""`compose-down`: stop and remove containers and networks; data only when its project is named."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def down(
 
     timeout: seconds that containers get to finish, instead of each one's own. Raises StackError.
     """
-    doomed: list[str] = []
+    volume_names: list[str] = []
     if volumes:
         ownership.require(compose)
-        doomed = compose.engine.volumes(compose.project)
-        _consent(compose, console, doomed, yes)
+        volume_names = compose.engine.volumes(compose.project)
+        _consent(compose, console, volume_names, yes)
     elif yes:
         raise StackError(
             "--yes says which data may go, and without --volumes none goes",
@@ -31,14 +31,14 @@ def down(
     if timeout is not None:
         arguments += ["--timeout", str(timeout)]
     with lock.sole(compose):
-        _remove(compose, arguments, doomed)
+        _remove(compose, arguments, volume_names)
     if not volumes and not compose.runner.dry:
         kept = compose.engine.volumes(compose.project)
         if kept:
             console.say(f"{compose.project} is down; its data is kept in {len(kept)} volumes")
 
 
-def _remove(compose: Compose, arguments: list[str], doomed: list[str]) -> None:
+def _remove(compose: Compose, arguments: list[str], volume_names: list[str]) -> None:
     if not compose.stream(*arguments, profiles=ALL_PROFILES).ok:
         raise StackError(
             "the stack could not be taken down, see above",
@@ -48,20 +48,20 @@ def _remove(compose: Compose, arguments: list[str], doomed: list[str]) -> None:
     # Compose knows those of the files alone that are listed now, not of an overlay that was.
     if not compose.runner.dry and (left := compose.engine.networks(compose.project)):
         compose.engine.remove_networks(left)
-    if doomed:
-        compose.engine.remove_volumes(doomed)
+    if volume_names:
+        compose.engine.remove_volumes(volume_names)
 
 
-def _consent(compose: Compose, console: Console, doomed: list[str], yes: str) -> None:
+def _consent(compose: Compose, console: Console, volume_names: list[str], yes: str) -> None:
     project = compose.project
     fix = f"to delete them: invoke compose-down --volumes --yes={project}"
-    if not doomed:
+    if not volume_names:
         if yes:
             # Another project is meant: the containers of this one shall stay as well.
             prompts.require(console, project, yes, question="", fix=fix)
         console.say(f"project {project} has no volumes")
         return
     console.say(f"these volumes of project {project} would be deleted, with all that is in them:")
-    for name in doomed:
+    for name in volume_names:
         console.say(f"  {name}")
     prompts.require(console, project, yes, question="delete them for good", fix=fix)

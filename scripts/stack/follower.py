@@ -1,4 +1,4 @@
-"""Owns what Compose tells while it starts containers, turned into progress that people can follow."""
+"""What Compose tells while it starts containers, turned into progress."""
 
 from __future__ import annotations
 

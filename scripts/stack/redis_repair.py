@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from rich.filesize import decimal
+
 from scripts.base import prompts
 from scripts.base.clock import Clock
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
-from scripts.base.host import readable_size
 from scripts.engine.compose import Compose
 from scripts.engine.health import is_well, unhealthy_after
 from scripts.engine.redis_damage import SERVICE, complaint
@@ -41,7 +42,7 @@ class Examined:
             return "no snapshot is there either: Redis starts empty (everybody is logged out, waiting jobs are gone)"
         if self.source.startswith("dump.rdb"):
             return f"Redis starts with the snapshot {self.source}, what came after it is lost"
-        return f"{readable_size(self.lost)} of entries, the youngest ones, are not replayed"
+        return f"{decimal(self.lost)} of entries, the youngest ones, are not replayed"
 
 
 def repair(compose: Compose, console: Console, clock: Clock, *, yes: bool, dry_run: bool) -> None:

@@ -1,4 +1,4 @@
-"""Owns `seed`: has the sample fill its own stores - geodata, people, runs, checklists - and shows how it gets on.
+"""`seed`: have the sample fill its own stores - geodata, people, runs, checklists - and show the progress.
 
 What is in the stores is the sample's business: here only its two commands are known, and the JSON lines they print
 (`{"step", "state"}` for progress, at the end `{"answer"}`, or `{"refused"}` when nothing was changed).
@@ -159,19 +159,19 @@ def _consent(compose: Compose, console: Console, options: Options) -> None:
         geodata = _ask(compose, _geodata_command(options, dry=True), _Silent(), "geodata")
         site = _ask(compose, _site_command(options, geodata, dry=True), _Silent(), "runs")
     removed = site.get("removed", {})
-    doomed = [
+    removals = [
         f"{removed.get(name, 0)} {word}"
         for name, word in (("runs", "seeded runs with their files"), ("accounts", "seeded accounts"))
         if removed.get(name)
     ]
     replaced = geodata.get("replaces")
     if replaced is not None and replaced != geodata.get("seed"):
-        doomed.append(f"the landscape of seed {replaced}, which all runs are made of")
-    if not doomed:
+        removals.append(f"the landscape of seed {replaced}, which all runs are made of")
+    if not removals:
         console.say("there is nothing that seed made and could remove")
         return
     console.say(f"this would be removed from {compose.project}, and then made anew:")
-    for each in doomed:
+    for each in removals:
         console.say(f"  {each}")
     number = f" --seed={options.seed}" if options.seed is not None else ""
     fix = f"to remove it: invoke seed --reset{number} --yes={compose.project}"

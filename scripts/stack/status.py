@@ -1,4 +1,4 @@
-"""Owns `compose-status`: what runs, how healthy, since when, on which ports, with how much memory."""
+"""`compose-status`: what runs, how healthy, since when, on which ports, with how much memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from scripts.base.clock import Clock, moment
+from scripts.base.clock import Clock, duration, moment
 from scripts.base.console import Console
 from scripts.engine import problems
 from scripts.engine.catalogue import Catalogue
@@ -71,18 +71,6 @@ def seconds_since(text: str, now: float) -> int | None:
     return None if started is None else max(0, int(now - started))
 
 
-def uptime_text(seconds: int | None) -> str:
-    """Seconds for people: `3 d 4 h`, the two largest units."""
-    if seconds is None:
-        return ""
-    parts: list[str] = []
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, seconds = divmod(seconds, size)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
-
-
 def show(compose: Compose, console: Console, clock: Clock) -> bool:
     """Print the state once; return whether all that should run does so, and well. Raise StackError."""
     with console.busy("asking the engine"), ThreadPoolExecutor() as pool:
@@ -121,6 +109,9 @@ def watch(compose: Compose, console: Console, clock: Clock) -> bool:
 def cells(found: list[Row]) -> list[list[str]]:
     """The rows as cells of a table."""
     return [
-        [row.service, row.state, ", ".join(row.ports), uptime_text(row.uptime), row.memory, row.about]
-        for row in found
+        [row.service, row.state, ", ".join(row.ports), _uptime(row), row.memory, row.about] for row in found
     ]
+
+
+def _uptime(row: Row) -> str:
+    return "" if row.uptime is None else duration(row.uptime)

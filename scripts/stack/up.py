@@ -1,4 +1,4 @@
-"""Owns `compose-up`: from whatever is there to a stack that answers through its reverse proxy, step by step.
+"""`compose-up`: from whatever is there to a stack that answers through its reverse proxy, step by step.
 
 Every step may be repeated: whatever stops one run in the middle, the next run takes up where it stopped.
 """
@@ -24,14 +24,14 @@ from scripts.engine.health import RECOVERY_SECONDS, unhealthy_after
 from scripts.engine.proof import Proof, prove, told
 from scripts.engine.runner import Result
 from scripts.engine.sidecar import backups_are_here, backups_folder
-from scripts.prepare import build_environment, env_init, lock, overlays, ownership, public_files, stamp
+from scripts.prepare import build_environment, env_init, last_up, lock, overlays, ownership, public_files
 from scripts.prepare.build import EnsureImages, build, ensure_images
 from scripts.prepare.doctor import examination
 from scripts.prepare.source_check.image import STALE_CHECK
 from scripts.settings import secret_files
-from scripts.settings.envfile import shown
+from scripts.settings.envfile import display_path
 from scripts.stack.follower import Follower
-from scripts.stack.outdated import outdated
+from scripts.stack.stale_secrets import stale_secrets
 
 # What Compose says of a service that it does not wait for, and does not start others after.
 UNHEALTHY = "is unhealthy"
@@ -114,7 +114,7 @@ class Up:
         involved = self._involved(services)
         containers = self._check(involved)
         if self.changed:
-            stamp.note(self.compose, involved, containers.values())
+            last_up.write(self.compose, involved, containers.values())
         if not self.options.services:
             secret_files.remove_older(self.compose)
         self._answer(catalogue, services, proof, containers)
@@ -131,11 +131,11 @@ class Up:
         path = self.compose.env_path
         if self.dry:
             if not path.exists():
-                self.console.say(f"would write {shown(path)} with fresh secrets, then start the stack")
+                self.console.say(f"would write {display_path(path)} with fresh secrets, then start the stack")
             return path.exists()
         if not path.exists():
             written = env_init.initialise(self.compose)
-            self.console.say(f"{shown(path)} was missing: written (see `invoke env-init --help`)")
+            self.console.say(f"{display_path(path)} was missing: written (see `invoke env-init --help`)")
             if written.secrets:
                 secret_files.tell(self.console, written.secrets)
         secret_files.tell(self.console, secret_files.ensure(self.compose))
@@ -201,7 +201,7 @@ class Up:
             containers = self._containers()
             if self._renew(involved, containers):
                 containers = self._containers()
-            if stamp.matches(self.compose, involved, containers):
+            if last_up.matches(self.compose, involved, containers):
                 self._start_one_shots(involved)
                 return
             database_server.require_not_replaced(self.compose)
@@ -216,7 +216,7 @@ class Up:
                 self._let_recover(unhealthy, follower)
             result = self._compose_up(follower, "--wait", "--wait-timeout", str(self.options.timeout))
         if not self.dry:
-            ownership.note(self.compose)
+            ownership.remember_volumes(self.compose)
         if not result.ok:
             self._fail(services, result.complaint)
 
@@ -263,10 +263,12 @@ class Up:
 
     def _renew(self, services: Sequence[Service], containers: Sequence[Container]) -> bool:
         """Have what changed among the secrets take effect: Compose does not look into their files."""
-        old = outdated(self.compose, services, containers)
+        old = stale_secrets(self.compose, services, containers)
         if not old:
             return False
-        self.console.say(f"secrets changed in {shown(self.compose.secrets_dir)}: restarting {', '.join(old)}")
+        self.console.say(
+            f"secrets changed in {display_path(self.compose.secrets_dir)}: restarting {', '.join(old)}"
+        )
         result = self.compose.stream("restart", *old)
         if not result.ok:
             self._fail(services, result.complaint)

@@ -52,7 +52,7 @@ class FakeRunner:
         self.calls: list[Call] = []
         self.rules: list[tuple[tuple[str, ...], Callable[[Sequence[str]], Result]]] = []
         self.lines: dict[str, list[str]] = {}
-        self.conversations: list[FakeConversation] = []
+        self.conversations: list[FakeLineProcess] = []
 
     def on(self, *fragments: str, stdout: str = "", stderr: str = "", returncode: int = 0) -> None:
         """Calls whose arguments hold all fragments, each as a whole argument, get this answer."""
@@ -96,9 +96,9 @@ class FakeRunner:
         """Pretends to hand over the terminal."""
         return self._answer(Call("attach", list(argv), dict(env or {}))).returncode
 
-    def converse(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> FakeConversation:
+    def line_process(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> FakeLineProcess:
         """Starts the next of `conversations`."""
-        self.calls.append(Call("converse", list(argv), dict(env or {})))
+        self.calls.append(Call("line_process", list(argv), dict(env or {})))
         return self.conversations.pop(0)
 
     def _answer(self, call: Call) -> Result:
@@ -352,7 +352,7 @@ class Checkout:
 
 
 @dataclass
-class FakeConversation(LineProcess):
+class FakeLineProcess(LineProcess):
     """A program that says `script` line by line, waiting for a word after each `ready`, and ends with `status`."""
 
     script: list[str]

@@ -12,7 +12,7 @@ from scripts.database.credentials import finish
 from scripts.database.rotate_password import rotate
 from scripts.engine.runner import Result
 from scripts.settings import scram
-from tests.unit.fakes import FakeConversation
+from tests.unit.fakes import FakeLineProcess
 from tests.unit.memory_stack import MemoryStack
 
 OLD = "a-very-secret-word"
@@ -62,7 +62,7 @@ class Rotating:
     def say_login(self, *, own: bool, old: bool = False) -> None:
         answer = {"own": own, "why": "" if own else "refused", "given": [old]}
         self.stack.made.runner.conversations[:] = [
-            FakeConversation(
+            FakeLineProcess(
                 [
                     json.dumps({"kind": "ready", "prepared": "wepppy"}),
                     json.dumps({"kind": "result", "answer": answer}),

@@ -12,7 +12,7 @@ import pytest
 from scripts.base.clock import age
 from scripts.database.backup import back_up, show
 from scripts.engine.sidecar import backups_folder
-from tests.unit.fakes import Checkout, FakeConversation, Screen, container, service
+from tests.unit.fakes import Checkout, FakeLineProcess, Screen, container, service
 
 MADE = {"path": "/backups/wepppy-20261124-000000.dump", "bytes": 2_000_000, "rows": 7, "seconds": 1.25}
 LISTED: Any = {
@@ -36,7 +36,7 @@ LISTED: Any = {
 def scene(folder: Path, answer: object) -> Checkout:
     made = Checkout(folder)
     made.with_env()
-    made.runner.conversations.append(FakeConversation([json.dumps({"kind": "result", "answer": answer})]))
+    made.runner.conversations.append(FakeLineProcess([json.dumps({"kind": "result", "answer": answer})]))
     return made
 
 
@@ -63,9 +63,9 @@ def test_the_list_says_what_is_verified_and_drilled_and_whether_all_is_well(tmp_
     assert not show(made.compose(), screen.console)
     lines = screen.out.getvalue().splitlines()
     assert lines[1].split() == [
-        "wepppy-20261124-000000.dump", "12.0", "h", "2.0", "MB", "7", "yes", "30", "min", "ago", "17.2",
+        "wepppy-20261124-000000.dump", "12", "h", "2.0", "MB", "7", "yes", "30", "min", "ago", "17.2",
     ]  # fmt: skip
-    assert lines[2].split() == ["wepppy-manual-20261101-000000.dump", "23.5", "d", "5", "bytes", "no"]
+    assert " ".join(lines[2].split()) == "wepppy-manual-20261101-000000.dump 23 d 12 h 5 bytes no"
     assert "warning: the last try failed" in screen.err.getvalue()
 
 
@@ -107,5 +107,5 @@ def test_backups_are_well_only_while_more_will_be_made(tmp_path: Path, state: st
 def test_ages_are_told_in_units_that_people_use() -> None:
     now = datetime(2026, 11, 24, tzinfo=UTC)
     assert [age(now, f"{now - timedelta(seconds=each)}") for each in (-5, 3, 75, 7200, 3 * 86400)] == [
-        "in the future", "3 s", "1 min", "2.0 h", "3.0 d",
+        "in the future", "3 s", "1 min 15 s", "2 h", "3 d",
     ]  # fmt: skip

@@ -156,7 +156,7 @@ def test_the_catalogue_is_what_the_model_says(tmp_path: Path) -> None:
 def test_ports_that_the_engine_chooses_are_not_promised() -> None:
     document = {"services": {"caddy": {"ports": [{"target": 8080, "published": ""}, {"target": 8080}]}}}
     catalogue = Catalogue.of(json.loads(json.dumps(document)))
-    assert catalogue.door() is None
+    assert catalogue.proxy_address() is None
     assert catalogue.url("/") == ""
 
 

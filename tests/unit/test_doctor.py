@@ -370,7 +370,7 @@ def test_exported_variables_that_stand_over_the_settings_file_are_told_with_what
         "OTHER_SITE_KEY": "word-of-some-other-program",
         "UNRELATED": "x",
     }
-    name = envfile.shown(checkout.root / ".env")
+    name = envfile.display_path(checkout.root / ".env")
     told = [each.replace(name, ".env") for each in warnings(checkout) if "exported" in each]
     assert told == [
         "COMPOSE_PROJECT_NAME=other is exported and stands over COMPOSE_PROJECT_NAME=wepppy in .env: "

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.base.errors import ExitCode, StackError
 from scripts.prepare import env_init
-from scripts.prepare.env_tree import SITE_KEY, choose
+from scripts.prepare.tree_settings import SITE_KEY, choose
 from scripts.settings import env_syntax, envfile
 from tests.unit.fakes import EXAMPLE, Checkout, Screen
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scripts.base.errors import ExitCode, StackError
-from scripts.database.kept import prune
-from tests.unit.fakes import Checkout, FakeClock, FakeConversation, Screen
+from scripts.database.kept_databases import prune
+from tests.unit.fakes import Checkout, FakeClock, FakeLineProcess, Screen
 
 DAY = 86400.0
 OLD, YOUNG, LATER = (
@@ -23,15 +23,15 @@ OLD, YOUNG, LATER = (
 )
 
 
-def pruned(folder: Path, *, as_json: bool = False, **options: bool) -> tuple[Screen, FakeConversation]:
+def pruned(folder: Path, *, as_json: bool = False, **options: bool) -> tuple[Screen, FakeLineProcess]:
     """Prune what is older than seven days on the tenth day; what was printed, and what drops the databases."""
     made, screen = Checkout(folder), Screen(as_json=as_json)
     made.with_env()
-    kept = FakeConversation([json.dumps({"kind": "result", "answer": [LATER, YOUNG, OLD]})])
-    drop = FakeConversation([json.dumps({"kind": "result", "answer": [OLD["name"]]})])
+    kept = FakeLineProcess([json.dumps({"kind": "result", "answer": [LATER, YOUNG, OLD]})])
+    drop = FakeLineProcess([json.dumps({"kind": "result", "answer": [OLD["name"]]})])
     made.runner.conversations += [kept, drop]
     prune(made.compose(), screen.console, FakeClock(9 * DAY), keep_days=7, **options)
-    commands = [argv[argv.index("--json") + 1 :] for argv in made.runner.commands("converse")]
+    commands = [argv[argv.index("--json") + 1 :] for argv in made.runner.commands("line_process")]
     dropping = ["forget", f"--name={OLD['name']}"]
     assert commands == ([["kept"], dropping] if options.get("yes") else [["kept"]])
     return screen, drop
@@ -46,7 +46,7 @@ def test_only_what_is_old_enough_is_dropped(tmp_path: Path) -> None:
         (YOUNG["name"], "keep"),
         (OLD["name"], "drop"),
     ]
-    assert told[3][1:5] == ["8.0", "d", "2.0", "MB"]
+    assert told[3][1:5] == ["8", "d", "2.0", "MB"]
     assert "1 of 3 kept databases were dropped" in screen.out.getvalue()
 
 

@@ -19,7 +19,7 @@ from scripts.database.source_server import source_server
 from scripts.database.systemd import Unit
 from scripts.engine.compose import Compose
 from scripts.engine.runner import Runner
-from tests.unit.fakes import Checkout, FakeConversation, FakeHost, Screen, container, model, service
+from tests.unit.fakes import Checkout, FakeHost, FakeLineProcess, Screen, container, model, service
 from tests.unit.test_restore import FakeApplication, event
 
 SECRET = 'a password: of "the source" '
@@ -62,7 +62,7 @@ class Scene:
         self.made.runner.on("config", "json", stdout=json.dumps(rendered))
         self.made.runner.on("docker", "start")
         self.made.images_are("wepppy-backup:dev", "postgres:17-trixie")
-        self.talk = FakeConversation(said or lines())
+        self.talk = FakeLineProcess(said or lines())
         self.made.runner.conversations.append(self.talk)
         self.screen = Screen(as_json=as_json)
         self.compose = self.made.compose()
@@ -129,7 +129,7 @@ def test_a_move_asks_for_one_switchover_stops_nothing_and_writes_a_report(tmp_pa
 def test_the_report_is_written_before_the_word_to_switch_over(tmp_path: Path) -> None:
     found: list[dict[str, Any]] = []
 
-    class Looking(FakeConversation):
+    class Looking(FakeLineProcess):
         def say(self, word: str) -> None:
             if "switch" in word:
                 found.extend(json.loads(each.read_text()) for each in scene.reports)
@@ -199,7 +199,7 @@ def test_a_source_that_lets_nobody_in_is_told_before_anything_is_begun(tmp_path:
     with pytest.raises(StackError, match="the server refuses") as caught:
         scene.migrate(yes=True)
     assert caught.value.exit_code == ExitCode.REFUSED
-    assert len(scene.made.runner.commands("converse")) == 1
+    assert len(scene.made.runner.commands("line_process")) == 1
 
 
 def test_an_application_that_does_not_work_with_it_leads_back_to_the_database_from_before(
@@ -215,7 +215,7 @@ def test_an_application_that_does_not_work_with_it_leads_back_to_the_database_fr
 def test_after_a_live_migration_nothing_goes_back_by_itself(tmp_path: Path) -> None:
     scene = Scene(tmp_path, ill="weppcloud is ill")
     live = {"database": "wepppy", "id": 8, "kept": SWITCHED["kept"]}
-    scene.made.runner.conversations.append(FakeConversation([event("result", answer=live)]))
+    scene.made.runner.conversations.append(FakeLineProcess([event("result", answer=live)]))
     with pytest.raises(StackError, match="weppcloud is ill; the new wepppy is live now"):
         scene.migrate(yes=True, live=True)
     assert scene.words == ["go", "switch "]
@@ -282,7 +282,7 @@ def test_the_mover_sees_the_socket_folder_alone_and_runs_as_the_account_that_the
     (tmp_path / ".s.PGSQL.5432").touch()
     scene.source = replace(scene.source, socket_dir=tmp_path, uid=115, gid=120)
     scene.migrate(yes=True, jobs=3)
-    (command,) = scene.made.runner.commands("converse")
+    (command,) = scene.made.runner.commands("line_process")
     assert command[command.index("--user") + 1] == "115:120"
     assert f"{tmp_path}:/source:ro" in command
     assert command.count("--volume") == 1
@@ -300,4 +300,4 @@ def test_a_folder_of_a_socket_that_is_not_there_is_refused_and_not_made(tmp_path
     with pytest.raises(StackError, match="there is no folder") as caught:
         scene.migrate(yes=True)
     assert caught.value.exit_code == ExitCode.REFUSED
-    assert scene.made.runner.commands("converse") == []
+    assert scene.made.runner.commands("line_process") == []

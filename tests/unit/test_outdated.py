@@ -11,7 +11,7 @@ import pytest
 
 from scripts.base.clock import moment
 from scripts.engine.catalogue import Catalogue
-from scripts.stack.outdated import outdated
+from scripts.stack.stale_secrets import stale_secrets
 from tests.unit.attempt import Attempt
 from tests.unit.fakes import Checkout, container, model
 
@@ -55,7 +55,7 @@ def write(checkout: Checkout, name: str, when: float) -> None:
 def found(checkout: Checkout) -> list[str]:
     compose = checkout.compose()
     containers = compose.engine.containers(compose.project)
-    return outdated(compose, Catalogue.of(compose.model).services.values(), containers)
+    return stale_secrets(compose, Catalogue.of(compose.model).services.values(), containers)
 
 
 def test_a_running_service_whose_secret_is_younger_is_outdated(checkout: Checkout) -> None:

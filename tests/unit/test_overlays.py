@@ -83,7 +83,7 @@ def checkout_with_overlays(root: Path, **settings: str) -> Checkout:
     return checkout
 
 
-def listed(compose: Compose) -> str:
+def task(compose: Compose) -> str:
     return compose.env.get("COMPOSE_FILE")
 
 
@@ -94,7 +94,7 @@ def test_an_exported_store_is_followed_by_this_run_and_never_written(tmp_path: P
     choose(compose, Screen().console)
     assert compose.files == [DEV, POSTGRES]
     assert compose.argv("up")[6:8] == ["--file", POSTGRES]
-    assert listed(compose) == DEV
+    assert task(compose) == DEV
     del checkout.environment["POSTGRES_HOST"]
     assert checkout.compose().files == [DEV]
 
@@ -109,7 +109,7 @@ def test_the_stacks_own_store_exported_against_the_settings_file_counts_for_this
     compose = checkout.compose()
     choose(compose, Screen().console)
     assert compose.files == [DEV, POSTGRES]
-    assert listed(compose) == f"{DEV}:{POSTGRES}:{REDIS}"
+    assert task(compose) == f"{DEV}:{POSTGRES}:{REDIS}"
 
 
 def test_files_that_the_caller_exports_are_the_callers(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_volumes_that_take_another_password_are_refused(checkout: Checkout) -> N
     error = refused(checkout)
     assert "volumes that this checkout has not made (wepppy_postgres-data)" in error.what
     assert "docker volume rm" in error.fix
-    assert not (checkout.root / ".docker-data" / ownership.NOTE).exists()
+    assert not (checkout.root / ".docker-data" / ownership.SEEN_VOLUMES).exists()
 
 
 def test_volumes_that_take_the_password_are_noted_and_not_looked_into_again(checkout: Checkout) -> None:

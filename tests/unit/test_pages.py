@@ -17,7 +17,7 @@ from scripts.engine.probe import Answer
 from scripts.engine.proof import prove
 from tests.unit.fakes import Checkout, FakeClock, container, model
 
-DOOR = ("127.0.0.1", 8080)
+PROXY = ("127.0.0.1", 8080)
 ERROR_ID = "2fa27318da5d4982897b0d8f9f8af688"
 FRONT = """<!doctype html><title>WEPPcloud</title>
 <link rel="stylesheet" href="/weppcloud/static/site.css"><link rel="canonical" href="/elsewhere">
@@ -42,7 +42,7 @@ class Site:
         }  # fmt: skip
 
     def fetch(self, door: tuple[str, int], path: str, cookies: Mapping[str, str]) -> Reply:
-        assert door == DOOR
+        assert door == PROXY
         self.asked.append((path, dict(cookies)))
         told = self.answers[path]
         return told.pop(0) if len(told) > 1 else told[0]
@@ -52,7 +52,7 @@ class Site:
         rendered["services"]["status"]["labels"]["wepp.pages"] = " ".join(paths)
         services = list(Catalogue.of(rendered).services.values())
         return {
-            each.path: each for each in visit_all(services, DOOR, clock or FakeClock(), fetching=self.fetch)
+            each.path: each for each in visit_all(services, PROXY, clock or FakeClock(), fetching=self.fetch)
         }
 
 

@@ -57,7 +57,7 @@ def test_a_healthy_redis_is_left_alone(checkout: Checkout) -> None:
 
 def test_a_look_stops_and_changes_nothing(checkout: Checkout) -> None:
     said = repair(checkout, dry_run=True)
-    assert "after a repair there are 7 keys; 2.0 KiB of entries, the youngest ones, are not replayed" in said
+    assert "after a repair there are 7 keys; 2.0 kB of entries, the youngest ones, are not replayed" in said
     assert programs(checkout) == ["check"]
 
 

@@ -15,11 +15,11 @@ import pytest
 from scripts.base.clock import Clock
 from scripts.base.errors import ExitCode, StackError
 from scripts.database.application import Application
-from scripts.database.kept import rollback
+from scripts.database.kept_databases import rollback
 from scripts.database.restore import restore
 from scripts.engine.catalogue import Service
 from scripts.engine.compose import Compose
-from tests.unit.fakes import Checkout, FakeClock, FakeConversation, Screen
+from tests.unit.fakes import Checkout, FakeClock, FakeLineProcess, Screen
 
 PLAN = {
     "dump": "/backups/a.dump", "kind": "custom", "bytes": 1000, "checksummed": True, "server_version": "17.2",
@@ -81,7 +81,7 @@ class Scene:
     def __init__(self, folder: Path, lines: list[str], *, ill: str = "", as_json: bool = False) -> None:
         self.made = Checkout(folder)
         self.made.with_env()
-        self.talk = FakeConversation(lines)
+        self.talk = FakeLineProcess(lines)
         self.made.runner.conversations.append(self.talk)
         self.made.runner.on("docker", "start")
         self.screen = Screen(as_json=as_json)

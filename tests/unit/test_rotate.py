@@ -12,8 +12,8 @@ from scripts.base.errors import ExitCode, StackError
 from scripts.database.credentials import CHANGE_LOCK
 from scripts.database.rotate_password import read_password
 from scripts.engine.runner import Result
-from scripts.menu.listing import ROOT
-from tests.unit.fakes import FakeConversation
+from scripts.menu.task import ROOT
+from tests.unit.fakes import FakeLineProcess
 from tests.unit.rotating import NEW, OLD, Rotating
 
 
@@ -144,7 +144,7 @@ def test_a_server_that_lets_the_old_password_in_as_well_is_warned_of(rotating: R
 
 def test_an_external_server_is_asked_through_the_sidecar_with_a_verifier_only(rotating: Rotating) -> None:
     rotating.stack.made.with_env(POSTGRES_HOST="db.example.org")
-    talk = FakeConversation(
+    talk = FakeLineProcess(
         [
             json.dumps({"kind": "ready", "prepared": "wepppy"}),
             json.dumps({"kind": "result", "answer": "wepppy"}),

@@ -68,7 +68,7 @@ class Killer:
             runner = rotating.stack.made.runner
             for owner, name in (
                 (runner, "_answer"),
-                (runner, "converse"),
+                (runner, "line_process"),
                 (credentials, "write"),
                 (credentials, "sync_folder"),
                 (Path, "unlink"),

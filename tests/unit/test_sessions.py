@@ -8,7 +8,7 @@ import pytest
 
 from scripts.base.errors import StackError
 from scripts.engine.compose import ATTENDED
-from scripts.menu import listing
+from scripts.menu import task
 from scripts.prepare import lock
 from scripts.stack import service_commands
 from tests.unit.fakes import Checkout, Screen, container
@@ -175,4 +175,4 @@ def test_a_task_that_changes_the_stack_waits_for_no_other(checkout: Checkout, ta
 
 
 def test_names_may_be_repeated_or_separated_by_commas() -> None:
-    assert listing.split_names(["a,b", " c ", ""]) == ["a", "b", "c"]
+    assert task.split_names(["a,b", " c ", ""]) == ["a", "b", "c"]

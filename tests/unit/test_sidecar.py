@@ -12,7 +12,7 @@ import pytest
 
 from scripts.database.sidecar_client import answer
 from scripts.engine import sidecar
-from tests.unit.fakes import Checkout, FakeConversation, Screen, container, model
+from tests.unit.fakes import Checkout, FakeLineProcess, Screen, container, model
 
 Spoil = Callable[[dict[str, Any]], object]
 
@@ -63,19 +63,19 @@ def scene(tmp_path: Path) -> Scene:
 
 
 def test_a_container_that_is_as_the_settings_say_is_asked(scene: Scene) -> None:
-    scene.checkout.runner.conversations.append(FakeConversation(['{"kind": "result", "answer": 1}']))
+    scene.checkout.runner.conversations.append(FakeLineProcess(['{"kind": "result", "answer": 1}']))
     assert answer(scene.checkout.compose(), Screen().console, ["list"]) == 1
-    (argv,) = scene.checkout.runner.commands("converse")
+    (argv,) = scene.checkout.runner.commands("line_process")
     name = "wepppy-postgres-backup-1"
     assert argv == ["docker", "exec", "--interactive", name, "wepp-backup", "--json", "list"]
 
 
 def test_who_needs_other_folders_gets_a_container_of_its_own(scene: Scene) -> None:
-    scene.checkout.runner.conversations.append(FakeConversation(['{"kind": "result", "answer": 1}']))
+    scene.checkout.runner.conversations.append(FakeLineProcess(['{"kind": "result", "answer": 1}']))
     answer(
         scene.checkout.compose(), Screen().console, ["list"], options=["--volume", "/a:/host-folders/a:ro"]
     )
-    assert "run" in scene.checkout.runner.commands("converse")[0]
+    assert "run" in scene.checkout.runner.commands("line_process")[0]
 
 
 def test_a_container_in_another_volume_than_the_settings_name_is_not_asked(scene: Scene) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.base.clock import duration
 from scripts.base.console import Console, LiveView
 from scripts.engine import problems
 from scripts.engine.container import container_of
@@ -172,10 +173,10 @@ def test_services_that_are_off_and_have_no_container_are_left_out(checkout: Chec
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(None, ""), (0, "0 s"), (61, "1 min 1 s"), (3600, "1 h"), (183845, "2 d 3 h")]
+    ("seconds", "text"), [(0, "0 s"), (61, "1 min 1 s"), (3600, "1 h"), (183845, "2 d 3 h")]
 )
-def test_uptime_is_told_in_its_two_largest_units(seconds: int | None, text: str) -> None:
-    assert status.uptime_text(seconds) == text
+def test_durations_are_told_in_their_two_largest_units(seconds: int, text: str) -> None:
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

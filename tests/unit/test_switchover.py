@@ -14,7 +14,7 @@ from scripts.base.errors import ExitCode, StackError
 from scripts.database.application import Application
 from scripts.database.sidecar_client import ProgramDied, ProgramRun
 from scripts.database.switchover import jobs_in_progress, switch_over
-from tests.unit.fakes import Checkout, FakeConversation, container
+from tests.unit.fakes import Checkout, FakeLineProcess, container
 from tests.unit.memory_stack import MemoryStack
 from tests.unit.test_restore import SWITCHED, FakeApplication, Scene, event, script
 
@@ -29,7 +29,7 @@ def scene(folder: Path, lines: list[str], *looks: object, ill: str = "") -> Scen
     made = Scene(folder, lines, ill=ill)
     for look in looks:
         answer = event("result", answer=look) if look else event("problem", what="no server", fix="m", exit=4)
-        made.made.runner.conversations.append(FakeConversation([answer]))
+        made.made.runner.conversations.append(FakeLineProcess([answer]))
     return made
 
 
@@ -103,7 +103,7 @@ def test_switching_back_whose_program_dies_after_it_is_one(tmp_path: Path) -> No
     assert "the database from before is live again" in error.what
 
 
-class Interrupted(FakeConversation):
+class Interrupted(FakeLineProcess):
     """A program during whose last answer the user presses Ctrl-C."""
 
     def lines(self) -> Iterator[str]:
@@ -114,14 +114,14 @@ class Interrupted(FakeConversation):
 def test_ctrl_c_in_the_switchover_says_so_when_it_came_too_late(tmp_path: Path) -> None:
     made = scene(tmp_path, [])
     talk = Interrupted(script()[:2])
-    made.made.runner.conversations[:] = [talk, FakeConversation([event("result", answer=NEW)])]
+    made.made.runner.conversations[:] = [talk, FakeLineProcess([event("result", answer=NEW)])]
     error = failed(made)
     assert talk.ended
     assert error.exit_code == ExitCode.INTERRUPTED
     assert "the new wepppy is live now" in error.what
 
 
-class Impatient(FakeConversation):
+class Impatient(FakeLineProcess):
     """A program during whose answer the user presses Ctrl-C once more."""
 
     def lines(self) -> Iterator[str]:
@@ -129,7 +129,7 @@ class Impatient(FakeConversation):
         yield from super().lines()
 
 
-class Tidying(FakeConversation):
+class Tidying(FakeLineProcess):
     """A program during whose end the user presses Ctrl-C."""
 
     def end(self) -> tuple[int, str]:
@@ -183,7 +183,7 @@ def test_ctrl_c_before_the_commit_is_an_interruption(tmp_path: Path) -> None:
     made = scene(tmp_path, [])
     made.made.runner.conversations[:] = [
         Interrupted(script()[:2]),
-        FakeConversation([event("result", answer=OLD)]),
+        FakeLineProcess([event("result", answer=OLD)]),
     ]
     with pytest.raises(KeyboardInterrupt):
         made.restore(yes=True)
@@ -191,9 +191,9 @@ def test_ctrl_c_before_the_commit_is_an_interruption(tmp_path: Path) -> None:
 
 def switch(
     stack: MemoryStack,
-    talk: FakeConversation,
+    talk: FakeLineProcess,
     application: FakeApplication,
-    *looks: FakeConversation,
+    *looks: FakeLineProcess,
     **options: bool,
 ) -> Mapping[str, Any]:
     stack.compose.data_dir.mkdir(exist_ok=True)
@@ -204,15 +204,15 @@ def switch(
 
 
 def test_quiesce_stops_the_writers_for_the_switchover_alone(tmp_path: Path) -> None:
-    stack, talk = MemoryStack(tmp_path), FakeConversation(script()[2:])
+    stack, talk = MemoryStack(tmp_path), FakeLineProcess(script()[2:])
     talk.say = lambda word: stack.events.append(word)  # type: ignore[method-assign]
     switch(stack, talk, FakeApplication(on_check=lambda: stack.events.append("asked")), quiesce=True)
     assert stack.events == ["stop web worker", "switch ", "restart web worker", "asked", "keep"]
 
 
 def test_what_must_not_be_left_behind_is_never_switched_back(tmp_path: Path) -> None:
-    stack, talk = MemoryStack(tmp_path), FakeConversation(script()[2:])
-    live = FakeConversation([event("result", answer=NEW)])
+    stack, talk = MemoryStack(tmp_path), FakeLineProcess(script()[2:])
+    live = FakeLineProcess([event("result", answer=NEW)])
     ill = StackError("weppcloud is ill", "see its log", ExitCode.FAILED)
     with pytest.raises(StackError, match="weppcloud is ill; the new wepppy is live now") as caught:
         switch(stack, talk, FakeApplication(ill), live, goes_back=False)

@@ -82,9 +82,9 @@ def test_ctrl_c_is_a_sentence_and_status_130(
 
 def test_a_reader_that_has_had_enough_ends_the_task_with_status_141() -> None:
     code = (
-        "from scripts.menu.listing import listed\n"
+        "from scripts.menu.task import task\n"
         "def broken(context: object) -> None: raise BrokenPipeError\n"
-        "listed(interrupted='')(broken)(None)"
+        "task(interrupted='')(broken)(None)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert done.returncode == 141

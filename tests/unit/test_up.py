@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.engine.runner import Result
-from scripts.prepare import stamp
+from scripts.prepare import last_up
 from scripts.stack.follower import Follower
 from scripts.stack.up import Options
 from tests.unit.attempt import Attempt
@@ -296,7 +296,7 @@ def test_whatever_changed_since_the_last_start_is_seen(attempt: Attempt, change:
 
 def test_a_note_that_cannot_be_read_is_no_note(attempt: Attempt) -> None:
     attempt.run()
-    (attempt.checkout.root / ".docker-data" / stamp.NAME).write_text("{ half")
+    (attempt.checkout.root / ".docker-data" / last_up.NAME).write_text("{ half")
     attempt.run()
     assert len(attempt.streamed("up")) == 2
 

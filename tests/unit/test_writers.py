@@ -19,7 +19,7 @@ def stack_in(folder: Path) -> MemoryStack:
 
 
 def note(stack: MemoryStack) -> Path:
-    return stack.compose.data_dir / writers.NOTE
+    return stack.compose.data_dir / writers.STOPPED
 
 
 def test_what_writes_and_runs_is_stopped_for_the_block_alone(tmp_path: Path) -> None:

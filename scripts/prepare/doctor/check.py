@@ -11,11 +11,11 @@ from scripts.prepare.finding import Finding
 
 
 @dataclass(frozen=True)
-class Patient:
+class Target:
     """What the checks look at."""
 
     compose: Compose
     host: Host
 
 
-Check = Callable[[Patient], Iterable[Finding]]
+Check = Callable[[Target], Iterable[Finding]]

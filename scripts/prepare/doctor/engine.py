@@ -1,4 +1,4 @@
-"""Owns the checks of the container engine and of what it already holds for this project."""
+"""Check the container engine and what it already holds for this project."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from scripts.engine.catalogue import base_images
 from scripts.engine.docker import ANSWER_SECONDS, version_of
-from scripts.prepare.doctor.check import Check, Patient
+from scripts.prepare.doctor.check import Check, Target
 from scripts.prepare.finding import Finding, Level
 from scripts.prepare.overlays import FAST_START_API, FAST_START_FILE
 
@@ -14,17 +14,17 @@ ENGINE = "engine"
 MINIMUM_COMPOSE = (2, 24)
 
 
-def check_engine(patient: Patient) -> Iterator[Finding]:
+def check_engine(target: Target) -> Iterator[Finding]:
     """The engine answers, and the fast-start overlay is only used where the engine can do it."""
-    info = patient.compose.engine.info()
+    info = target.compose.engine.info()
     yield Finding(ENGINE, Level.OK, f"engine {info['ServerVersion']}, {info.get('NCPU', '?')} cores")
 
 
-def check_fast_start(patient: Patient) -> Iterator[Finding]:
+def check_fast_start(target: Target) -> Iterator[Finding]:
     """An older engine refuses everything when the fast-start overlay is listed."""
-    if FAST_START_FILE not in patient.compose.files:
+    if FAST_START_FILE not in target.compose.files:
         return
-    api = patient.compose.engine.api_version()
+    api = target.compose.engine.api_version()
     if (0, 0) < api < FAST_START_API:
         yield Finding(
             "fast start",
@@ -34,9 +34,9 @@ def check_fast_start(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def check_compose(patient: Patient) -> Iterator[Finding]:
+def check_compose(target: Target) -> Iterator[Finding]:
     """Compose v2 is there and new enough."""
-    result = patient.compose.runner.capture(
+    result = target.compose.runner.capture(
         ["docker", "compose", "version", "--short"], timeout=ANSWER_SECONDS
     )
     needed = ".".join(map(str, MINIMUM_COMPOSE))
@@ -53,9 +53,9 @@ def check_compose(patient: Patient) -> Iterator[Finding]:
         yield Finding("compose", Level.OK, f"Compose {result.stdout.strip()}")
 
 
-def check_buildx(patient: Patient) -> Iterator[Finding]:
+def check_buildx(target: Target) -> Iterator[Finding]:
     """buildx is there: builds need cache mounts and secrets."""
-    result = patient.compose.runner.capture(["docker", "buildx", "version"], timeout=ANSWER_SECONDS)
+    result = target.compose.runner.capture(["docker", "buildx", "version"], timeout=ANSWER_SECONDS)
     if result.ok:
         version = result.stdout.split()
         yield Finding("buildx", Level.OK, f"buildx {version[1] if len(version) > 1 else ''}".strip())
@@ -63,13 +63,13 @@ def check_buildx(patient: Patient) -> Iterator[Finding]:
         yield Finding("buildx", Level.ERROR, "docker buildx is missing", "scripts/setup installs it")
 
 
-def check_base_images(patient: Patient) -> Iterator[Finding]:
+def check_base_images(target: Target) -> Iterator[Finding]:
     """Base images are here, or there is a way to get them."""
-    names = base_images(patient.compose.model)
-    absent = sorted(set(names) - patient.compose.engine.images(names))
+    names = base_images(target.compose.model)
+    absent = sorted(set(names) - target.compose.engine.images(names))
     if not absent:
         yield Finding("base images", Level.OK, f"all {len(names)} are here")
-    elif patient.host.has_command("mmdebstrap"):
+    elif target.host.has_command("mmdebstrap"):
         yield Finding("base images", Level.OK, f"to be pulled or built from packages: {', '.join(absent)}")
     else:
         yield Finding(

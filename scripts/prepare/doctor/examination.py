@@ -11,7 +11,7 @@ from scripts.base.host import Host, LocalHost
 from scripts.engine.compose import Compose
 from scripts.prepare.doctor import engine, machine, settings
 from scripts.prepare.doctor import running as running_checks
-from scripts.prepare.doctor.check import Check, Patient
+from scripts.prepare.doctor.check import Check, Target
 from scripts.prepare.finding import Finding, Level
 
 
@@ -21,8 +21,8 @@ def examine(compose: Compose, host: Host | None = None, *, running: bool = False
     running: look at what runs, too. Without an engine nothing is asked of it; without a usable `.env` or model nothing
     is derived from them.
     """
-    patient = Patient(compose, host or LocalHost())
-    rendered, findings = _foundations(patient)
+    target = Target(compose, host or LocalHost())
+    rendered, findings = _foundations(target)
     engine_up = not any(each.check == engine.ENGINE and each.level is Level.ERROR for each in findings)
     later: list[Check] = []
     if rendered:
@@ -31,14 +31,14 @@ def examine(compose: Compose, host: Host | None = None, *, running: bool = False
             later += [*engine.MODEL_CHECKS, *machine.ENGINE_CHECKS]
             later += running_checks.CHECKS if running else []
     later += machine.CHECKS
-    return findings + _run(patient, later)
+    return findings + _run(target, later)
 
 
-def _foundations(patient: Patient) -> tuple[bool, list[Finding]]:
+def _foundations(target: Target) -> tuple[bool, list[Finding]]:
     """Settings, engine and rendered model at once: each waits for another program."""
     with ThreadPoolExecutor() as pool:
-        told = [pool.submit(_collect, check, patient) for check in (*settings.CHECKS, *engine.CHECKS)]
-        model = pool.submit(_render, patient)
+        told = [pool.submit(_collect, check, target) for check in (*settings.CHECKS, *engine.CHECKS)]
+        model = pool.submit(_render, target)
         findings = [finding for each in told for finding in each.result()]
         problem = model.result()
     if problem and not any(each.what == problem.what for each in findings):
@@ -46,24 +46,24 @@ def _foundations(patient: Patient) -> tuple[bool, list[Finding]]:
     return problem is None, findings
 
 
-def _render(patient: Patient) -> StackError | None:
+def _render(target: Target) -> StackError | None:
     try:
-        _ = patient.compose.model
+        _ = target.compose.model
     except StackError as error:
         return error
     return None
 
 
-def _run(patient: Patient, checks: Sequence[Check]) -> list[Finding]:
+def _run(target: Target, checks: Sequence[Check]) -> list[Finding]:
     with ThreadPoolExecutor() as pool:
         return [
-            finding for found in pool.map(lambda check: _collect(check, patient), checks) for finding in found
+            finding for found in pool.map(lambda check: _collect(check, target), checks) for finding in found
         ]
 
 
-def _collect(check: Check, patient: Patient) -> list[Finding]:
+def _collect(check: Check, target: Target) -> list[Finding]:
     try:
-        return list(check(patient))
+        return list(check(target))
     except StackError as error:
         name = check.__name__.removeprefix("check_").replace("_", " ")
         return [Finding(name, Level.ERROR, error.what, error.fix)]

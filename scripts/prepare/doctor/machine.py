@@ -1,4 +1,4 @@
-"""Owns the checks of the machine: memory, disk and ports, with all thresholds in one place."""
+"""Check the machine: memory, disk and ports, with all thresholds in one place."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from scripts.base.errors import StackError
-from scripts.base.host import GIB, engine_is_elsewhere, readable_size
+from scripts.base.host import GIB, engine_is_elsewhere
 from scripts.engine.catalogue import Catalogue
-from scripts.prepare.doctor.check import Check, Patient
+from scripts.prepare.doctor.check import Check, Target
 from scripts.prepare.finding import Finding, Level
 
 # Memory in GiB that a profile's services use under load; below the sum there is a warning.
@@ -20,14 +22,14 @@ MEMORY_FATAL_SHARE = 0.5
 DISK_FATAL_BYTES, DISK_WARNING_BYTES = 2 * GIB, 8 * GIB
 
 
-def check_memory(patient: Patient) -> Iterator[Finding]:
+def check_memory(target: Target) -> Iterator[Finding]:
     """The engine's machine has the memory that the active profiles want."""
-    total = int(patient.compose.engine.info().get("MemTotal") or 0)
+    total = int(target.compose.engine.info().get("MemTotal") or 0)
     if not total:
         return
-    profiles = ["core", *patient.compose.active_profiles]
+    profiles = ["core", *target.compose.active_profiles]
     needed = sum(MEMORY_GIB.get(name, 0.0) for name in dict.fromkeys(profiles)) * GIB
-    what = f"{readable_size(total)} of memory, {readable_size(needed)} recommended for {', '.join(profiles)}"
+    what = f"{decimal(total)} of memory, {decimal(int(needed))} recommended for {', '.join(profiles)}"
     if total < needed * MEMORY_FATAL_SHARE:
         yield Finding(
             "memory", Level.ERROR, what, "use a larger machine, or fewer profiles: COMPOSE_PROFILES in .env"
@@ -38,28 +40,28 @@ def check_memory(patient: Patient) -> Iterator[Finding]:
         yield Finding("memory", Level.OK, what)
 
 
-def check_engine_disk(patient: Patient) -> Iterator[Finding]:
+def check_engine_disk(target: Target) -> Iterator[Finding]:
     """There is room where the engine keeps images and volumes."""
-    folder = patient.compose.engine.info().get("DockerRootDir")
-    if folder and not engine_is_elsewhere(patient.compose.environment):
-        yield from _disk(patient, "engine disk", Path(folder))
+    folder = target.compose.engine.info().get("DockerRootDir")
+    if folder and not engine_is_elsewhere(target.compose.environment):
+        yield from _disk(target, "engine disk", Path(folder))
 
 
-def check_data_disk(patient: Patient) -> Iterator[Finding]:
+def check_data_disk(target: Target) -> Iterator[Finding]:
     """There is room where backups are written."""
     try:
-        folder = patient.compose.data_dir
+        folder = target.compose.data_dir
     except StackError:
         # Without settings the default place is the one to look at.
-        folder = patient.compose.root
-    yield from _disk(patient, "disk", folder)
+        folder = target.compose.root
+    yield from _disk(target, "disk", folder)
 
 
-def _disk(patient: Patient, check: str, folder: Path) -> Iterator[Finding]:
-    free = patient.host.free_bytes(folder)
+def _disk(target: Target, check: str, folder: Path) -> Iterator[Finding]:
+    free = target.host.free_bytes(folder)
     if free is None:
         return
-    what = f"{readable_size(free)} free at {folder}"
+    what = f"{decimal(free)} free at {folder}"
     fix = "free some: docker builder prune (only the build cache); docker system df shows what takes it"
     if free < DISK_FATAL_BYTES:
         yield Finding(check, Level.ERROR, f"disk nearly full: {what}", fix)
@@ -69,9 +71,9 @@ def _disk(patient: Patient, check: str, folder: Path) -> Iterator[Finding]:
         yield Finding(check, Level.OK, what)
 
 
-def check_ports(patient: Patient) -> Iterator[Finding]:
+def check_ports(target: Target) -> Iterator[Finding]:
     """Nobody else holds a port that an active service publishes; who does is named."""
-    compose = patient.compose
+    compose = target.compose
     if engine_is_elsewhere(compose.environment):
         return
     services = Catalogue.of(compose.model).active(compose.active_profiles)
@@ -82,7 +84,7 @@ def check_ports(patient: Patient) -> Iterator[Finding]:
     held = compose.engine.published_ports()
     trouble = False
     for port, name in wanted:
-        finding = _port(patient, port.address, port.number, name, held)
+        finding = _port(target, port.address, port.number, name, held)
         if len(by_number[port.number]) > 1 and name != by_number[port.number][0]:
             other = by_number[port.number][0]
             finding = Finding(
@@ -98,12 +100,12 @@ def check_ports(patient: Patient) -> Iterator[Finding]:
 
 
 def _port(
-    patient: Patient, address: str, number: int, service: str, held: dict[int, tuple[str, str]]
+    target: Target, address: str, number: int, service: str, held: dict[int, tuple[str, str]]
 ) -> Finding | None:
     container, project = held.get(number, ("", ""))
-    if project == patient.compose.project:
+    if project == target.compose.project:
         return None
-    problem = patient.host.bind_problem(address or "0.0.0.0", number)  # noqa: S104 - what an empty address means
+    problem = target.host.bind_problem(address or "0.0.0.0", number)  # noqa: S104 - what an empty address means
     if not problem:
         return None
     if problem == errno.EADDRNOTAVAIL:
@@ -113,7 +115,7 @@ def _port(
             f"{service} shall listen on {address}, no address of this machine",
             _port_fix(service),
         )
-    who = f"container {container}" if container else patient.host.listener(number)
+    who = f"container {container}" if container else target.host.listener(number)
     if container and project:
         who += f" of project {project}"
     return Finding(

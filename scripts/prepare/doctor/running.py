@@ -7,13 +7,13 @@ from pathlib import Path
 
 from scripts.engine import problems, redis_damage
 from scripts.prepare import ownership
-from scripts.prepare.doctor.check import Check, Patient
+from scripts.prepare.doctor.check import Check, Target
 from scripts.prepare.finding import Finding, Level
 
 
-def check_second_checkout(patient: Patient) -> Iterator[Finding]:
+def check_second_checkout(target: Target) -> Iterator[Finding]:
     """The project is this checkout's own; see ownership.require."""
-    compose = patient.compose
+    compose = target.compose
     ownership.require(compose)
     for folder in sorted({each.folder for each in compose.engine.containers(compose.project) if each.folder}):
         if not Path(folder).is_dir():
@@ -25,9 +25,9 @@ def check_second_checkout(patient: Patient) -> Iterator[Finding]:
             )
 
 
-def check_services(patient: Patient) -> Iterator[Finding]:
+def check_services(target: Target) -> Iterator[Finding]:
     """What should run does, and is healthy."""
-    compose = patient.compose
+    compose = target.compose
     containers = compose.engine.containers(compose.project)
     if not containers:
         yield Finding("services", Level.OK, f"{compose.project} is down; `invoke compose-up` starts it")
@@ -39,9 +39,9 @@ def check_services(patient: Patient) -> Iterator[Finding]:
         yield Finding("services", Level.OK, f"{compose.project} is up, all services are healthy")
 
 
-def check_database_roles(patient: Patient) -> Iterator[Finding]:
+def check_database_roles(target: Target) -> Iterator[Finding]:
     """The database takes the passwords of the secret files, and the application's role is no superuser."""
-    compose = patient.compose
+    compose = target.compose
     containers = compose.engine.containers(compose.project)
     for each in problems.of_password(compose, containers):
         yield Finding("database password", Level.ERROR, each.what, each.fix)
@@ -49,9 +49,9 @@ def check_database_roles(patient: Patient) -> Iterator[Finding]:
         yield Finding("database roles", Level.WARNING, each.what, each.fix)
 
 
-def check_redis_files(patient: Patient) -> Iterator[Finding]:
+def check_redis_files(target: Target) -> Iterator[Finding]:
     """Redis did not refuse its files the last time it was started."""
-    if told := redis_damage.complaint(patient.compose):
+    if told := redis_damage.complaint(target.compose):
         yield Finding(
             "redis", Level.WARNING, f"redis does not start with its files: {told}", redis_damage.FIX
         )

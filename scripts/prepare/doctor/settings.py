@@ -1,4 +1,4 @@
-"""Owns the checks of what this checkout and its `.env` say: the file itself, its keys, the source tree it names."""
+"""Check what this checkout and its `.env` say: the file itself, its keys, the source tree it names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scripts.base.errors import StackError
 from scripts.engine.catalogue import Catalogue
 from scripts.engine.compose import Compose
 from scripts.prepare import overlays
-from scripts.prepare.doctor.check import Check, Patient
+from scripts.prepare.doctor.check import Check, Target
 from scripts.prepare.finding import Finding, Level
 from scripts.settings import envfile, secret_files, secret_ids
 
@@ -29,11 +29,11 @@ INTERPOLATED = re.compile(r"\$\{([A-Z][A-Z0-9_]*)")
 FILL_OR_REMOVE = "write the secret into it, or take the compose file that asks for it out of COMPOSE_FILE"
 
 
-def check_settings(patient: Patient) -> Iterator[Finding]:
+def check_settings(target: Target) -> Iterator[Finding]:
     """`.env` is there, private, well-formed, and means the same to all its readers."""
-    path = patient.compose.env_path
+    path = target.compose.env_path
     env = envfile.read(path)
-    name = envfile.shown(path)
+    name = envfile.display_path(path)
     sound = True
     for problem in env.problems:
         level = Level.ERROR if problem.fatal else Level.WARNING
@@ -48,14 +48,14 @@ def check_settings(patient: Patient) -> Iterator[Finding]:
         yield Finding("settings", Level.OK, f"{name}, {len(env.values)} keys")
 
 
-def check_keys(patient: Patient) -> Iterator[Finding]:
+def check_keys(target: Target) -> Iterator[Finding]:
     """Keys that nothing reads (a typing error, mostly), and keys that an update of the stack brought."""
-    example_path = patient.compose.root / ".env.example"
-    if not example_path.is_file() or not patient.compose.env_path.is_file():
+    example_path = target.compose.root / ".env.example"
+    if not example_path.is_file() or not target.compose.env_path.is_file():
         return
     example = envfile.read(example_path).values
-    values = envfile.read(patient.compose.env_path).values
-    name = envfile.shown(patient.compose.env_path)
+    values = envfile.read(target.compose.env_path).values
+    name = envfile.display_path(target.compose.env_path)
     # A real tree reads settings of its own from the same file; only the sample's are all known.
     if not values.get("WEPPPY_SRC"):
         unknown = sorted(values.keys() - example.keys() - KNOWN_ELSEWHERE - secret_ids.BY_KEY.keys())
@@ -76,12 +76,12 @@ def check_keys(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def check_exported(patient: Patient) -> Iterator[Finding]:
+def check_exported(target: Target) -> Iterator[Finding]:
     """No variable that the caller exports stands over `.env` unnoticed: for Compose it counts, in every task."""
-    compose = patient.compose
+    compose = target.compose
     if not compose.env_path.is_file():
         return
-    env, name = envfile.read(compose.env_path).values, envfile.shown(compose.env_path)
+    env, name = envfile.read(compose.env_path).values, envfile.display_path(compose.env_path)
     interpolated = {"COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PROFILES", *KNOWN_ELSEWHERE}
     for path in (compose.root / "docker").glob("docker-compose.*.yml"):
         interpolated |= set(INTERPOLATED.findall(path.read_text(encoding="utf-8")))
@@ -110,16 +110,16 @@ def _consequence(key: str) -> str:
     return ": containers that this shell starts get it"
 
 
-def check_secrets(patient: Patient) -> Iterator[Finding]:
+def check_secrets(target: Target) -> Iterator[Finding]:
     """Every secret file that the model mounts is there and readable, and is the only place of its value."""
-    compose = patient.compose
+    compose = target.compose
     for problem in _problems(compose):
         yield Finding("secrets", Level.ERROR, problem.what, problem.fix)
     folder = compose.secrets_dir
     if folder.is_dir() and folder.stat().st_mode & 0o077:
-        what = f"{envfile.shown(folder)} is open to others (mode {folder.stat().st_mode & 0o777:04o})"
-        yield Finding("secrets", Level.WARNING, what, f"chmod 700 {envfile.shown(folder)}")
-    name = envfile.shown(compose.env_path)
+        what = f"{envfile.display_path(folder)} is open to others (mode {folder.stat().st_mode & 0o777:04o})"
+        yield Finding("secrets", Level.WARNING, what, f"chmod 700 {envfile.display_path(folder)}")
+    name = envfile.display_path(compose.env_path)
     for key in compose.env.values.keys() & secret_ids.BY_KEY.keys():
         yield Finding("secrets", Level.WARNING, *_duplicate(compose, key, name))
 
@@ -148,7 +148,7 @@ def _problems(compose: Compose) -> list[StackError]:
             found.append(problem)
             continue
         if not filled:
-            what = f"{envfile.shown(path)} is {'empty' if path.exists() else 'missing'}"
+            what = f"{envfile.display_path(path)} is {'empty' if path.exists() else 'missing'}"
             found.append(StackError(what, "run `invoke env-init`, it makes it" if secret else FILL_OR_REMOVE))
     return found
 
@@ -162,28 +162,28 @@ def _duplicate(compose: Compose, key: str, env_name: str) -> tuple[str, str]:
             f"{key} stands in {env_name}; secrets are files now",
             "run `invoke env-init`, it moves the value",
         )
-    what = f"{key} in {env_name} is another value than the file {envfile.shown(path)}, which counts"
+    what = f"{key} in {env_name} is another value than the file {envfile.display_path(path)}, which counts"
     if path.name == secret_ids.ADMIN:
         return what, (
             f"delete the line; for another password write it into the file, then: docker compose exec -T weppcloud "
-            f"flask set-user admin@example.org < {envfile.shown(path)}"
+            f"flask set-user admin@example.org < {envfile.display_path(path)}"
         )
     if path.name == secret_ids.DATABASE:
         return what, "delete the line; for another password run `invoke db-rotate-password`"
     return what, "delete the line, or write its value into the file, then run `invoke compose-up`"
 
 
-def check_profiles(patient: Patient) -> Iterator[Finding]:
+def check_profiles(target: Target) -> Iterator[Finding]:
     """The profiles that are switched on exist."""
-    Catalogue.of(patient.compose.model).check_profiles(patient.compose.active_profiles)
+    Catalogue.of(target.compose.model).check_profiles(target.compose.active_profiles)
     yield from ()
 
 
-def check_source_tree(patient: Patient) -> Iterator[Finding]:
+def check_source_tree(target: Target) -> Iterator[Finding]:
     """The source tree has what the services need, see `invoke source-check`."""
     from scripts.prepare.source_check import checks
 
-    yield from checks.findings(patient.compose)
+    yield from checks.findings(target.compose)
 
 
 CHECKS: list[Check] = [check_settings, check_keys, check_exported]

@@ -1,4 +1,4 @@
-"""Owns how a function becomes a task: its place on the menu, help for its flags, problems as two lines and a status."""
+"""Make a function a task: its place on the menu, help for its flags, problems as two lines and a status."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ BUILT = "images that were complete are kept, the one at work is not"
 SWAPPED = "the live database is the one from before, and services that were stopped run again"
 
 
-def listed(
+def task(
     *,
     interrupted: str,
-    flags: dict[str, str] | None = None,
+    help: dict[str, str] | None = None,  # noqa: A002 - as in Invoke's own decorator
     iterable: list[str] | None = None,
 ) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
-    """Puts a function on the menu, with help for its `flags`. interrupted: what is true after Ctrl-C.
+    """Put a function on the menu, with help for its flags. interrupted: what is true after Ctrl-C.
 
     Its problems end in two lines and an exit status, never in a traceback.
     """
@@ -51,7 +51,7 @@ def listed(
         name = body.__name__.replace("_", "-")
 
         @functools.wraps(body)
-        def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        def reported(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
             try:
                 body(*args, **kwargs)
             except StackError as error:
@@ -64,9 +64,9 @@ def listed(
                 # Whoever read our output (`head`, a pager) has had enough; what was said after that is lost.
                 os._exit(ExitCode.BROKEN_PIPE)
 
-        entry: Task[Callable[Parameters, None]] = Task(guarded, help=flags or {}, iterable=iterable or [])
+        entry: Task[Callable[Parameters, None]] = Task(reported, help=help or {}, iterable=iterable or [])
         namespace.add_task(entry, name=name)
-        return guarded
+        return reported
 
     return decorate
 

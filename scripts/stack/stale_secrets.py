@@ -1,4 +1,4 @@
-"""Owns which containers still see an earlier secret: each sees the file as it was when the container was started."""
+"""Find containers that still see an earlier secret: each sees the file as it was when the container was started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from scripts.engine.container import Container
 from scripts.settings.secret_ids import DATABASE
 
 
-def outdated(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> list[str]:
+def stale_secrets(
+    compose: Compose, services: Iterable[Service], containers: Iterable[Container]
+) -> list[str]:
     """Names of the running services that hold a secret whose file is younger than they are. containers: the project's.
 
     Asked of the files and the engine, so that a run that died in between is made up for by the next one.

@@ -1,4 +1,4 @@
-"""Owns the note of the last `compose-up` that ended well, by which the next one sees that nothing is to be changed.
+"""What the last `compose-up` that ended well left running, by which the next one sees that nothing is to be changed.
 
 `docker compose up` takes seconds to find that out: it reads every file again and looks at each service in turn.
 """
@@ -53,7 +53,7 @@ def matches(compose: Compose, services: Iterable[Service], containers: Iterable[
     return bool(noted) and noted == describe(compose, services, containers)
 
 
-def note(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> None:
+def write(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> None:
     """Notes how things are after a good `compose-up`."""
     path = _path(compose)
     path.parent.mkdir(parents=True, exist_ok=True)

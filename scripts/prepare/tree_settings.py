@@ -192,19 +192,19 @@ def _folders(theirs: Mapping[str, tuple[str, str]]) -> Iterator[Choice]:
         yield Choice("GID", str(found.st_gid), f"{owner} belongs to {found.st_uid}:{found.st_gid}")
 
 
-def settle(choices: list[Choice], here: Mapping[str, str], defaults: Mapping[str, str]) -> list[Choice]:
+def resolve(choices: list[Choice], here: Mapping[str, str], defaults: Mapping[str, str]) -> list[Choice]:
     """Return the choices, those marked as kept for which the file has a value of the user's own.
 
     here: the file's values. defaults: what env-init itself writes where nobody chooses.
     """
-    settled = []
+    resolved = []
     for each in choices:
         value = here.get(each.key, "")
         if value and each.key == SITE_KEY:
             continue
         mine = value and value not in (defaults.get(each.key, ""), each.value)
         if mine and each.asked:
-            settled.append(replace(each, why=f"{each.why}; it was {value}"))
+            resolved.append(replace(each, why=f"{each.why}; it was {value}"))
         else:
-            settled.append(replace(each, kept=value) if mine else each)
-    return settled
+            resolved.append(replace(each, kept=value) if mine else each)
+    return resolved
