@@ -10,12 +10,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TextIO
-
-from scripts.base.clock import SystemClock
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.table import Table
 
 # Colours by word, so that a state looks the same in every table.
@@ -35,11 +32,8 @@ STYLES = {
 }
 
 
-class Progress(Protocol):
-    """A table of names and states that changes while something long goes on."""
-
-    def update(self, name: str, state: str) -> None:
-        """Sets the state of one name."""
+# Takes a name and its new state.
+Update = Callable[[str, str], None]
 
 
 class Console:
@@ -128,23 +122,23 @@ class Console:
             yield LiveView(live.update)
 
     @contextmanager
-    def progress(self, title: str, names: Sequence[str]) -> Iterator[Progress]:
-        """Follows `names` through their states: one row each on a terminal, one line a change otherwise."""
+    def progress(self, title: str) -> Iterator[Update]:
+        """Yield a function that tells states: on a terminal the latest beside `title`, else a line for each change."""
         if not self.lively:
-            yield _PlainProgress(self)
+            states: dict[str, str] = {}
+
+            def tell(name: str, state: str) -> None:
+                if states.get(name) != state:
+                    states[name] = state
+                    self.say(f"  {name}: {state}")
+
+            yield tell
             return
         from rich.console import Console as RichConsole
-        from rich.live import Live
+        from rich.text import Text
 
-        rows = _RichProgress(title, names)
-        with Live(
-            rows,
-            console=RichConsole(file=self.err),
-            refresh_per_second=8,
-            transient=True,
-            redirect_stdout=False,
-        ):
-            yield rows
+        with RichConsole(file=self.err).status(Text(title)) as status:
+            yield lambda name, state: status.update(Text(f"{title}: {name} {state}"))
 
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
@@ -152,7 +146,7 @@ class Console:
         if not self.lively:
             yield
             return
-        with self.progress(text, []):
+        with self.progress(text):
             yield
 
 
@@ -165,48 +159,6 @@ class LiveView:
     def show(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
         """Draws the table now."""
         self._update(rich_table(columns, rows, title), refresh=True)
-
-
-class _PlainProgress:
-    """One line for each change; repeated states are silent."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._states: dict[str, str] = {}
-
-    def update(self, name: str, state: str) -> None:
-        """Sets the state of one name."""
-        if self._states.get(name) != state:
-            self._states[name] = state
-            self._console.say(f"  {name}: {state}")
-
-
-class _RichProgress:
-    """A live table with the seconds gone by in its title."""
-
-    def __init__(self, title: str, names: Sequence[str]) -> None:
-        from rich.spinner import Spinner
-
-        self._clock = SystemClock()
-        self._started = self._clock.monotonic()
-        self._title = title
-        self._states = dict.fromkeys(names, "waiting")
-        self._spinner = Spinner("dots")
-
-    def update(self, name: str, state: str) -> None:
-        """Sets the state of one name."""
-        self._states[name] = state
-
-    def __rich__(self) -> RenderableType:
-        from rich.console import Group
-        from rich.table import Table
-        from rich.text import Text
-
-        grid = Table.grid(padding=(0, 2))
-        for name, state in self._states.items():
-            grid.add_row("", name, Text(state, style=STYLES.get(state, "")))
-        self._spinner.update(text=f"{self._title} ({self._clock.monotonic() - self._started:.0f} s)")
-        return Group(self._spinner, grid)
 
 
 def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:

@@ -9,7 +9,6 @@ from scripts.base.errors import ExitCode, StackError
 from scripts.engine import pages, probe, sidecar
 from scripts.engine.catalogue import PROXY, Catalogue, Service
 from scripts.engine.compose import Compose
-from scripts.engine.container import Container
 from scripts.engine.database_server import DATABASE
 from scripts.engine.failure import details, explain
 from scripts.engine.proof import prove
@@ -37,7 +36,7 @@ class Application:
 
     def well(self) -> list[Service]:
         """Return the running services that answer as they should now; those that are ill are nobody's fault later."""
-        running = {each.service for each in self._running()}
+        running = {each.service for each in self.compose.containers(running=True)}
         services = [each for name, each in self.catalogue.services.items() if name in running]
         proxy = self.catalogue.proxy_address() if PROXY in running else None
         ill = set(self._unhealthy(services))
@@ -67,13 +66,9 @@ class Application:
         """Return why those of the services that log in to the database are not healthy, by name."""
         stores = {DATABASE, sidecar.SERVICE}
         names = {each.name for each in services if DATABASE_SECRET in each.secrets} - stores
-        containers = [each for each in self._running() if each.service in names]
+        containers = [each for each in self.compose.containers(running=True) if each.service in names]
         found = dict.fromkeys(names - {each.service for each in containers}, "does not run")
         for each in containers:
             if each.health_test and not (result := self.compose.engine.run_health(each)).ok:
                 found[each.service] = result.complaint
         return found
-
-    def _running(self) -> list[Container]:
-        containers = self.compose.engine.containers(self.compose.project)
-        return [each for each in containers if each.state == "running" and not each.oneoff]

@@ -36,7 +36,7 @@ def back_up(compose: Compose, console: Console, *, accept_collapse: bool = False
 def show(compose: Compose, console: Console) -> bool:
     """List the backups, the newest first; return whether they are well and more will be made. Raise StackError."""
     told = answer(compose, console, ["list"])
-    containers = compose.engine.containers(compose.project)
+    containers = compose.containers()
     found = [each for each in problems.of_services(compose, containers) if each.about == SERVICE]
     found += problems.of_password(compose, containers)
     well = bool(told["ok"]) and not found

@@ -54,11 +54,7 @@ class Credentials:
         """Return the containers that log in with it. The server only looks at the file when it makes a cluster."""
         services = Catalogue.of(self.compose.model).services.values()
         names = [each.name for each in services if self.secret in each.secrets and each.name != DATABASE]
-        return [
-            each
-            for each in self.compose.engine.containers(self.compose.project)
-            if each.state == "running" and not each.oneoff and each.service in names
-        ]
+        return self.compose.containers(names, running=True)
 
     def begin(self, password: str) -> None:
         """Write down that this password is to hold, before any step to it."""

@@ -30,11 +30,7 @@ def stopped(compose: Compose, console: Console) -> Iterator[None]:
     """
     services = Catalogue.of(compose.model).services.values()
     writers = {each.name for each in services if each.writes == DATABASE and not each.one_shot}
-    names = [
-        each.name
-        for each in compose.engine.containers(compose.project)
-        if each.service in writers and each.state == "running" and not each.oneoff
-    ]
+    names = [each.name for each in compose.containers(writers, running=True)]
     if not names or compose.runner.dry:
         yield
         return

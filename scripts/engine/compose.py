@@ -6,12 +6,13 @@ Commands run from the repository's root with paths relative to it, so that what 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from scripts.base.errors import ExitCode, StackError
+from scripts.engine.container import Container
 from scripts.engine.docker import Engine, unreachable
 from scripts.engine.runner import NOT_FOUND, TIMED_OUT, Result, Runner
 from scripts.settings import package_index, secret_ids
@@ -172,6 +173,21 @@ class Compose(Settings):
         model = unescaped(json.loads(result.stdout))
         assert isinstance(model, dict)  # noqa: S101 - Compose renders a mapping
         return model
+
+    def containers(
+        self, services: Collection[str] | None = None, *, running: bool = False
+    ) -> list[Container]:
+        """Containers of the stack's services, of all or of these; those of a single command (`run`) are none.
+
+        Raise StackError when the engine does not answer.
+        """
+        return [
+            each
+            for each in self.engine.containers(self.project)
+            if not each.oneoff
+            and (services is None or each.service in services)
+            and (not running or each.state == "running")
+        ]
 
     def secret_file(self, name: str) -> Path:
         """The file of a secret that containers get."""

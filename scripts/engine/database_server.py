@@ -70,14 +70,10 @@ def full_disk(compose: Compose, seconds: int) -> str:
 
 def require_not_replaced(compose: Compose) -> None:
     """Raise StackError when the next start would replace the running server by one of another major."""
-    running = [
-        each.id
-        for each in compose.engine.containers(compose.project)
-        if each.service == DATABASE and not each.oneoff and each.state == "running"
-    ]
+    running = compose.containers([DATABASE], running=True)
     if not running:
         return
-    now = _ask(compose, "docker", "inspect", "--format", "{{.Image}}", running[0])
+    now = _ask(compose, "docker", "inspect", "--format", "{{.Image}}", running[0].id)
     if now and now != _ask(compose, "docker", "image", "inspect", "--format", "{{.Id}}", image(compose)):
         require_same_major(compose)
 

@@ -42,7 +42,7 @@ def failed_containers(containers: Iterable[Container], wanted: Sequence[str]) ->
 
     A service that merely waited for a failed one is left out: its log says nothing.
     """
-    mine = [each for each in containers if each.service in wanted and not each.oneoff]
+    mine = [each for each in containers if each.service in wanted]
     failed = [each for each in mine if _has_failed(each)]
     return failed or [each for each in mine if each.condition in WAITING]
 
@@ -56,7 +56,7 @@ def _has_failed(container: Container) -> bool:
 def explain(compose: Compose, wanted: Sequence[str]) -> list[Failed]:
     """What failed among the wanted services. Raises StackError when the engine does not answer."""
     secrets = secrets_of(compose)
-    found = failed_containers(compose.engine.containers(compose.project), wanted)
+    found = failed_containers(compose.containers(), wanted)
     return [_explained(compose, each, secrets) for each in found]
 
 
@@ -96,9 +96,8 @@ def around(compose: Compose, service: str, since: str, error_id: str = "") -> Fa
     since: as the engine writes moments. Raise StackError when the engine does not answer.
     """
     rows: list[tuple[str, str]] = []
-    for each in compose.engine.containers(compose.project):
-        if each.service == service and not each.oneoff:
-            rows += compose.engine.log_lines(each.id, SEARCHED_LINES)
+    for each in compose.containers([service]):
+        rows += compose.engine.log_lines(each.id, SEARCHED_LINES)
     lines = [line for moment, line in sorted(rows, key=lambda row: row[0]) if moment >= since]
     if error_id:
         marked = [number for number, line in enumerate(lines) if error_id in line]

@@ -34,12 +34,7 @@ def unhealthy_after(
     deadline = clock.monotonic() + seconds
     while True:
         left = sorted(
-            each.service
-            for each in compose.engine.containers(compose.project)
-            if each.state == "running"
-            and not each.oneoff
-            and not is_well(each)
-            and (services is None or each.service in services)
+            each.service for each in compose.containers(services, running=True) if not is_well(each)
         )
         if not left or clock.monotonic() >= deadline:
             return left

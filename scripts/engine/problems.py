@@ -44,8 +44,7 @@ def of_services(compose: Compose, containers: Iterable[Container]) -> list[Probl
     """Services that should run and do not, or not well; a one-shot that failed."""
     here: dict[str, list[Container]] = {}
     for each in containers:
-        if not each.oneoff:
-            here.setdefault(each.service, []).append(each)
+        here.setdefault(each.service, []).append(each)
     catalogue = Catalogue.of(compose.model)
     return [
         problem

@@ -21,8 +21,8 @@ DAMAGED = re.compile(
 
 def complaint(compose: Compose) -> str:
     """Return what Redis says of damaged files, the last line of it; empty when it runs or failed for another reason."""
-    for each in compose.engine.containers(compose.project):
-        if each.service == SERVICE and not each.oneoff and not is_well(each):
+    for each in compose.containers([SERVICE]):
+        if not is_well(each):
             lines = compose.engine.log_tail(each.id, LOG_LINES).splitlines()
             return next((line.strip() for line in reversed(lines) if DAMAGED.search(line)), "")
     return ""

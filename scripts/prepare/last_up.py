@@ -27,9 +27,8 @@ def describe(
 
     containers: the project's. Raises StackError when the engine does not answer.
     """
-    there = [each for each in containers if not each.oneoff]
     # Of several containers of one service, the one that is not well counts.
-    by_service = {each.service: each for each in sorted(there, key=lambda each: not each.fine)}
+    by_service = {each.service: each for each in sorted(containers, key=lambda each: not each.fine)}
     found: dict[str, Container] = {}
     for service in services:
         container = by_service.get(service.name)

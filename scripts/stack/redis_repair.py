@@ -57,11 +57,7 @@ def repair(compose: Compose, console: Console, clock: Clock, *, yes: bool, dry_r
             ExitCode.REFUSED,
         )
     with lock.sole(compose):
-        there = [
-            each
-            for each in compose.engine.containers(compose.project)
-            if each.service == SERVICE and not each.oneoff
-        ]
+        there = compose.containers([SERVICE])
         if any(is_well(each) for each in there):
             console.say("redis runs and is healthy: there is nothing to repair")
             return

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts.base import prompts
-from scripts.base.console import Console, Progress
+from scripts.base.console import Console, Update
 from scripts.base.errors import ExitCode, StackError
 from scripts.engine.compose import Compose
 from scripts.prepare import lock
@@ -48,9 +48,9 @@ def seed(compose: Compose, console: Console, options: Options) -> None:
         if options.reset and not options.dry_run and not compose.runner.dry:
             _consent(compose, console, options)
         title = f"looking at {compose.project}" if options.dry_run else f"seeding {compose.project}"
-        with console.progress(title, ["geodata", "accounts", "runs"]) as progress:
-            geodata = _ask(compose, _geodata_command(options, dry=options.dry_run), progress, "geodata")
-            site = _ask(compose, _site_command(options, geodata, dry=options.dry_run), progress, "runs")
+        with console.progress(title) as update:
+            geodata = _ask(compose, _geodata_command(options, dry=options.dry_run), update, "geodata")
+            site = _ask(compose, _site_command(options, geodata, dry=options.dry_run), update, "runs")
     if not compose.runner.dry:
         _answer(compose, console, options, geodata, site)
 
@@ -103,9 +103,9 @@ def _site_command(options: Options, geodata: dict[str, Any], *, dry: bool) -> Co
     return SITE_CONTAINER, [*FILL_SITE, *flags]
 
 
-def _ask(compose: Compose, command: Command, progress: Progress, step: str) -> dict[str, Any]:
+def _ask(compose: Compose, command: Command, update: Update, step: str) -> dict[str, Any]:
     """Runs one of the two commands and returns its answer."""
-    listener = Listener(progress, step)
+    listener = Listener(update, step)
     result = compose.stream_in(*command, on_line=listener.line)
     if listener.refused:
         raise StackError(
@@ -121,15 +121,15 @@ def _ask(compose: Compose, command: Command, progress: Progress, step: str) -> d
             details="\n".join(listener.others),
         )
     if listener.answer is not None:
-        progress.update(step, "done")
+        update(step, "done")
     return listener.answer or {}
 
 
 class Listener:
     """Takes in the lines of one command: progress, outcome, and whatever else was printed."""
 
-    def __init__(self, progress: Progress, step: str) -> None:
-        self.progress = progress
+    def __init__(self, update: Update, step: str) -> None:
+        self.update = update
         self.step = step
         self.answer: dict[str, Any] | None = None
         self.refused = ""
@@ -148,7 +148,7 @@ class Listener:
         elif "refused" in said:
             self.refused = str(said["refused"])
         else:
-            self.progress.update(str(said.get("step", self.step)), str(said.get("state", "")))
+            self.update(str(said.get("step", self.step)), str(said.get("state", "")))
 
 
 # ---- question and answer ----
@@ -156,8 +156,8 @@ class Listener:
 
 def _consent(compose: Compose, console: Console, options: Options) -> None:
     with console.busy(f"looking at {compose.project}"):
-        geodata = _ask(compose, _geodata_command(options, dry=True), _Silent(), "geodata")
-        site = _ask(compose, _site_command(options, geodata, dry=True), _Silent(), "runs")
+        geodata = _ask(compose, _geodata_command(options, dry=True), _silent, "geodata")
+        site = _ask(compose, _site_command(options, geodata, dry=True), _silent, "runs")
     removed = site.get("removed", {})
     removals = [
         f"{removed.get(name, 0)} {word}"
@@ -178,11 +178,8 @@ def _consent(compose: Compose, console: Console, options: Options) -> None:
     prompts.require(console, compose.project, options.yes, question="remove it for good", fix=fix)
 
 
-class _Silent:
-    """Progress of a mere look."""
-
-    def update(self, name: str, state: str) -> None:
-        """Nothing is shown."""
+def _silent(name: str, state: str) -> None:
+    """Tell nothing of a mere look."""
 
 
 def _answer(

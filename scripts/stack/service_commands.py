@@ -156,7 +156,7 @@ def restart(compose: Compose, console: Console, services: Sequence[str], timeout
     chosen = catalogue.select(services) if services else list(catalogue.services.values())
     active = {each.name for each in catalogue.active(compose.active_profiles)}
     with lock.sole(compose):
-        there = {each.service: each for each in compose.engine.containers(compose.project) if not each.oneoff}
+        there = {each.service: each for each in compose.containers()}
         wanted = [each.name for each in chosen if not each.one_shot and each.name in active | there.keys()]
         absent = sorted(set(services) - set(wanted))
         if absent or not there or not wanted:

@@ -34,7 +34,7 @@ def rows(compose: Compose, now: float) -> list[Row]:
     """All services that are active or have a container. Raises StackError when engine or model do not answer."""
     with ThreadPoolExecutor() as pool:
         catalogue_told = pool.submit(lambda: Catalogue.of(compose.model))
-        containers = [each for each in compose.engine.containers(compose.project) if not each.oneoff]
+        containers = compose.containers()
         running = [each.id for each in containers if each.state == "running"]
         memory = compose.engine.memory(running)
         catalogue = catalogue_told.result()
@@ -75,7 +75,7 @@ def show(compose: Compose, console: Console, clock: Clock) -> bool:
     """Print the state once; return whether all that should run does so, and well. Raise StackError."""
     with console.busy("asking the engine"), ThreadPoolExecutor() as pool:
         told = pool.submit(rows, compose, clock.now())
-        containers = compose.engine.containers(compose.project)
+        containers = compose.containers()
         wrong = problems.of_services(compose, containers) + problems.of_password(compose, containers)
         found = told.result()
     if console.as_json:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
-from scripts.base.clock import Clock, SystemClock
+from scripts.base.clock import Clock, SystemClock, moment
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
 from scripts.base.host import Host, is_root
@@ -30,8 +31,7 @@ from scripts.prepare.doctor import examination
 from scripts.prepare.source_check.image import STALE_CHECK
 from scripts.settings import secret_files
 from scripts.settings.envfile import display_path
-from scripts.stack.follower import Follower
-from scripts.stack.stale_secrets import stale_secrets
+from scripts.settings.secret_ids import DATABASE
 
 # What Compose says of a service that it does not wait for, and does not start others after.
 UNHEALTHY = "is unhealthy"
@@ -205,31 +205,30 @@ class Up:
                 self._start_one_shots(involved)
                 return
             database_server.require_not_replaced(self.compose)
-            there = {each.service for each in containers if each.condition == "unhealthy" and not each.oneoff}
+            there = {each.service for each in containers if each.condition == "unhealthy"}
             unhealthy = [each.name for each in involved if each.name in there]
         self.changed = True
         self._release(involved)
-        names = {service.container: service.name for service in services}
-        with self.console.progress(f"starting {self.compose.project}", list(names.values())) as progress:
-            follower = Follower(names, progress)
-            if unhealthy:
-                self._let_recover(unhealthy, follower)
-            result = self._compose_up(follower, "--wait", "--wait-timeout", str(self.options.timeout))
+        if unhealthy:
+            self._let_recover(unhealthy)
+        # On a terminal Compose draws what it starts, and says there what it complains of.
+        on_line = None if self.console.lively else self.console.say
+        result = self._compose_up(on_line, "--wait", "--wait-timeout", str(self.options.timeout))
         if not self.dry:
             ownership.remember_volumes(self.compose)
         if not result.ok:
-            self._fail(services, result.complaint)
+            self._fail(services, result.complaint if on_line else "see the lines above")
 
-    def _compose_up(self, follower: Follower, *flags: str) -> Result:
+    def _compose_up(self, on_line: Callable[[str], None] | None, *flags: str) -> Result:
         arguments = ["up", "--detach", "--no-build", *flags, *self.options.services]
-        return self.compose.stream(*arguments, on_line=follower.line)
+        return self.compose.stream(*arguments, on_line=on_line)
 
-    def _let_recover(self, unhealthy: Collection[str], follower: Follower) -> None:
+    def _let_recover(self, unhealthy: Collection[str]) -> None:
         """Start what these services may have been unhealthy without, and wait for their next health checks.
 
         `up --wait` fails at once on a container that is unhealthy, even if this start removes the cause.
         """
-        result = self._compose_up(follower)
+        result = self._compose_up(self.console.say)
         # Compose does not start what depends on an unhealthy service; whatever else failed fails again below.
         if result.ok or UNHEALTHY in result.complaint:
             seconds = min(RECOVERY_SECONDS, self.options.timeout)
@@ -249,7 +248,7 @@ class Up:
 
     def _check(self, services: Sequence[Service]) -> dict[str, Container]:
         """The containers by service. Raise StackError unless each is as it should be: some end after their start."""
-        containers = [each for each in self._containers() if not each.oneoff]
+        containers = self._containers()
         fine = {each.service for each in containers if each.fine} - {
             each.service for each in containers if not each.fine
         }
@@ -259,7 +258,7 @@ class Up:
         return {each.service: each for each in containers}
 
     def _containers(self) -> list[Container]:
-        return self.compose.engine.containers(self.compose.project)
+        return self.compose.containers()
 
     def _renew(self, services: Sequence[Service], containers: Sequence[Container]) -> bool:
         """Have what changed among the secrets take effect: Compose does not look into their files."""
@@ -352,3 +351,27 @@ def _row(catalogue: Catalogue, service: Service, container: Container | None, pr
         "url": catalogue.url(service.url or service.probe),
         "probe": next(("ok" for each in proof.outcomes if each.service == service.name), ""),
     }
+
+
+def stale_secrets(
+    compose: Compose, services: Iterable[Service], containers: Iterable[Container]
+) -> list[str]:
+    """Names of the running services that hold a secret whose file is younger than they are. containers: the project's.
+
+    Each container sees the file as it was when it was started. Asked of the files and the engine, so that a run that
+    was killed in between is made up for by the next one.
+    """
+    started = {each.service: moment(each.started_at) for each in containers if each.state == "running"}
+    # The role at the server has a password of its own: `db-rotate-password` changes both and restarts who reads it.
+    return [
+        service.name
+        for service in services
+        if (since := started.get(service.name)) is not None
+        and any(_written(compose.secret_file(name)) > since for name in service.secrets if name != DATABASE)
+    ]
+
+
+def _written(path: Path) -> float:
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0

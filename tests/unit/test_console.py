@@ -32,9 +32,9 @@ def test_tables_in_a_pipe_are_aligned_text_without_empty_columns() -> None:
 
 def test_progress_in_a_log_is_one_line_a_change() -> None:
     screen = Screen()
-    with screen.console.progress("starting", ["a"]) as progress:
+    with screen.console.progress("starting") as update:
         for state in ("starting", "starting", "healthy"):
-            progress.update("a", state)
+            update("a", state)
     assert screen.err.getvalue() == "  a: starting\n  a: healthy\n"
 
 
@@ -99,15 +99,13 @@ def test_a_dumb_terminal_gets_plain_lines(
     assert seen(terminal) == "NAME\r\na\r\n"
 
 
-def test_progress_on_a_terminal_shows_every_service_and_clears_itself(
+def test_progress_on_a_terminal_is_the_latest_state_and_clears_itself(
     terminal: tuple[io.TextIOWrapper, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     stream = terminal[0]
-    with Console(out=stream, err=stream).progress("starting", ["status", "redis"]) as progress:
-        progress.update("redis", "healthy")
+    with Console(out=stream, err=stream).progress("seeding") as update:
+        update("runs", "3 of 12")
     text = seen(terminal)
-    assert "starting (0 s)" in text
-    assert "status" in text
-    assert "healthy" in text
+    assert "seeding: runs 3 of 12" in text
     assert text.rstrip().endswith("\x1b[2K")

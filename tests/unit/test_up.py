@@ -11,7 +11,6 @@ import pytest
 
 from scripts.engine.runner import Result
 from scripts.prepare import last_up
-from scripts.stack.follower import Follower
 from scripts.stack.up import Options
 from tests.unit.attempt import Attempt
 from tests.unit.fakes import Checkout, Screen, container, model
@@ -334,31 +333,6 @@ def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / ".env").read_text() == before
     assert [argv for argv in checkout.runner.commands("dry") if "up" in argv]
     assert checkout.runner.commands("stream") == []
-
-
-class Recorder:
-    """Progress as a list."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
-
-    def update(self, name: str, state: str) -> None:
-        self.told.append((name, state))
-
-
-def test_progress_follows_compose_and_never_goes_back() -> None:
-    recorder = Recorder()
-    follower = Follower({"wepppy-redis-1": "redis"}, recorder)
-    for line in (
-        " Network wepppy_data  Created",
-        " Container wepppy-redis-1  Starting",
-        " Container wepppy-redis-1  Healthy",
-        " Container wepppy-redis-1  Waiting",
-        " Container somebody-else  Error",
-        "some warning",
-    ):
-        follower.line(line)
-    assert recorder.told == [("redis", "starting"), ("redis", "healthy")]
 
 
 def test_a_service_that_was_not_started_because_another_failed_is_left_out(attempt: Attempt) -> None:

@@ -28,7 +28,7 @@ def check_second_checkout(target: Target) -> Iterator[Finding]:
 def check_services(target: Target) -> Iterator[Finding]:
     """What should run does, and is healthy."""
     compose = target.compose
-    containers = compose.engine.containers(compose.project)
+    containers = compose.containers()
     if not containers:
         yield Finding("services", Level.OK, f"{compose.project} is down; `invoke compose-up` starts it")
         return
@@ -42,7 +42,7 @@ def check_services(target: Target) -> Iterator[Finding]:
 def check_database_roles(target: Target) -> Iterator[Finding]:
     """The database takes the passwords of the secret files, and the application's role is no superuser."""
     compose = target.compose
-    containers = compose.engine.containers(compose.project)
+    containers = compose.containers()
     for each in problems.of_password(compose, containers):
         yield Finding("database password", Level.ERROR, each.what, each.fix)
     for each in problems.of_roles(compose, containers):

@@ -11,7 +11,7 @@ import pytest
 
 from scripts.base.clock import moment
 from scripts.engine.catalogue import Catalogue
-from scripts.stack.stale_secrets import stale_secrets
+from scripts.stack.up import stale_secrets
 from tests.unit.attempt import Attempt
 from tests.unit.fakes import Checkout, container, model
 
