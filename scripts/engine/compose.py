@@ -21,8 +21,6 @@ from scripts.settings.envfile import Settings, display_path
 DEFAULT_FILE = "docker/docker-compose.dev.yml"
 ALL_PROFILES = ("*",)
 RENDER_SECONDS = 60.0
-# Compose reads the base file anew for each service that extends it: a fifth of that time collects garbage.
-QUICKER = {"GOGC": "400"}
 # Ends the program behind it at the end of its input; docker/python/stack holds it.
 ATTENDED = ("python", "/opt/stack/attended.py")
 
@@ -141,7 +139,7 @@ class Compose(Settings):
         """Asks Compose a question."""
         return self.runner.capture(
             self.argv(*arguments, profiles=profiles),
-            env={**QUICKER, **self.child_environment()},
+            env=self.child_environment(),
             stdin=stdin,
             timeout=timeout,
         )

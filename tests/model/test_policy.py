@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,22 @@ def test_a_source_tree_of_ones_own_is_mounted_whole_and_built_from(
         assert other[name]["build"]["additional_contexts"]["source"] == str(tmp_path)
         assert other[name]["build"]["args"]["WEPPPY_REQUIREMENTS"] == "docker/requirements-uv.txt"
     assert other["status"]["build"]["additional_contexts"]["source"] == str(tmp_path)
+
+
+def test_a_second_stack_takes_no_setting_of_the_first_from_the_link_beside_the_compose_files(
+    tmp_path: Path, env_file: Path
+) -> None:
+    for file in (ROOT / "docker").glob("docker-compose.*.yml"):
+        shutil.copy(file, tmp_path)
+    (tmp_path / ".env").write_text("PORT_CADDY=1234\nSECRETS_DIR=/of/the/first\n")
+    text = re.sub("(?m)^(PORT_CADDY|SECRETS_DIR)=.*\n", "", env_file.read_text())
+    second = tmp_path / "second.env"
+    second.write_text(text)
+    for name in ("docker-compose.dev.yml", "docker-compose.prod.yml"):
+        model = str(render([name], second, folder=tmp_path))
+        assert "'published': '8080'" in model, name
+        assert "1234" not in model, name
+        assert "/of/the/first" not in model, name
 
 
 def python_services(model: Model) -> dict[str, dict[str, Any]]:
