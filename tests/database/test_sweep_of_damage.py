@@ -43,7 +43,7 @@ done
 WITHOUT_SUMS = (
     "plain", "custom-unpacked", "tar", "custom-zstd", "directory-lz4", "directory-zstd", "directory-unpacked",
 )  # fmt: skip
-BATCH = 50
+BATCH = 10  # dumps at a time
 # How a damaged dump may end.
 REFUSED, EQUAL = "refused before anything was changed", "loaded and equal to the original"
 REFUSED_BY_THE_LOAD, CHANGED_UNSEEN = "refused by the load", "without any sum and changed unseen"

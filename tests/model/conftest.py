@@ -16,13 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 Model = dict[str, Any]
 
 
-def render(
-    files: list[str], env_file: Path, *, profiles: str = "*", folder: Path = ROOT / "docker", **variables: str
-) -> Model:
-    """The model of `files` (names inside the folder) with all profiles, as Compose itself renders it."""
+def render(files: list[str], env_file: Path, *, profiles: str = "*", **variables: str) -> Model:
+    """The model of `files` (names inside docker/, or whole paths) with all profiles, as Compose itself renders it."""
     command = ["docker", "compose", "--env-file", str(env_file)]
     for name in files:
-        command += ["-f", str(folder / name)]
+        command += ["-f", str(ROOT / "docker" / name)]
     command += ["--profile", profiles, "config", "--format", "json"]
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **variables}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)

@@ -291,7 +291,7 @@ def test_a_second_stack_takes_no_setting_of_the_first_from_the_link_beside_the_c
     second = tmp_path / "second.env"
     second.write_text(text)
     for name in ("docker-compose.dev.yml", "docker-compose.prod.yml"):
-        model = str(render([name], second, folder=tmp_path))
+        model = str(render([str(tmp_path / name)], second))
         assert "'published': '8080'" in model, name
         assert "1234" not in model, name
         assert "/of/the/first" not in model, name
