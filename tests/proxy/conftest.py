@@ -42,8 +42,9 @@ def site(proxy_image: str, backends: str) -> Iterator[Proxy]:
 
 @pytest.fixture(scope="session")
 def alone(proxy_image: str) -> Iterator[Proxy]:
-    """The proxy with no service on."""
-    with network(f"{NETWORK}-alone") as name, proxy(proxy_image, name) as running:
+    """The proxy with no service on, which waits for none."""
+    now = ("--env", "CADDY_RESTART_WINDOW=0")
+    with network(f"{NETWORK}-alone") as name, proxy(proxy_image, name, *now) as running:
         yield running
 
 
@@ -76,5 +77,7 @@ def tree(proxy_image: str, backends: str, tree_files: Path) -> Iterator[Proxy]:
     volumes = [
         word for name, path in mounts.items() for word in ("--volume", f"{tree_files / name}:{path}:ro")
     ]
-    with proxy(proxy_image, backends, *volumes) as running:
+    # Uploads of a real tree are larger than the sample's forms.
+    uploads = ["--env", "CADDY_UPLOAD_LIMIT=5MB", "--env", "CADDY_REQUEST_TIMEOUT=30m"]
+    with proxy(proxy_image, backends, *volumes, *uploads) as running:
         yield running

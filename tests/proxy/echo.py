@@ -1,6 +1,7 @@
 """All services behind the proxy in one program: each port says what arrived there, as JSON.
 
-Runs inside a container, with the standard library alone.
+Each works on so many requests at a time as a small gunicorn does. Runs inside a container, with the standard library
+alone.
 """
 
 from __future__ import annotations
@@ -12,17 +13,31 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+WORKERS = 4
 ALICE = "Basic " + base64.b64encode(b"alice:token").decode()
+
+
+class Service(ThreadingHTTPServer):
+    """One service, whose requests wait for one of its workers."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("0.0.0.0", port), Echo)
+        self.workers = threading.Semaphore(WORKERS)
 
 
 class Echo(BaseHTTPRequestHandler):
     """Answer every request with its port, method, path, headers and the length of its body."""
 
     protocol_version = "HTTP/1.1"
-    server: ThreadingHTTPServer
+    server: Service
 
     def handle_any(self) -> None:
-        """One request: a websocket, the application's check of a token, a stream, or the echo."""
+        """One request, by a worker when one is free."""
+        with self.server.workers:
+            self._answer()
+
+    def _answer(self) -> None:
+        """A websocket, the application's check of a token, a stream, or the echo."""
         if self.headers.get("Upgrade", "").lower() == "websocket":
             self._websocket()
         elif self.path.partition("?")[0] == "/api/bootstrap/verify-token":
@@ -109,6 +124,5 @@ ON = threading.Event()
 
 if __name__ == "__main__":
     for port in map(int, sys.argv[1:]):
-        server = ThreadingHTTPServer(("0.0.0.0", port), Echo)
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=Service(port).serve_forever).start()
     print("ready", flush=True)

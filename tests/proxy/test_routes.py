@@ -127,19 +127,6 @@ def test_a_stream_arrives_line_by_line(site: Proxy, prefix: str) -> None:
     connection.close()
 
 
-def test_a_body_passes_whole_and_in_pieces(site: Proxy) -> None:
-    for body in (b"x" * 3_000_000, iter([b"x" * 1_000_000] * 3)):
-        assert site.ask("/rq-engine/upload", "POST", body).seen["body"] == 3_000_000
-
-
-LIMIT = 100_000_000
-
-
-def test_a_body_beyond_the_shape_converters_limit_is_refused(site: Proxy) -> None:
-    reply = site.ask("/utils/shape-converter/x", "POST", bytes(LIMIT + 1))
-    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (413, "body_too_large")
-
-
 @pytest.fixture(scope="module")
 def configuration(proxy_image: str) -> Any:
     """The proxy's configuration as Caddy reads it."""
@@ -158,10 +145,6 @@ def test_read_timeouts_are_the_routes(configuration: Any) -> None:
     for route in ROUTES:
         expected.setdefault(f"{route.service}:{SERVICES[route.service]}", set()).add(route.wait)
     assert found == expected
-
-
-def test_only_the_shape_converter_has_a_limit_for_bodies(configuration: Any) -> None:
-    assert [handler["max_size"] for handler in handlers(configuration, "request_body")] == [LIMIT]
 
 
 def handlers(part: Any, kind: str) -> list[dict[str, Any]]:
