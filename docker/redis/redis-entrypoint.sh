@@ -25,6 +25,14 @@ if [ ! -s /data/appendonlydir/appendonly.aof.manifest ]; then
   done
 fi
 
+# Below the container's limit (of cgroup v2, else v1; there a large number is none), so that Redis says that it is full
+# before the kernel kills it; the rest is for what a rewrite of its files takes.
+maxmemory=${REDIS_MAXMEMORY:-}
+if [ -z "$maxmemory" ]; then
+  limit=$(cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || echo max)
+  if [ "$limit" = max ] || [ "${#limit}" -gt 15 ]; then maxmemory=0; else maxmemory=$((limit * 3 / 5)); fi
+fi
+
 # notify-keyspace-events Kh: preflight follows the checklist hashes by these events.
 # noeviction: a job that was accepted must not be dropped to make room.
 exec redis-server - <<SETTINGS
@@ -36,5 +44,6 @@ appendonly yes
 appendfsync everysec
 aof-use-rdb-preamble yes
 save "${REDIS_SAVE_SCHEDULE:-}"
+maxmemory $maxmemory
 maxmemory-policy noeviction
 SETTINGS

@@ -15,8 +15,8 @@ NAME = f"{NETWORK}-restart"
 
 @pytest.fixture
 def waiting(proxy_image: str) -> Iterator[Proxy]:
-    """The proxy with no service on, which waits half a minute for one."""
-    with network(NAME) as name, proxy(proxy_image, name, "--env", "CADDY_RESTART_WINDOW=30s") as running:
+    """The proxy with no service on, which waits long for one."""
+    with network(NAME) as name, proxy(proxy_image, name, "--env", "CADDY_RESTART_WINDOW=10m") as running:
         yield running
 
 
@@ -27,5 +27,7 @@ def test_a_page_asked_for_during_a_restart_comes_when_its_service_does(
         early = thread.submit(waiting.ask, "/weppcloud/login")
         # A body was begun to be sent with the first attempt: nothing is sent twice that may have had an effect.
         assert waiting.ask("/weppcloud/login", "POST", b"x").status == 503
+        # Whoever asks for its health wants to know.
+        assert waiting.ask("/weppcloud/health").status == 503
         with services(bases["PYTHON_IMAGE"], NAME):
             assert early.result().seen["path"] == "/login"

@@ -77,6 +77,18 @@ def test_only_one_proxy_is_believed(site: Flask) -> None:
         assert request.remote_addr == "10.0.0.9"
 
 
+def test_behind_a_trusted_proxy_the_client_is_whom_that_one_names(
+    site: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flask import request
+    from wepppy.weppcloud.app import create_app
+
+    monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/8")
+    with create_app().test_client() as client:
+        client.get("/health", headers={"X-Forwarded-For": "6.6.6.6, 203.0.113.9, 10.0.0.9"})
+        assert request.remote_addr == "203.0.113.9"
+
+
 def test_the_session_cookie_is_signed_and_a_forged_one_opens_nothing(
     site: Flask, redis_server: RedisServer
 ) -> None:
@@ -105,19 +117,54 @@ def test_nothing_that_redis_holds_is_ever_unpickled(site: Flask, redis_server: R
     assert EMAIL not in answer.text
 
 
+def test_only_who_is_logged_in_has_a_session_in_redis(site: Flask, redis_server: RedisServer) -> None:
+    for path in ("/", "/login", "/api/csrf-token", "/api/runs", "/runs/x/sample/"):
+        site.test_client().get(path)
+    client = site.test_client()
+    created = client.post("/api/runs", json={}, headers={"X-CSRFToken": token(client)})
+    assert created.status_code == 201
+    assert session_keys(redis_server) == set()
+    assert log_in(client) == 200
+    [_] = session_keys(redis_server)
+    assert client.post("/api/logout", headers={"X-CSRFToken": token(client)}).status_code == 200
+    client.get("/login")
+    assert session_keys(redis_server) == set()
+
+
 def test_the_session_id_changes_at_login_and_the_old_one_is_worthless(
     site: Flask, redis_server: RedisServer
 ) -> None:
     client = site.test_client()
-    client.get("/login")
-    before = client.get_cookie("session")
-    [key] = session_keys(redis_server)
+    assert log_in(client) == 200
+    before, [key] = client.get_cookie("session"), session_keys(redis_server)
     assert log_in(client) == 200
     after = client.get_cookie("session")
     assert before is not None
     assert after is not None
     assert before.value != after.value
     assert key not in session_keys(redis_server)
+
+
+def test_what_an_anonymous_cookie_says_is_signed_and_never_who_somebody_is(site: Flask) -> None:
+    from wepppy.weppcloud.models import User, db
+    from wepppy.weppcloud.sessions import ANONYMOUS, serializer
+
+    client = site.test_client()
+    with site.app_context():
+        user = db.session.query(User).filter_by(email=EMAIL).one().get_id()
+        genuine = serializer(site).dumps({"_user_id": user, "csrf_token": "x"})
+    for value in (genuine, genuine[:-1], "", "x.y", "{}"):
+        client.set_cookie("session", ANONYMOUS + value)
+        answer = client.get("/")
+        assert answer.status_code == 200
+        assert EMAIL not in answer.text
+
+
+def test_a_token_from_before_the_login_is_worth_nothing_after_it(site: Flask) -> None:
+    client = site.test_client()
+    early = token(client)
+    assert log_in(client) == 200
+    assert client.post("/api/runs", json={}, headers={"X-CSRFToken": early}).status_code == 400
 
 
 def test_logging_out_ends_the_session_in_redis_and_the_tokens_given_to_the_browser(
@@ -186,6 +233,33 @@ def test_guessing_is_stopped_after_ten_failures_even_with_the_right_password(sit
     assert [log_in(client, "wrong") for _ in range(10)] == [401] * 10
     assert log_in(client) == 429
     assert log_in(site.test_client()) == 429
+
+
+def test_who_guesses_locks_nobody_else_out(site: Flask) -> None:
+    def from_address(address: str, password: str, email: str = EMAIL) -> int:
+        client = site.test_client()
+        client.environ_base["REMOTE_ADDR"] = address
+        return log_in(client, password, email)
+
+    for address in ("203.0.113.9", "2001:db8:0:1::1"):
+        assert [from_address(address, "wrong") for _ in range(10)] == [401] * 10
+        assert from_address(address, PASSWORD) == 429
+    assert from_address("2001:db8:0:1::2", PASSWORD) == 429  # addresses of the same client
+    for address in ("203.0.113.10", "2001:db8:0:2::1"):
+        assert from_address(address, PASSWORD) == 200
+    # The neighbour behind the same address, with an account of their own.
+    run = site.test_cli_runner().invoke
+    assert run(args=["set-user", "new@example.org"], input="long enough\n").exit_code == 0
+    assert from_address("203.0.113.9", "long enough", "new@example.org") == 200
+
+
+def test_one_address_has_a_hundred_guesses_at_all_accounts_together(
+    site: Flask, redis_server: RedisServer
+) -> None:
+    with redis.Redis.from_url(redis_server.url(11)) as direct:
+        direct.set("login:failures:address:127.0.0.1", 99, ex=900)
+    assert log_in(site.test_client(), "wrong", "a@example.org") == 401
+    assert log_in(site.test_client(), "wrong", "b@example.org") == 429
 
 
 def test_a_post_without_the_token_changes_nothing(site: Flask) -> None:

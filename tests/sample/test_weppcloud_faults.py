@@ -21,7 +21,9 @@ def test_health_is_ok_while_everything_answers(site: Flask) -> None:
 
 def test_health_names_redis_while_it_is_gone_and_recovers(site: Flask, redis_server: RedisServer) -> None:
     client = site.test_client()
-    client.get("/login")
+    headers = {"X-CSRFToken": client.get("/api/csrf-token").get_json()["Content"]["csrf_token"]}
+    account = {"email": "admin@example.org", "password": PASSWORD}
+    assert client.post("/api/login", json=account, headers=headers).status_code == 200
     redis_server.stop()
     try:
         answer = client.get("/health")

@@ -15,7 +15,7 @@ from conftest import wait_until
 from rq.registry import StartedJobRegistry
 from wepppy.rq import recovery
 from wepppy.rq.process_identity import process_identity
-from wepppy.rq.worker import MOST_KILLS
+from wepppy.rq.worker import MOST_KILLS, hand_back_after
 from worker_stack import RUNID, Stack, alive
 
 pytest_plugins = ["worker_stack"]
@@ -144,7 +144,7 @@ def test_a_stopped_pool_lets_its_job_end(stack: Stack, release: Callable[[], Non
 def test_a_stopped_pool_hands_back_a_job_that_takes_too_long(
     stack: Stack, release: Callable[[], None]
 ) -> None:
-    pool = stack.start(RQ_WORKER_STOP_GRACE_SECONDS="0.1")
+    pool = stack.start(RQ_WORKER_STOP_GRACE="200ms")
     job = stack.queue.enqueue("worker_jobs.wait_for_release", RUNID)
     stack.started(job)
     pool.terminate()
@@ -157,6 +157,21 @@ def test_a_stopped_pool_hands_back_a_job_that_takes_too_long(
     stack.ended(job, "finished")
     wait_until(lambda: "finished" in stack.events.statuses(job), "the event")
     assert stack.events.statuses(job) == ["started", "requeued", "started", "finished"]
+
+
+@pytest.mark.parametrize(
+    ("stop_grace", "seconds"), [("", 60), ("90s", 45), ("1m30s", 45), ("1h", 1800), ("500ms", 0.25)]
+)
+def test_a_job_is_handed_back_after_half_of_the_grace_that_compose_gives(
+    stop_grace: str, seconds: float
+) -> None:
+    assert hand_back_after(stop_grace) == seconds
+
+
+@pytest.mark.parametrize("stop_grace", ["120", "soon", "1m 30s", "-1s"])
+def test_a_grace_that_compose_would_not_read_is_refused(stop_grace: str) -> None:
+    with pytest.raises(ValueError, match="RQ_WORKER_STOP_GRACE must be a duration"):
+        hand_back_after(stop_grace)
 
 
 def test_a_job_lost_between_queue_and_registry_is_found(

@@ -13,6 +13,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -35,8 +36,12 @@ HEARTBEAT = 5  # s between signs of life while a job runs
 WORKER_TTL = 30  # s; an idle worker wakes up every WORKER_TTL - 15 s
 LIFE = 45  # s after the last sign of life at which a worker and what it runs count as dead
 MAINTENANCE = 10  # s between looks for jobs that somebody left behind
+STOP_GRACE = "120s"  # between the word to stop and the container's kill
 MOST_KILLS = 3  # a job whose process was killed more often is to blame itself (it may eat all memory)
-
+# https://docs.docker.com/reference/compose-file/extension/#specifying-durations
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
+_DURATION = re.compile(f"(?:{_PART.pattern})+")
 
 # rq tells of every look for abandoned jobs; two lines every few seconds would bury the others.
 logging.getLogger("rq.worker").addFilter(lambda record: "cleaning" not in str(record.msg))
@@ -96,8 +101,7 @@ class WepppyRqWorker(Worker):
     def handle_warm_shutdown_request(self) -> None:
         """Let a running job end, but only for a while: whoever stops the worker will not wait for ever."""
         super().handle_warm_shutdown_request()
-        grace = float(os.environ.get("RQ_WORKER_STOP_GRACE_SECONDS", "").strip() or 60)
-        self._hand_back_at = time.monotonic() + grace
+        self._hand_back_at = time.monotonic() + hand_back_after(os.environ.get("RQ_WORKER_STOP_GRACE", ""))
 
     def maintain_heartbeats(self, *args: Any, **kwargs: Any) -> None:
         """Called every few seconds while a job runs; also hands the job back when the time to stop has come."""
@@ -197,6 +201,19 @@ class WepppyRqWorker(Worker):
         runid = job_runid(job)
         if runid:
             publish(runid, "rq", json.dumps({"job": job.id, "status": status}))
+
+
+def hand_back_after(stop_grace: str) -> float:
+    """Return for how many seconds of the stop's grace a job may still run: half of it.
+
+    The rest is for the heartbeat that notices, and for killing the job and queueing it again. `stop_grace` is a
+    duration as Compose writes it (`90s`, `1m30s`, `200ms`); blank means `STOP_GRACE`. Raises ValueError for
+    anything else.
+    """
+    text = stop_grace.strip() or STOP_GRACE
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"RQ_WORKER_STOP_GRACE must be a duration like 90s or 1m30s, not {text!r}")
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)) / 2
 
 
 def job_runid(job: Job) -> str | None:

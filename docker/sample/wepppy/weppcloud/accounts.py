@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, current_app, redirect, render_template, request, session, url_for
@@ -16,7 +17,10 @@ from wepppy.weppcloud.models import Run, User, db
 from wepppy.weppcloud.passwords import verify_password
 from wepppy.weppcloud.sessions import Sessions
 
+# In a window: of one account from one address, so that nobody locks others out of theirs; and of all accounts from one
+# address, which many people may share.
 FAILURES_ALLOWED = 10
+FAILURES_ALLOWED_TO_ADDRESS = 100
 FAILURES_WINDOW_SECONDS = 900
 
 blueprint = Blueprint("accounts", __name__)
@@ -33,7 +37,7 @@ def log_in(email: object, password: object) -> User:
     """Check an e-mail address and password and start the visitor's session.
 
     Raises Problem 400 for input that is no text, 401 for a wrong pair, 429 after ten failures in a quarter of
-    an hour from one address or for one account.
+    an hour for this account from this address, or a hundred from this address.
     """
     if not isinstance(email, str) or not isinstance(password, str):
         raise Problem(400, "email and password must be text", "validation_error")
@@ -49,8 +53,9 @@ def log_in(email: object, password: object) -> User:
         _count_failure(email)
         raise Problem(401, "The e-mail address or the password is wrong.", "login_failed")
     _redis().delete(*_counters(email)[:1])
-    # A session id from before the login must not be worth anything after it.
+    # Nothing of the session from before the login must be worth anything after it.
     _new_session_id()
+    session.clear()
     login_user(known)
     known.last_login_at = datetime.now(UTC)
     db.session.commit()
@@ -135,12 +140,22 @@ def _redis() -> Redis:
 
 
 def _counters(email: str) -> list[str]:
-    return [f"login:failures:account:{email[:255]!a}", f"login:failures:address:{request.remote_addr}"]
+    address = _network(request.remote_addr or "")
+    return [f"login:failures:account:{email[:255]!a}:{address}", f"login:failures:address:{address}"]
+
+
+def _network(address: str) -> str:
+    """Return what one client has of addresses: an IPv4 address, or the /64 of an IPv6 one."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(parsed) if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def _refuse_guessing(email: str) -> None:
-    counts = _redis().mget(_counters(email))
-    if any(int(count or 0) >= FAILURES_ALLOWED for count in counts):
+    of_account, of_address = (int(count or 0) for count in _redis().mget(_counters(email)))
+    if of_account >= FAILURES_ALLOWED or of_address >= FAILURES_ALLOWED_TO_ADDRESS:
         raise Problem(429, "Too many failed logins. Wait a quarter of an hour.", "too_many_requests")
 
 

@@ -55,9 +55,10 @@ def create_app() -> Flask:
     app.cli.add_command(commands.set_user)
     app.cli.add_command(seed.seed)
     app.after_request(_headers)
-    # Exactly one proxy stands in front; what an earlier one claims is not believed.
+    # The stack's proxy stands in front, and before it the one of TRUSTED_PROXIES if there is any; what others
+    # claim does not come through.
     app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-        app.wsgi_app, x_for=1, x_proto=1, x_host=1, x_port=1, x_prefix=1
+        app.wsgi_app, x_for=app.config["PROXIES"], x_proto=1, x_host=1, x_port=1, x_prefix=1
     )
     return app
 

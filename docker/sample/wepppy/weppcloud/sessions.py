@@ -1,4 +1,8 @@
-"""Login sessions: kept in Redis under `session:<id>`, named by a signed cookie."""
+"""Sessions: of who is logged in kept in Redis under `session:<id>`, named by a signed cookie.
+
+Of everybody else nothing is kept: the little there is (the CSRF token) is inside a signed cookie, so that visitors
+and crawlers take no memory.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import msgspec
 from flask import Flask, Request, Response, request, session
 from flask_session.base import Serializer, ServerSideSession
 from flask_session.redis.redis import RedisSession, RedisSessionInterface
+from itsdangerous import BadSignature, URLSafeSerializer
 from redis import Redis, RedisError
 
 from wepppy.weppcloud.errors import Problem
@@ -18,6 +23,10 @@ PREFIX = "session:"
 # Answered without a look at the session, so that they work (and stay cheap) while Redis is away.
 SESSIONLESS = frozenset({"/health", "/service-worker.js"})
 STATIC = "/static/"
+# How the cookie of a visitor begins of whom nothing is kept. No session id holds a dot there.
+ANONYMOUS = "anonymous."
+_USER = "_user_id"  # Flask-Login's
+_PERMANENT = "_permanent"  # Flask's
 
 
 class JsonSerializer(Serializer):
@@ -49,6 +58,10 @@ class Sessions(RedisSessionInterface):
         """Return the visitor's session; an unsaved one marked `unavailable` when Redis does not answer."""
         if request.path in SESSIONLESS or request.path.startswith(STATIC):
             return _unsaved()
+        cookie = request.cookies.get(self.get_cookie_name(app), "")
+        if cookie.startswith(ANONYMOUS):
+            content = self._anonymous_content(app, cookie)
+            return RedisSession(content, sid=self._generate_sid(self.sid_length), permanent=False)
         try:
             return super().open_session(app, request)
         except RedisError as error:
@@ -58,9 +71,36 @@ class Sessions(RedisSessionInterface):
             return session
 
     def save_session(self, app: Flask, session: ServerSideSession | None, response: Response) -> None:
-        """Store the session, unless this request has none."""
-        if session is not None and session.sid is not None:
+        """Store the session of a user, or put an anonymous one into its cookie, unless this request has none."""
+        if session is None or session.sid is None:
+            return
+        if _USER in session:
             super().save_session(app, session, response)
+            return
+        if session.accessed:
+            response.vary.add("Cookie")
+        if not session.modified:
+            return
+        content = {name: value for name, value in session.items() if name != _PERMANENT}
+        scope: dict[str, Any] = {
+            "path": self.get_cookie_path(app),
+            "domain": self.get_cookie_domain(app),
+            "secure": self.get_cookie_secure(app),
+            "httponly": self.get_cookie_httponly(app),
+            "samesite": self.get_cookie_samesite(app),
+        }
+        if content:
+            value = ANONYMOUS + serializer(app).dumps(content)
+            response.set_cookie(self.get_cookie_name(app), value, **scope)
+        else:
+            response.delete_cookie(self.get_cookie_name(app), **scope)
+
+    def _anonymous_content(self, app: Flask, cookie: str) -> dict[str, Any]:
+        try:
+            content = serializer(app).loads(cookie.removeprefix(ANONYMOUS))
+        except BadSignature:
+            return {}
+        return {name: value for name, value in content.items() if name != _USER}
 
     def get_cookie_secure(self, app: Flask) -> bool:
         """Secure over https; plain http is the loopback of a workstation, where login must work."""
@@ -86,6 +126,11 @@ def require_session() -> None:
     """Raise Problem 503 when the request can't have a session: nobody may act without one."""
     if getattr(session, "unavailable", False):
         raise Problem(503, "redis does not answer. Try again in a moment.", "redis_unavailable")
+
+
+def serializer(app: Flask) -> URLSafeSerializer:
+    """Return what signs the content of anonymous cookies."""
+    return URLSafeSerializer(str(app.secret_key), salt="anonymous-session")
 
 
 def _unsaved() -> ServerSideSession:
