@@ -13,10 +13,10 @@ class Clock(Protocol):
     """What host code may ask of time."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment; never goes back."""
+        """Return the seconds since some fixed moment; never goes back."""
 
     def now(self) -> float:
-        """Seconds since the Unix epoch."""
+        """Return the seconds since the Unix epoch."""
 
     def sleep(self, seconds: float) -> None:
         """Waits."""
@@ -26,11 +26,11 @@ class SystemClock:
     """The machine's own clock."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment; never goes back."""
+        """Return the seconds since some fixed moment; never goes back."""
         return time.monotonic()
 
     def now(self) -> float:
-        """Seconds since the Unix epoch."""
+        """Return the seconds since the Unix epoch."""
         return time.time()
 
     def sleep(self, seconds: float) -> None:
@@ -39,7 +39,7 @@ class SystemClock:
 
 
 def moment(text: str) -> float | None:
-    """Seconds since the epoch of an RFC 3339 moment as the engine writes it; None for another text."""
+    """Return the seconds since the epoch of an RFC 3339 moment as the engine writes it; None for another text."""
     head, _, tail = text.rstrip("Z").partition(".")
     try:
         return datetime.fromisoformat(f"{head}.{tail[:6] or '0'}+00:00").timestamp()
@@ -48,7 +48,7 @@ def moment(text: str) -> float | None:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds for people, the two largest units: `3 d 4 h`."""
+    """Return the seconds for people, the two largest units: `3 d 4 h`."""
     rest, parts = int(seconds), []
     for unit, size in UNITS:
         count, rest = divmod(rest, size)

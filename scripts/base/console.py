@@ -78,7 +78,7 @@ class Console:
         self.say(text)
 
     def ask(self, question: str) -> str:
-        """The user's answer; only call this when `can_ask`."""
+        """Return the user's answer; only call this when `can_ask`."""
         self.err.write(question)
         self.err.flush()
         return sys.stdin.readline().strip()
@@ -142,7 +142,7 @@ class Console:
 
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
-        """Says on a terminal that something with one step goes on; a log is told what came of it instead."""
+        """Say on a terminal that something with one step goes on; a log is told what came of it instead."""
         if not self.lively:
             yield
             return
@@ -157,12 +157,12 @@ class LiveView:
         self._update = update
 
     def show(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
-        """Draws the table now."""
+        """Draw the table now."""
         self._update(rich_table(columns, rows, title), refresh=True)
 
 
 def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:
-    """A drawn table; cells that are a known state get its colour."""
+    """Return a drawn table; cells that are a known state get its colour."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -174,7 +174,7 @@ def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned lines with a header, for logs and `grep`."""
+    """Return aligned lines with a header, for logs and `grep`."""
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -185,7 +185,7 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
 def without_empty_columns(
     columns: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> tuple[list[str], list[list[str]]]:
-    """The table without the columns that say nothing in any row."""
+    """Return the table without the columns that say nothing in any row."""
     kept = [i for i in range(len(columns)) if not rows or any(row[i] for row in rows)]
     return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
 

@@ -45,12 +45,12 @@ class StackError(Exception):
         self.facts = dict(facts or {})
 
     def document(self) -> dict[str, object]:
-        """The error as the `error` member of a JSON answer."""
+        """Return the error as the `error` member of a JSON answer."""
         return {"what": self.what, "fix": self.fix, "exit_code": int(self.exit_code), **self.facts}
 
 
 def one_line(text: str) -> str:
-    """Folds line breaks and runs of blanks, so that a message stays one line in a log or a mail from cron."""
+    """Fold line breaks and runs of blanks, so that a message stays one line in a log or a mail from cron."""
     return " ".join(text.split())
 
 

@@ -23,13 +23,13 @@ class Host(Protocol):
         """Free bytes for ordinary users where `path` lies; None when it cannot be told."""
 
     def bind_problem(self, address: str, port: int) -> int:
-        """The errno of listening on address and port now; 0 when it would work or may not be tried."""
+        """Return the errno of listening on address and port now; 0 when it would work or may not be tried."""
 
     def listener(self, port: int) -> str:
         """Who listens on the port, as `name (process 12)`; empty when it cannot be told."""
 
     def has_command(self, name: str) -> bool:
-        """True when the program is on PATH."""
+        """Return True when the program is on PATH."""
 
 
 class LocalHost:
@@ -72,7 +72,7 @@ class LocalHost:
 
 
 def listening_inodes(port: int, proc: Path) -> set[str]:
-    """Links of the sockets that listen on the port, as they stand in /proc/PID/fd (proc(5), net/tcp)."""
+    """Return the links of the sockets that listen on the port, as they stand in /proc/PID/fd (proc(5), net/tcp)."""
     inodes = set()
     for table in ("net/tcp", "net/tcp6"):
         with contextlib.suppress(OSError):
@@ -84,7 +84,7 @@ def listening_inodes(port: int, proc: Path) -> set[str]:
 
 
 def free_port_numbers(count: int) -> list[str]:
-    """Numbers of `count` different TCP ports of the loopback that nobody listens on now."""
+    """Return the numbers of `count` different TCP ports of the loopback that nobody listens on now."""
     with contextlib.ExitStack() as held:
         numbers = []
         for _ in range(count):
@@ -96,11 +96,11 @@ def free_port_numbers(count: int) -> list[str]:
 
 
 def engine_is_elsewhere(environment: Mapping[str, str]) -> bool:
-    """True when `docker` talks to another machine: its ports, memory and disk are not ours to look at."""
+    """Return True when `docker` talks to another machine: its ports, memory and disk are not ours to look at."""
     host = environment.get("DOCKER_HOST", "")
     return bool(host) and not host.startswith(("unix://", "fd://"))
 
 
 def is_root() -> bool:
-    """True for the administrator, who alone can give files away."""
+    """Return True for the administrator, who alone can give files away."""
     return os.getuid() == 0

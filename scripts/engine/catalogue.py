@@ -45,7 +45,7 @@ class Service:
     secrets: tuple[str, ...] = ()
 
     def active(self, profiles: Iterable[str]) -> bool:
-        """True when these profiles start the service."""
+        """Return True when these profiles start the service."""
         return not self.profiles or bool(set(self.profiles) & set(profiles)) or "*" in profiles
 
 
@@ -57,7 +57,7 @@ class Catalogue:
 
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> Catalogue:
-        """Reads the model that `Compose.model` rendered; what only a task starts is no part of the stack."""
+        """Read the model that `Compose.model` rendered; what only a task starts is no part of the stack."""
         project = str(model.get("name", ""))
         services = (model.get("services") or {}).items()
         return cls(
@@ -69,12 +69,12 @@ class Catalogue:
         )
 
     def active(self, profiles: Iterable[str]) -> list[Service]:
-        """The services that these profiles start, in the model's order."""
+        """Return the services that these profiles start, in the model's order."""
         wanted = list(profiles)
         return [service for service in self.services.values() if service.active(wanted)]
 
     def select(self, names: Sequence[str]) -> list[Service]:
-        """The named services. Raises StackError for a name that is not in the stack."""
+        """Return the named services. Raise StackError for a name that is not in the stack."""
         for name in names:
             if name not in self.services:
                 raise StackError(
@@ -85,7 +85,7 @@ class Catalogue:
         return [self.services[name] for name in names]
 
     def check_profiles(self, names: Sequence[str]) -> None:
-        """Raises StackError for a profile that no service has; `core` means none."""
+        """Raise StackError for a profile that no service has; `core` means none."""
         known = {profile for service in self.services.values() for profile in service.profiles} | {
             "core",
             "*",
@@ -99,7 +99,7 @@ class Catalogue:
                 )
 
     def proxy_address(self) -> tuple[str, int] | None:
-        """Host and port at which this machine reaches the reverse proxy; None when it publishes none."""
+        """Return host and port at which this machine reaches the reverse proxy; None when it publishes none."""
         service = self.services.get(PROXY)
         for port in service.ports if service else ():
             if port.target == PROXY_PORT:
@@ -107,7 +107,7 @@ class Catalogue:
         return None
 
     def url(self, path: str) -> str:
-        """Full address of a path through the reverse proxy; empty when there is no way to it."""
+        """Return full address of a path through the reverse proxy; empty when there is no way to it."""
         proxy = self.proxy_address()
         if not proxy or not path:
             return ""
@@ -117,7 +117,7 @@ class Catalogue:
 
 
 def base_images(model: Mapping[str, Any]) -> list[str]:
-    """Images that are pulled, not built here: of services without a build, and those that builds start from."""
+    """Return the images that are pulled, not built: of services without a build, and those that builds start from."""
     names: set[str] = set()
     for service in (model.get("services") or {}).values():
         build = service.get("build")
@@ -130,7 +130,7 @@ def base_images(model: Mapping[str, Any]) -> list[str]:
 
 
 def built_images(model: Mapping[str, Any], services: Collection[str]) -> list[str]:
-    """Images that the named services need and this stack builds."""
+    """Return the images that the named services need and this stack builds."""
     project = model.get("name", "")
     return sorted(
         {
@@ -142,7 +142,7 @@ def built_images(model: Mapping[str, Any], services: Collection[str]) -> list[st
 
 
 def pulled_images(model: Mapping[str, Any], services: Collection[str]) -> list[str]:
-    """Images that the named services run as they are, without a build."""
+    """Return the images that the named services run as they are, without a build."""
     each_service = (model.get("services") or {}).items()
     return sorted(
         {str(each["image"]) for name, each in each_service if name in services and not each.get("build")}

@@ -38,7 +38,7 @@ class Raised:
 
 
 def cause(log: str, *, ended: bool = False) -> str:
-    """The cause as one line, empty when the log names none. ended: the program is no more, its last line says why."""
+    """Return the cause as one line, empty when the log names none. ended: its last line counts."""
     lines = [line for line in log.splitlines() if line.strip()]
     raised = [each for each in tracebacks(lines) if not _is_consequence(each.exception)]
     if raised:
@@ -48,7 +48,7 @@ def cause(log: str, *, ended: bool = False) -> str:
 
 
 def tracebacks(lines: Sequence[str]) -> Iterator[Raised]:
-    """The Python tracebacks of a log in their order; a chain of exceptions is several."""
+    """Yield the Python tracebacks of a log in their order; a chain of exceptions is several."""
     for number, line in enumerate(lines):
         if start := TRACEBACK.match(line):
             indent = start["indent"] if not start["indent"].strip() else ""

@@ -67,7 +67,7 @@ class Compose(Settings):
         return [name.strip() for name in self.setting("COMPOSE_PROFILES").split(",") if name.strip()]
 
     def child_environment(self) -> dict[str, str]:
-        """Variables that a `docker compose` of this stack needs beyond the caller's and `.env`."""
+        """Return the variables that a `docker compose` of this stack needs beyond the caller's and `.env`."""
         added: dict[str, str] = dict(self.overrides)
         if self.env_path != self.root / ".env" and not self.setting("STACK_ENV_FILE"):
             added["STACK_ENV_FILE"] = str(self.env_path)
@@ -89,7 +89,7 @@ class Compose(Settings):
     # ---- commands ----
 
     def argv(self, *arguments: str, profiles: Sequence[str] | None = None) -> list[str]:
-        """The argument list of one `docker compose` command."""
+        """Return the argument list of one `docker compose` command."""
         command = ["docker", "compose", "--env-file", self._relative(self.env_path)]
         for name in self.files:
             command += ["--file", name]
@@ -106,7 +106,7 @@ class Compose(Settings):
         profiles: Sequence[str] | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> Result:
-        """Runs a command that changes something, its output to stderr or to `on_line`."""
+        """Run a command that changes something, its output to stderr or to `on_line`."""
         return self.runner.stream(
             self.argv(*arguments, profiles=profiles), env=self.child_environment(), on_line=on_line
         )
@@ -126,7 +126,7 @@ class Compose(Settings):
         return self.runner.stream(command, env=self.child_environment(), on_line=on_line, attended=True)
 
     def attach(self, *arguments: str, profiles: Sequence[str] | None = None) -> int:
-        """Runs a command with the user's terminal; returns its exit status."""
+        """Run a command with the user's terminal; return its exit status."""
         return self.runner.attach(self.argv(*arguments, profiles=profiles), env=self.child_environment())
 
     def capture(
@@ -136,7 +136,7 @@ class Compose(Settings):
         stdin: str | None = None,
         timeout: float | None = RENDER_SECONDS,
     ) -> Result:
-        """Asks Compose a question."""
+        """Ask Compose a question."""
         return self.runner.capture(
             self.argv(*arguments, profiles=profiles),
             env=self.child_environment(),
@@ -146,7 +146,7 @@ class Compose(Settings):
 
     @cached_property
     def model(self) -> dict[str, Any]:
-        """The rendered model with all profiles. Raises StackError when the files do not render."""
+        """The rendered model with all profiles. Raise StackError when the files do not render."""
         missing = [name for name in self.files if not (self.root / name).is_file()]
         if missing:
             raise StackError(
@@ -175,7 +175,7 @@ class Compose(Settings):
     def containers(
         self, services: Collection[str] | None = None, *, running: bool = False
     ) -> list[Container]:
-        """Containers of the stack's services, of all or of these; those of a single command (`run`) are none.
+        """Return the containers of the stack's services, of all or of these, without those of a single command (`run`).
 
         Raise StackError when the engine does not answer.
         """
@@ -188,7 +188,7 @@ class Compose(Settings):
         ]
 
     def secret_file(self, name: str) -> Path:
-        """The file of a secret that containers get."""
+        """Return the file of a secret that containers get."""
         found = (self.model.get("secrets") or {}).get(name) or {}
         return Path(found.get("file") or self.secrets_dir / name)
 
@@ -199,7 +199,7 @@ class Compose(Settings):
 
 
 def unescaped(value: Any) -> Any:
-    """The rendered model with `$$` as the `$` it stands for (Compose escapes on output)."""
+    """Return the rendered model with `$$` as the `$` it stands for (Compose escapes on output)."""
     if isinstance(value, str):
         return value.replace("$$", "$")
     if isinstance(value, list):

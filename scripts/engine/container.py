@@ -68,7 +68,7 @@ class Container:
 
 
 def container_of(answer: dict[str, Any]) -> Container:
-    """Reads one answer of `docker inspect`."""
+    """Read one answer of `docker inspect`."""
     state, labels = answer["State"], answer["Config"].get("Labels") or {}
     health = state.get("Health") or {}
     ports = [
@@ -101,7 +101,7 @@ def container_of(answer: dict[str, Any]) -> Container:
 
 
 def _health_test(test: Sequence[str]) -> tuple[str, ...]:
-    """The command behind `[CMD, ...]` or `[CMD-SHELL, text]`."""
+    """Return the command behind `[CMD, ...]` or `[CMD-SHELL, text]`."""
     if not test or test[0] == "NONE":
         return ()
     return ("sh", "-c", *test[1:]) if test[0] == "CMD-SHELL" else tuple(test[1:])

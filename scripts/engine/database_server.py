@@ -102,7 +102,7 @@ def require_same_major(compose: Compose) -> None:
 
 
 def image(compose: Compose) -> str:
-    """The image that the database is started from."""
+    """Return the image that the database is started from."""
     return str(compose.model["services"][DATABASE].get("image") or f"{compose.project}-{DATABASE}")
 
 

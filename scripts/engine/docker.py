@@ -52,7 +52,7 @@ class Engine:
         return self._api
 
     def containers(self, project: str) -> list[Container]:
-        """All containers of a project, running or not. Raise StackError when the engine does not answer."""
+        """Return all containers of a project, running or not. Raise StackError when the engine does not answer."""
         ids = self._lines(["docker", "ps", "--all", "--quiet", "--no-trunc", *_filters(project)])
         if not ids:
             return []
@@ -64,13 +64,13 @@ class Engine:
         return next((each for each in found if each.service == name and not each.oneoff), None)
 
     def running(self, project: str, service: str) -> list[dict[str, Any]]:
-        """What `docker inspect` answers of a service's running containers."""
+        """Return what `docker inspect` answers of a service's running containers."""
         filters = _filters(project, f"{SERVICE_LABEL}={service}", f"{ONEOFF_LABEL}=False")
         ids = self._lines(["docker", "ps", "--quiet", "--no-trunc", *filters])
         return self._inspected(ids) if ids else []
 
     def _inspected(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """What `docker inspect` answers of containers that exist. Raise StackError when it does not answer."""
+        """Return what `docker inspect` answers of containers that exist. Raise StackError when it does not answer."""
         result = self.runner.capture(
             ["docker", "inspect", "--type", "container", *ids], timeout=ANSWER_SECONDS
         )
@@ -80,7 +80,7 @@ class Engine:
         return _documents(result)
 
     def published_ports(self) -> dict[int, tuple[str, str]]:
-        """Host ports that running containers publish: number -> (container's name, its project or '').
+        """Return host ports that running containers publish: number -> (container's name, its project or '').
 
         Bound or, while one is started again after it ended, about to be: `docker ps` shows no ports of that one.
         """
@@ -95,14 +95,14 @@ class Engine:
         return ports
 
     def images(self, names: Sequence[str]) -> set[str]:
-        """Those of `names` that the engine holds."""
+        """Return those of `names` that the engine holds."""
         if not names:
             return set()
         present = self._lines(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"])
         return {name for name in names if with_tag(name) in present or self._has_digest(name)}
 
     def image_ids(self, names: Sequence[str]) -> dict[str, str]:
-        """What image each name means; names that mean none are left out."""
+        """Return what image each name means; names that mean none are left out."""
         result = self.runner.capture(
             ["docker", "image", "inspect", "--format", "{{.Id}}{{range .RepoTags}}\t{{.}}{{end}}", *names],
             timeout=ANSWER_SECONDS,
@@ -173,11 +173,11 @@ class Engine:
         return self.runner.capture(["docker", "image", "inspect", "--format", "{{.Id}}", name]).ok
 
     def volumes(self, project: str) -> list[str]:
-        """Names of the project's volumes."""
+        """Return the names of the project's volumes."""
         return self._names("volume", project)
 
     def networks(self, project: str) -> list[str]:
-        """Names of the project's networks."""
+        """Return the names of the project's networks."""
         return self._names("network", project)
 
     def _names(self, kind: str, project: str) -> list[str]:
@@ -212,14 +212,14 @@ class Engine:
             )
 
     def log_tail(self, container_id: str, lines: int) -> str:
-        """The last lines that a container wrote."""
+        """Return the last lines that a container wrote."""
         result = self.runner.capture(
             ["docker", "logs", "--tail", str(lines), container_id], timeout=ANSWER_SECONDS
         )
         return (result.stdout + result.stderr).rstrip()
 
     def log_lines(self, container_id: str, lines: int) -> list[tuple[str, str]]:
-        """The last lines that a container wrote to both outputs, in their order, each with its moment."""
+        """Return the last lines that a container wrote to both outputs, in their order, each with its moment."""
         result = self.runner.capture(
             ["docker", "logs", "--timestamps", "--tail", str(lines), container_id], timeout=ANSWER_SECONDS
         )
@@ -227,7 +227,7 @@ class Engine:
         return sorted(((moment, line) for moment, _, line in rows), key=lambda row: row[0])
 
     def log_since(self, container_id: str, seconds: int) -> str:
-        """What a container wrote within the last `seconds`."""
+        """Return what a container wrote within the last `seconds`."""
         result = self.runner.capture(
             ["docker", "logs", "--since", f"{seconds}s", container_id], timeout=ANSWER_SECONDS
         )
@@ -258,7 +258,7 @@ AWAY = (
 
 
 def unreachable(result: Result, server_errors: str = "") -> StackError:
-    """Why `docker` could not ask the engine, and the fix."""
+    """Return why `docker` could not ask the engine, and the fix."""
     text = f"{result.stderr}\n{result.stdout}\n{server_errors}".lower()
     if result.returncode == NOT_FOUND:
         return StackError(
@@ -296,12 +296,12 @@ def _only_missing(result: Result) -> bool:
 
 
 def with_tag(name: str) -> str:
-    """The image name with the tag it means."""
+    """Return the image name with the tag it means."""
     return name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
 
 
 def version_of(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: `v2.26.1-4` -> (2, 26, 1); (0, 0) for anything else."""
+    """Return the leading numbers of a version: `v2.26.1-4` -> (2, 26, 1); (0, 0) for anything else."""
     numbers = []
     for part in text.strip().lstrip("v").replace("-", ".").replace("+", ".").split("."):
         if not part.isdigit():

@@ -38,7 +38,7 @@ class Failed:
 
 
 def failed_containers(containers: Iterable[Container], wanted: Sequence[str]) -> list[Container]:
-    """Those that failed by themselves; when none did, those that are not ready yet.
+    """Return those that failed by themselves; when none did, those that are not ready yet.
 
     A service that merely waited for a failed one is left out: its log says nothing.
     """
@@ -54,19 +54,19 @@ def _has_failed(container: Container) -> bool:
 
 
 def explain(compose: Compose, wanted: Sequence[str]) -> list[Failed]:
-    """What failed among the wanted services. Raises StackError when the engine does not answer."""
+    """Return what failed among the wanted services. Raise StackError when the engine does not answer."""
     secrets = secrets_of(compose)
     found = failed_containers(compose.containers(), wanted)
     return [_explained(compose, each, secrets) for each in found]
 
 
 def facts(failed: Iterable[Failed]) -> dict[str, object]:
-    """What failed, for the JSON answer."""
+    """Return what failed, for the JSON answer."""
     return {"services": [{"name": each.service, "cause": each.cause} for each in failed]}
 
 
 def details(failed: Iterable[Failed]) -> str:
-    """All that is known of the failed services as text."""
+    """Return all that is known of the failed services as text."""
     return "\n".join(each.details for each in failed)
 
 
@@ -91,7 +91,7 @@ def _explained(compose: Compose, container: Container, secrets: Sequence[str]) -
 
 
 def around(compose: Compose, service: str, since: str, error_id: str = "") -> Failed:
-    """What a service wrote from a moment on, or from the line on that bears an error's number.
+    """Return what a service wrote from a moment on, or from the line on that bears an error's number.
 
     since: as the engine writes moments. Raise StackError when the engine does not answer.
     """
@@ -111,7 +111,7 @@ def around(compose: Compose, service: str, since: str, error_id: str = "") -> Fa
 
 
 def exit_note(container: Container) -> str:
-    """The exit status in words, where there is one that says something."""
+    """Return the exit status in words, where there is one that says something."""
     if container.condition not in ("failed", "stopped", "restarting"):
         return ""
     if container.exit_code == 137:
@@ -130,7 +130,7 @@ def secrets_of(compose: Compose) -> list[str]:
 
 
 def hide_secrets(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret replaced by asterisks."""
+    """Return the text with every secret replaced by asterisks."""
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, "********")

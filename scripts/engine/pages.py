@@ -68,7 +68,7 @@ class Visit:
 
 
 def fetch(proxy: tuple[str, int], path: str, cookies: Mapping[str, str]) -> Reply:
-    """One GET at the proxy, with these cookies whatever their scope; no redirect is followed."""
+    """Return one GET at the proxy, with these cookies whatever their scope; no redirect is followed."""
     host, port = proxy
     headers = {"Host": f"localhost:{port}", "Connection": "close", "Accept": "text/html, */*;q=0.5"}
     if cookies:
@@ -99,7 +99,7 @@ def _cookies(lines: Iterable[str]) -> dict[str, str]:
 def visit_all(
     services: Sequence[Service], proxy: tuple[str, int], clock: Clock, *, fetching: Fetch = fetch
 ) -> list[Visit]:
-    """Every page of these services, then every file of the site that those pages use."""
+    """Return every page of these services, then every file of the site that those pages use."""
     pages = [(service.name, path) for service in services for path in service.pages]
     if not pages:
         return []
@@ -153,7 +153,7 @@ def _file(path: str, user: Visit, proxy: tuple[str, int], clock: Clock, fetching
 
 
 def _follow(proxy: tuple[str, int], path: str, cookies: dict[str, str], fetching: Fetch) -> tuple[str, Reply]:
-    """The last address and answer of a chain of redirects within the site; `cookies` gets what is set on the way."""
+    """Return the last address and answer of a chain of redirects within the site; what is set goes into `cookies`."""
     for _ in range(MOST_REDIRECTS):
         reply = fetching(proxy, path, cookies)
         cookies |= reply.cookies
@@ -174,7 +174,7 @@ def _inside(target: str, base: str, port: int) -> str:
 
 
 def _verdict(reply: Reply, path: str, place: str) -> tuple[str, str]:
-    """What is wrong with an answer, and the number of its error; both empty when it is a page."""
+    """Return what is wrong with an answer, and the number of its error; both empty when it is a page."""
     if reply.problem:
         return reply.problem, ""
     if reply.status < 500 and reply.status not in MISSING:

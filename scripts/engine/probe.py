@@ -47,7 +47,7 @@ Ask = Callable[[str, int, str], Answer]
 
 
 def ask(host: str, port: int, path: str) -> Answer:
-    """One GET that follows no redirect and uses no HTTP proxy of the environment."""
+    """Return one GET that follows no redirect and uses no HTTP proxy of the environment."""
     connection = http.client.HTTPConnection(host, port, timeout=REQUEST_SECONDS)
     try:
         connection.request("GET", path, headers={"Host": f"localhost:{port}", "Connection": "close"})
@@ -60,7 +60,7 @@ def ask(host: str, port: int, path: str) -> Answer:
 
 
 def verdict(service: Service, answer: Answer) -> str:
-    """Why this answer is not the backend's health; empty when it is."""
+    """Return why this answer is not the backend's health; empty when it is."""
     if answer.problem:
         return answer.problem
     if 300 <= answer.status < 400:
@@ -81,7 +81,7 @@ def probe_all(
     asking: Ask = ask,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Asks every service that has a probe, each until it answers well or the time is over.
+    """Ask every service that has a probe, each until it answers well or the time is over.
 
     proxy: host and port of the proxy. seconds: how long an answer may take to become right.
     """

@@ -41,7 +41,7 @@ class Problem:
 
 
 def of_services(compose: Compose, containers: Iterable[Container]) -> list[Problem]:
-    """Services that should run and do not, or not well; a one-shot that failed."""
+    """Return the services that should run and do not, or not well; a one-shot that failed."""
     here: dict[str, list[Container]] = {}
     for each in containers:
         here.setdefault(each.service, []).append(each)

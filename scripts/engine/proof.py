@@ -57,7 +57,7 @@ def prove(
 
 
 def told(catalogue: Catalogue, visits: Sequence[pages.Visit]) -> list[dict[str, Any]]:
-    """The visits for the JSON answer."""
+    """Return the visits for the JSON answer."""
     return [
         {"service": each.service, "url": catalogue.url(each.path), "status": each.status, "ok": each.ok}
         for each in visits

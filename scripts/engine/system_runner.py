@@ -147,7 +147,7 @@ class SystemRunner:
 
 
 def pasteable(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
-    """The command as one line for a shell, with the variables it needs beyond the caller's own."""
+    """Return the command as one line for a shell, with the variables it needs beyond the caller's own."""
     added = [f"{key}={value}" for key, value in (env or {}).items() if os.environ.get(key) != value]
     return shlex.join([*(["env", *added] if added else []), *argv])
 
@@ -194,7 +194,7 @@ class _forwarding_interrupts:  # noqa: N801 - reads as a verb where it is used
 
 
 def _end(process: subprocess.Popen[str], grace: float = 0.0) -> None:
-    """Waits `grace` seconds for the child, then kills its whole group; takes its last output."""
+    """Wait `grace` seconds for the child, then kill its whole group; take its last output."""
     try:
         process.communicate(timeout=grace)
     except (subprocess.TimeoutExpired, ValueError):

@@ -72,7 +72,7 @@ def task(
 
 
 def compose_for(c: Context, profile: list[str] | None = None) -> Compose:
-    """The stack of this checkout, with the profiles that were asked for."""
+    """Return the stack of this checkout, with the profiles that were asked for."""
     from scripts.engine.compose import Compose
     from scripts.engine.system_runner import SystemRunner
     from scripts.prepare import overlays
@@ -89,7 +89,7 @@ def split_names(values: Sequence[str]) -> list[str]:
 
 
 def console_for(*, as_json: bool = False) -> Console:
-    """The console, for people or for programs."""
+    """Return the console, for people or for programs."""
     from scripts.base.console import Console
 
     return Console(as_json=as_json)
@@ -102,6 +102,6 @@ def require_well(well: bool) -> None:
 
 
 def finish(status: int) -> None:
-    """Ends the task with the exit status of the program it handed the terminal to."""
+    """End the task with the exit status of the program it handed the terminal to."""
     if status:
         raise Exit(code=status)

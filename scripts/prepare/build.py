@@ -30,7 +30,7 @@ def build(
     pull: bool = False,
     base: EnsureImages = ensure_images,
 ) -> None:
-    """Sees to the base images, then builds. Raises StackError when one fails; what runs is not touched by that."""
+    """Make sure that base images are here, then build. Raise StackError when one fails; what runs is left alone."""
     ownership.require(compose)
     if not compose.runner.dry:
         before = chosen_images(compose.model)

@@ -34,7 +34,7 @@ class Written:
 
 
 def owner_of_caller(environment: Mapping[str, str]) -> tuple[int, int]:
-    """UID and GID that containers run as: the caller's; behind sudo that person's; for root itself 1000."""
+    """Return the UID and GID that containers run as: the caller's; behind sudo that person's; for root itself 1000."""
     uid, gid = os.getuid(), os.getgid()
     if uid != 0:
         return uid, gid
@@ -51,10 +51,10 @@ def create(
     free_ports: bool = False,
     settings: Mapping[str, str] | None = None,
 ) -> Written:
-    """Writes `path` from `example`, or adds to it the keys that are new in the example.
+    """Write `path` from `example`, or add to it the keys that are new in the example.
 
     free_ports: give every PORT_ key of a new file a port that is free now. settings: values for a new file.
-    Raises StackError when the example is missing or the folder cannot be written.
+    Raise StackError when the example is missing or the folder cannot be written.
     """
     if not example.is_file():
         raise StackError(
@@ -95,7 +95,7 @@ def initialise(
     """Write the stack's `.env` and what belongs beside it: secrets, the link for hand-typed commands, mirrors.
 
     tree: a wepppy checkout whose settings are written where the user has none. image: the Python image that its
-    Dockerfile built. preset: a name among docker/limits-NAME.env. Raises StackError when the tree is no checkout, the
+    Dockerfile built. preset: a name among docker/limits-NAME.env. Raise StackError when the tree is no checkout, the
     preset is unknown or a file cannot be written.
     """
     example = compose.root / ".env.example"
@@ -164,7 +164,7 @@ def name_of_second(path: Path) -> str:
 
 
 def _settings_of_second(compose: Compose) -> dict[str, str]:
-    """What the `.env` of a second stack names besides, so that hand-typed commands find its folders too."""
+    """Return what the `.env` of a second stack names besides, so that hand-typed commands find its folders too."""
     project = compose.environment.get("COMPOSE_PROJECT_NAME") or name_of_second(compose.env_path)
     folder = compose.folder_of_second(project)
     return {
@@ -217,7 +217,7 @@ def _document(written: Written) -> dict[str, object]:
 
 
 def link_beside_compose_files(root: Path) -> None:
-    """Makes docker/.env point to ../.env: Compose looks there when it is given `-f docker/...` by hand."""
+    """Make docker/.env point to ../.env: Compose looks there when it is given `-f docker/...` by hand."""
     link = root / "docker" / ".env"
     if not link.exists() and not link.is_symlink() and link.parent.is_dir():
         link.symlink_to(Path("..") / ".env")

@@ -69,7 +69,7 @@ class BaseImage:
 
 
 def stand_ins(python_version: str, postgres_major: str = POSTGRES_MAJOR) -> dict[str, BaseImage]:
-    """The stand-in for each image variable; StackError when no release carries that Python or that PostgreSQL."""
+    """Return the stand-in for each image variable. Raise StackError when no release has that Python or PostgreSQL."""
     release = _release("Python", python_version, PYTHON_RELEASES, "PYTHON_VERSION_WITHOUT_REGISTRY")
     server = _release("PostgreSQL", postgres_major, POSTGRES_RELEASES, "POSTGRES_IMAGE")
     arguments = () if postgres_major == POSTGRES_MAJOR else (f"POSTGRES_MAJOR={postgres_major}",)
@@ -95,7 +95,7 @@ def _release(what: str, version: str, releases: Mapping[str, str], variable: str
 
 
 def major_of(image: str) -> str:
-    """The major that a server image's tag begins with (`postgres:18-trixie`); this kit's own where it names none."""
+    """Return the major that a server image's tag begins with (`postgres:18-trixie`); else this kit's own."""
     found = re.search(r":(\d+)[^/]*$", image.partition("@")[0])
     return found[1] if found else POSTGRES_MAJOR
 
@@ -107,7 +107,7 @@ def build_secrets(model: Mapping[str, Any]) -> dict[str, str]:
 
 
 def chosen_images(model: Mapping[str, Any]) -> dict[str, str]:
-    """The image that each variable stands for in the rendered model (its value or its default there)."""
+    """Return the image that each variable stands for in the rendered model (its value or its default there)."""
     found: dict[str, str] = {}
     for name, service in model["services"].items():
         arguments = (service.get("build") or {}).get("args") or {}
@@ -162,14 +162,14 @@ class BaseImages:
             )
 
     def is_here(self, image: str) -> bool:
-        """True when the engine has this image."""
+        """Return True when the engine has this image."""
         return (
             bool(image)
             and self.runner.capture(["docker", "image", "inspect", "--format", "{{.Id}}", image]).ok
         )
 
     def pull(self, images: Iterable[str]) -> str | None:
-        """Pull the images; returns None, or the reason why no registry can be used.
+        """Pull the images; return None, or the reason why no registry can be used.
 
         The first look-up has REGISTRY_PATIENCE_SECONDS; once a registry has answered, pulls may take long.
         """
@@ -185,7 +185,7 @@ class BaseImages:
     def build(self, variables: Collection[str] | None = None, *, force: bool = False) -> list[str]:
         """Build the stand-ins for these variables (the model's by default) unless they are here and up to date.
 
-        Remembers each choice in `.env`; returns the references. StackError(3) when it cannot.
+        Remembers each choice in `.env`; return the references. StackError(3) when it cannot.
         """
         python = self.settings.get("PYTHON_VERSION_WITHOUT_REGISTRY") or PYTHON_WITHOUT_REGISTRY
         known = stand_ins(python, major_of(self.chosen.get("POSTGRES_IMAGE", "")))
@@ -219,7 +219,7 @@ class BaseImages:
         return [image.reference for image in wanted]
 
     def is_up_to_date(self, image: BaseImage) -> bool:
-        """True when the stand-in is here and was built by today's recipe."""
+        """Return True when the stand-in is here and was built by today's recipe."""
         label = f'{{{{index .Config.Labels "{RECIPE_LABEL}"}}}}'
         found = self.runner.capture(["docker", "image", "inspect", "--format", label, image.reference])
         return found.ok and found.stdout.strip() == self.recipe_hash(image)
@@ -260,7 +260,7 @@ class BaseImages:
             raise StackError(what, fix, ExitCode.NOT_READY, details=done.stderr)
 
     def mirror(self) -> str:
-        """The Debian mirror: DEBIAN_MIRROR of `.env`, else the one that this machine's apt uses."""
+        """Return the Debian mirror: DEBIAN_MIRROR of `.env`, else the one that this machine's apt uses."""
         if named := self.settings.get("DEBIAN_MIRROR"):
             return named
         listed = self.runner.capture(
@@ -277,7 +277,7 @@ class BaseImages:
         )
 
     def recipe(self, image: BaseImage) -> Path:
-        """The Dockerfile of a stand-in."""
+        """Return the Dockerfile of a stand-in."""
         return self.root / "docker" / "base" / f"{image.name}.Dockerfile"
 
     def recipe_hash(self, image: BaseImage) -> str:
@@ -328,7 +328,7 @@ def ensure(compose: Compose, console: Console) -> None:
 def build_base(
     compose: Compose, console: Console, names: Collection[str] | None = None, force: bool = False
 ) -> list[str]:
-    """Build stand-ins by short name (`postgres`, `python`, ...; the model's by default); returns their references."""
+    """Build stand-ins by short name (`postgres`, `python`, ...; the model's by default); return their references."""
     known = {variable.removesuffix("_IMAGE").lower(): variable for variable in VARIABLES}
     if unknown := sorted(set(names or ()) - known.keys()):
         raise StackError(

@@ -23,9 +23,9 @@ MODE = 0o644
 def describe(
     compose: Compose, services: Iterable[Service], containers: Iterable[Container]
 ) -> dict[str, Any] | None:
-    """What runs for these services, and from which model and images; None when one of them is not as it should be.
+    """Return what runs for these services, from which model and images; None when one of them is not as it should be.
 
-    containers: the project's. Raises StackError when the engine does not answer.
+    containers: the project's. Raise StackError when the engine does not answer.
     """
     # Of several containers of one service, the one that is not well counts.
     by_service = {each.service: each for each in sorted(containers, key=lambda each: not each.fine)}
@@ -44,7 +44,7 @@ def describe(
 
 
 def matches(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> bool:
-    """True when everything is just as the last good `compose-up` of these services left it."""
+    """Return True when everything is just as the last good `compose-up` of these services left it."""
     try:
         noted = json.loads(_path(compose).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -53,7 +53,7 @@ def matches(compose: Compose, services: Iterable[Service], containers: Iterable[
 
 
 def write(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> None:
-    """Notes how things are after a good `compose-up`."""
+    """Write down how things are after a good `compose-up`."""
     path = _path(compose)
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_if_changed(path, json.dumps(describe(compose, services, containers), indent=1) + "\n", MODE)

@@ -92,7 +92,7 @@ def wanted(
 
 
 def chosen(files: Sequence[str], choice: Mapping[str, tuple[bool, str]], present: Sequence[str]) -> list[str]:
-    """The files with each overlay that is wanted and present, without those that are not; others as they are."""
+    """Return the files with each overlay that is wanted and present, without those that are not; others as they are."""
     kept = [
         name for name in files if choice.get(name, (True, ""))[0] and (name not in choice or name in present)
     ]

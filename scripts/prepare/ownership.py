@@ -73,7 +73,7 @@ def _is_ours(compose: Compose, container: Container) -> bool:
 
 
 def _is_own_folder(compose: Compose, folder: str) -> bool:
-    """True for this checkout by whatever path: a link, a mount of the same folder."""
+    """Return True for this checkout by whatever path: a link, a mount of the same folder."""
     return any(_same(Path(folder), own) for own in (compose.root / "docker", compose.root))
 
 
@@ -121,7 +121,7 @@ def _volumes(compose: Compose, project: str) -> dict[str, str]:
 
 
 def _noted(compose: Compose, made: dict[str, str]) -> bool:
-    """True when this checkout has seen the database's volume, or any where the database is elsewhere."""
+    """Return True when this checkout has seen the database's volume, or any where the database is elsewhere."""
     try:
         noted = json.loads(_path(compose).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -161,7 +161,7 @@ def _refuse_other_data(compose: Compose, project: str, made: dict[str, str]) -> 
 
 
 def _passwords(compose: Compose) -> list[str]:
-    """The database's passwords that this checkout knows: that of the secret file, that of an older `.env`."""
+    """Return the database's passwords that this checkout knows: that of the secret file, that of an older `.env`."""
     found = [compose.env.get(secret_ids.BY_ID[secret_ids.DATABASE].key)] if compose.env_path.exists() else []
     with contextlib.suppress(OSError, UnicodeDecodeError):
         found.append((_secrets(compose) / secret_ids.DATABASE).read_text(encoding="utf-8").strip())
@@ -173,7 +173,7 @@ def _secrets(compose: Compose) -> Path:
 
 
 def _takes_one(compose: Compose, volume: str, passwords: Iterable[str]) -> bool:
-    """True when the database in the volume takes one of the passwords, or there is none in it yet."""
+    """Return True when the database in the volume takes one of the passwords, or there is none in it yet."""
     for image in compose.engine.images(_images(compose)):
         result = compose.runner.capture(
             ["docker", "run", "--rm", "--pull", "never", "--network", "none", "--user", "0", "--volume",
@@ -199,5 +199,5 @@ def _images(compose: Compose) -> list[str]:
 
 
 def _has_started(compose: Compose) -> bool:
-    """True when a `compose-up` has ended well here: all there is to know where the database is elsewhere."""
+    """Return True when a `compose-up` has ended well here: all there is to know where the database is elsewhere."""
     return (compose.data_dir / last_up.NAME).is_file()

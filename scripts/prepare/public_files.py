@@ -68,7 +68,7 @@ def make_readable(compose: Compose) -> None:
 
 
 def _closed(source: Path) -> Iterator[tuple[Path, int]]:
-    """What is not readable for all, with the mode that would make it so; links are left alone."""
+    """Yield what is not readable for all, with the mode that would make it so; links are left alone."""
     for path in (source, *(source.rglob("*") if source.is_dir() else ())):
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             continue

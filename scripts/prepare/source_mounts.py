@@ -37,7 +37,7 @@ HEADER = """\
 
 
 def write(compose: Compose, tree: Path) -> Path:
-    """Write the file for a checkout and return its path. Raises OSError."""
+    """Write the file for a checkout and return its path. Raise OSError."""
     path = compose.data_dir / NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     named = compose.setting("WEPPPY_SIBLINGS_DIR")

@@ -62,7 +62,7 @@ def choose(tree: Path, example: Mapping[str, str], constraints: Path) -> list[Ch
 
     constraints: the folder that CONSTRAINTS, versions that the tree's requirements leave open, would be written into.
 
-    Raises StackError when the folder is no wepppy checkout.
+    Raise StackError when the folder is no wepppy checkout.
     """
     if not (tree / "wepppy").is_dir():
         what = "has no folder wepppy" if tree.is_dir() else "is no folder"

@@ -17,7 +17,7 @@ PRIVATE = 0o600
 
 
 def formatted(key: str, value: str) -> str:
-    """`KEY=value` so that every reader takes the same value. Raises StackError when that cannot be written."""
+    """`KEY=value` so that every reader takes the same value. Raise StackError when that cannot be written."""
     if PLAIN_VALUE.fullmatch(value):
         return f"{key}={value}"
     if any(character in value for character in "'\\\n\r\0"):
@@ -30,7 +30,7 @@ def formatted(key: str, value: str) -> str:
 
 
 def with_keys(text: str, changes: Mapping[str, str]) -> str:
-    """The text with the keys set: where they stand, else at the end; every other line as it was."""
+    """Return the text with the keys set: where they stand, else at the end; every other line as it was."""
     lines = text.splitlines(keepends=True)
     for key, value in changes.items():
         assignment = formatted(key, value) + "\n"
@@ -48,12 +48,12 @@ def with_keys(text: str, changes: Mapping[str, str]) -> str:
 
 
 def set_keys(path: Path, changes: Mapping[str, str]) -> bool:
-    """Sets keys in the file, atomically, comments and owner kept; False when nothing had to change."""
+    """Set keys in the file, atomically, comments and owner kept; False when nothing had to change."""
     return _rewrite(path, lambda text: with_keys(text, changes))
 
 
 def write_private(path: Path, text: str, *, owner: os.stat_result | tuple[int, int] | None = None) -> None:
-    """Writes the file whole or not at all, for its owner's eyes only (0600).
+    """Write the file whole or not at all, for its owner's eyes only (0600).
 
     owner: whose it shall be (a stat result or uid and gid); only root can give files away, others are ignored.
     """

@@ -34,12 +34,12 @@ class EnvFile:
     problems: tuple[Problem, ...] = ()
 
     def get(self, key: str, default: str = "") -> str:
-        """The value, or `default` when the key is missing or empty."""
+        """Return the value, or `default` when the key is missing or empty."""
         return self.values.get(key) or default
 
 
 def parse(text: str, path: Path) -> EnvFile:
-    """Reads the text of a `.env` file; what is wrong with it is collected, not raised."""
+    """Read the text of a `.env` file; what is wrong with it is collected, not raised."""
     from io import StringIO
 
     from dotenv.parser import parse_stream
@@ -93,7 +93,7 @@ def _problems_of(
 
 
 def different_readings(source: str) -> str:
-    """Why Compose and python-dotenv would take different values from this assignment; empty when they agree."""
+    """Return why Compose and python-dotenv would take different values from this assignment; empty when they agree."""
     match = ASSIGNMENT.match(source)
     if not match:
         return ""
@@ -110,6 +110,6 @@ def different_readings(source: str) -> str:
 
 
 def excerpt(source: str) -> str:
-    """Enough of a line to find it, never a value: it may be a secret."""
+    """Return enough of a line to find it, never a value: it may be a secret."""
     head = re.split(r"[=\s]", source.strip(), maxsplit=1)[0][:30]
     return f"`{head}...`"

@@ -39,13 +39,13 @@ class Settings:
 
     @cached_property
     def env(self) -> EnvFile:
-        """What `.env` says. Raises StackError when it is missing or unusable."""
+        """What `.env` says. Raise StackError when it is missing or unusable."""
         env = read(self.env_path)
         refuse_fatal(env)
         return env
 
     def setting(self, key: str, default: str = "") -> str:
-        """A setting as Compose sees it: the caller's environment, then `.env`, then the default."""
+        """Return a setting as Compose sees it: the caller's environment, then `.env`, then the default."""
         if key in self.overrides:
             return self.overrides[key]
         if key in self.environment:
@@ -108,7 +108,7 @@ class Settings:
 
 
 def read(path: Path) -> EnvFile:
-    """Reads a `.env` file. Raises StackError when there is none or it cannot be read as text."""
+    """Read a `.env` file. Raise StackError when there is none or it cannot be read as text."""
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
@@ -129,7 +129,7 @@ def read(path: Path) -> EnvFile:
 
 
 def refuse_fatal(env: EnvFile) -> None:
-    """Raises StackError for the first problem that makes the file unusable."""
+    """Raise StackError for the first problem that makes the file unusable."""
     for problem in env.problems:
         if problem.fatal:
             raise StackError(
@@ -140,7 +140,7 @@ def refuse_fatal(env: EnvFile) -> None:
 
 
 def display_path(path: Path) -> str:
-    """The path as the user would type it: relative where it is below the current folder."""
+    """Return the path as the user would type it: relative where it is below the current folder."""
     with contextlib.suppress(ValueError, OSError):
         return str(path.absolute().relative_to(Path.cwd()))
     return str(path)

@@ -197,7 +197,7 @@ def for_installation(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _address(index: str) -> str:
-    """The address of an index of uv's, which may have a name: `mirror=https://...`."""
+    """Return the address of an index of uv's, which may have a name: `mirror=https://...`."""
     return re.sub(r"^[\w.-]+=(?=\w+://)", "", index)
 
 

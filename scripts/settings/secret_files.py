@@ -45,7 +45,7 @@ def ensure(settings: Settings) -> Made:
     """Make the folder and each file that is missing; move what an older `.env` holds into files.
 
     A file that holds something stays as it is: the stores know its value. What docker/secrets/ of the tree in
-    WEPPPY_SRC holds is copied for ids that have no value here. Raises StackError when the folder or `.env` cannot be
+    WEPPPY_SRC holds is copied for ids that have no value here. Raise StackError when the folder or `.env` cannot be
     read or written.
     """
     env = settings.env
@@ -146,7 +146,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def read(path: Path) -> str:
     """Return the secret in the file without surrounding blanks; empty when there is none.
 
-    Raises StackError when the file is there and cannot be read.
+    Raise StackError when the file is there and cannot be read.
     """
     try:
         return path.read_text(encoding="utf-8").strip()
@@ -177,7 +177,7 @@ def first_line(path: Path, code: ExitCode) -> str:
 
 
 def value(settings: Settings, name: str) -> str:
-    """Return the secret with that id; empty when there is none. Raises StackError as `read` does."""
+    """Return the secret with that id; empty when there is none. Raise StackError as `read` does."""
     return read(settings.secrets_dir / name)
 
 

@@ -12,9 +12,9 @@ from scripts.prepare import lock, ownership
 def down(
     compose: Compose, console: Console, *, volumes: bool = False, yes: str = "", timeout: int | None = None
 ) -> None:
-    """Takes the stack down. volumes: its data too, once `yes` or a typed answer names the project.
+    """Take the stack down. volumes: its data too, once `yes` or a typed answer names the project.
 
-    timeout: seconds that containers get to finish, instead of each one's own. Raises StackError.
+    timeout: seconds that containers get to finish, instead of each one's own. Raise StackError.
     """
     volume_names: list[str] = []
     if volumes:

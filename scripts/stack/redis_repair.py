@@ -48,7 +48,7 @@ class Examined:
 def repair(compose: Compose, console: Console, clock: Clock, *, yes: bool, dry_run: bool) -> None:
     """Check the files and, when they are damaged, put a repaired copy in place; start Redis again.
 
-    dry_run: only check. Raises StackError; nothing was changed when nobody says yes.
+    dry_run: only check. Raise StackError; nothing was changed when nobody says yes.
     """
     if compose.setting("REDIS_HOST", SERVICE) != SERVICE:
         raise StackError(

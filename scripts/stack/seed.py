@@ -40,7 +40,7 @@ class Options:
 
 
 def seed(compose: Compose, console: Console, options: Options) -> None:
-    """Fills the stack. Raises StackError; what was made before a failure is kept, and the next call makes the rest."""
+    """Fill the stack. Raise StackError; what was made before a failure is kept, and the next call makes the rest."""
     _check(options)
     _require_sample(compose)
     require_running(compose, WEB)
@@ -104,7 +104,7 @@ def _site_command(options: Options, geodata: dict[str, Any], *, dry: bool) -> Co
 
 
 def _ask(compose: Compose, command: Command, update: Update, step: str) -> dict[str, Any]:
-    """Runs one of the two commands and returns its answer."""
+    """Run one of the two commands and return its answer."""
     listener = Listener(update, step)
     result = compose.stream_in(*command, on_line=listener.line)
     if listener.refused:
@@ -136,7 +136,7 @@ class Listener:
         self.others: list[str] = []
 
     def line(self, line: str) -> None:
-        """Takes in one line."""
+        """Take in one line."""
         try:
             said = json.loads(line)
         except ValueError:

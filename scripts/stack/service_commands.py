@@ -46,7 +46,7 @@ def running(compose: Compose, name: str) -> bool:
 
 
 def known(compose: Compose, names: Sequence[str]) -> list[Service]:
-    """The services of that name. Raise StackError for one that does not exist."""
+    """Return the services of that name. Raise StackError for one that does not exist."""
     return Catalogue.of(compose.model).select(names)
 
 
@@ -172,7 +172,7 @@ def restart(compose: Compose, console: Console, services: Sequence[str], timeout
 
 
 def rendered(compose: Compose) -> str:
-    """The rendered model as YAML; secrets are files in it, not values."""
+    """Return the rendered model as YAML; secrets are files in it, not values."""
     _ = compose.model
     result = compose.capture("config", profiles=compose.profiles)
     if not result.ok:

@@ -31,7 +31,7 @@ class Row:
 
 
 def rows(compose: Compose, now: float) -> list[Row]:
-    """All services that are active or have a container. Raises StackError when engine or model do not answer."""
+    """Return all services that are active or have a container. Raise StackError when engine or model do not answer."""
     with ThreadPoolExecutor() as pool:
         catalogue_told = pool.submit(lambda: Catalogue.of(compose.model))
         containers = compose.containers()
@@ -107,7 +107,7 @@ def watch(compose: Compose, console: Console, clock: Clock) -> bool:
 
 
 def cells(found: list[Row]) -> list[list[str]]:
-    """The rows as cells of a table."""
+    """Return the rows as cells of a table."""
     return [
         [row.service, row.state, ", ".join(row.ports), _uptime(row), row.memory, row.about] for row in found
     ]

@@ -77,7 +77,7 @@ class Up:
         self.changed = False
 
     def run(self) -> None:
-        """All steps. Raises StackError; what was running before a step that failed runs on."""
+        """All steps. Raise StackError; what was running before a step that failed runs on."""
         if self.dry or not self.compose.env_path.exists():
             # Before secrets are made for it: none of them would fit another checkout's volumes.
             ownership.require(self.compose)
@@ -127,7 +127,7 @@ class Up:
         return self.compose.runner.dry
 
     def _settings(self) -> bool:
-        """Sees to `.env`; False when a dry run cannot go on without one."""
+        """See to `.env`; False when a dry run cannot go on without one."""
         path = self.compose.env_path
         if self.dry:
             if not path.exists():
@@ -181,7 +181,7 @@ class Up:
         build(self.compose, self.console, chosen, base=self.images)
 
     def _with_dependencies(self, services: Sequence[Service]) -> set[str]:
-        """Names of the services and of what they need; a store that others run is off, and need not be there."""
+        """Return the names of the services and of what they need; a store that others run need not be there."""
         model: dict[str, Any] = self.compose.model["services"]
         on = {each.name for each in Catalogue.of(self.compose.model).active(self.compose.active_profiles)}
         found: set[str] = set()
@@ -247,7 +247,7 @@ class Up:
                 self._fail(services, complaint)
 
     def _check(self, services: Sequence[Service]) -> dict[str, Container]:
-        """The containers by service. Raise StackError unless each is as it should be: some end after their start."""
+        """Return the containers by service. Raise StackError unless each is as it should be: some end late."""
         containers = self._containers()
         fine = {each.service for each in containers if each.fine} - {
             each.service for each in containers if not each.fine
@@ -356,7 +356,7 @@ def _row(catalogue: Catalogue, service: Service, container: Container | None, pr
 def stale_secrets(
     compose: Compose, services: Iterable[Service], containers: Iterable[Container]
 ) -> list[str]:
-    """Names of the running services that hold a secret whose file is younger than they are. containers: the project's.
+    """Return the names of running services that hold a secret whose file is younger than they are.
 
     Each container sees the file as it was when it was started. Asked of the files and the engine, so that a run that
     was killed in between is made up for by the next one.

@@ -288,6 +288,6 @@ def test_what_was_read_is_kept_and_a_file_that_changed_is_read_again(
     base = small.write(small.tree / "wepppy/nodb/base.py", "import wepp_runner.gone\nclass Base:\n    pass\n")
     assert "wepppy/nodb/base.py line 1 imports wepp_runner.gone" in only(small.report()).what
     assert read == [base]
-    notes = small.checkout.root / ".docker-data" / "source-notes.json"
-    notes.write_text("[1")
+    cache = small.checkout.root / ".docker-data" / "source-cache.json"
+    cache.write_text("[1")
     assert "wepp_runner.gone" in only(small.report()).what

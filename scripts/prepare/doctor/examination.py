@@ -16,7 +16,7 @@ from scripts.prepare.finding import Finding, Level
 
 
 def examine(compose: Compose, host: Host | None = None, *, running: bool = False) -> list[Finding]:
-    """Runs all checks that make sense and returns what they found, the foundations first.
+    """Run all checks that make sense and return what they found, the foundations first.
 
     running: look at what runs, too. Without an engine nothing is asked of it; without a usable `.env` or model nothing
     is derived from them.
@@ -70,7 +70,7 @@ def _collect(check: Check, target: Target) -> list[Finding]:
 
 
 def errors_of(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that keep the stack from starting."""
+    """Return those that keep the stack from starting."""
     return [each for each in findings if each.level is Level.ERROR]
 
 
@@ -94,7 +94,7 @@ def show(console: Console, findings: Sequence[Finding]) -> None:
 
 
 def require(console: Console, findings: Sequence[Finding]) -> None:
-    """Says the warnings; raises StackError when there is an error, all of them in its details."""
+    """Say the warnings; raise StackError when there is an error, all of them in its details."""
     for each in findings:
         if each.level is Level.WARNING:
             console.warn(f"{each.what} ({each.fix})" if each.fix else each.what)

@@ -98,7 +98,7 @@ def check_exported(target: Target) -> Iterator[Finding]:
 
 
 def _consequence(key: str) -> str:
-    """What an exported value of the setting changes, as the rest of a sentence."""
+    """Return what an exported value of the setting changes, as the rest of a sentence."""
     if key == "COMPOSE_PROJECT_NAME":
         return ": this is another stack, with containers, volumes and data of its own"
     if key in overlays.KEYS:

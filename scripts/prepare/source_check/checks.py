@@ -16,8 +16,8 @@ from scripts.prepare.source_check import folders, go_code, image, modules, needs
 from scripts.prepare.source_check.image import Image
 from scripts.prepare.source_check.lack import Lack
 from scripts.prepare.source_check.needs import Need
-from scripts.prepare.source_check.notes import Notes
 from scripts.prepare.source_check.packages import Base
+from scripts.prepare.source_check.parse_cache import ParseCache
 from scripts.prepare.source_check.tree import Tree
 
 TREE_CHECK = "source tree"
@@ -49,7 +49,7 @@ class Report:
 
 
 def examine(compose: Compose) -> Report:
-    """Check the tree that WEPPPY_SRC names, or the sample. Raises StackError when the compose files do not render."""
+    """Check the tree that WEPPPY_SRC names, or the sample. Raise StackError when the compose files do not render."""
     named = compose.setting("WEPPPY_SRC")
     # As Compose reads it: relative to the compose files' folder.
     root = compose.root / "docker" / (named or "sample")
@@ -118,8 +118,8 @@ class _Checks:
         path = [folder for need in wanted for folder in need.python_path]
         # An image of the tree's own Dockerfile has a path of its own: one of the same repositories.
         path += image.siblings_path(compose.root, self.image.interpreter or self.base.interpreter)
-        notes = Notes(compose.data_dir / "source-notes.json")
-        self.tree = Tree(root, self.siblings, dict.fromkeys(path), notes)
+        cache = ParseCache(compose.data_dir / "source-cache.json")
+        self.tree = Tree(root, self.siblings, dict.fromkeys(path), cache)
 
     def _look(self) -> Image:
         reference = self.given or str((self.model.get("weppcloud") or {}).get("image") or "")
@@ -153,7 +153,7 @@ class _Checks:
             yield from folders.data(self.tree, self.needs)
             yield from folders.secrets(self.needs)
             yield from folders.tree_is_readable(self.tree, self.needs)
-        self.tree.notes.keep()
+        self.tree.cache.save()
 
     def _siblings_folder(self) -> Iterator[Lack]:
         if self.siblings is not None and not self.siblings.is_dir():

@@ -25,7 +25,7 @@ READ, WRITE, ENTER = 4, 2, 1
 
 
 def allows(path: Path, need: Need, wanted: int) -> bool:
-    """Return whether the service's user has those rights on a path, by owner, group and mode. Raises OSError."""
+    """Return whether the service's user has those rights on a path, by owner, group and mode. Raise OSError."""
     if need.user is None or need.user[0] == 0:
         return True
     uid, gid = need.user

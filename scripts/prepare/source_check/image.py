@@ -57,15 +57,15 @@ def look(compose: Compose, reference: str, requirements: str) -> Image:
     if not asked.ok or not asked.stdout.strip():
         return Image(reference)
     identity = asked.stdout.split()[0]
-    notes = compose.data_dir / "image-facts.json"
+    cache = compose.data_dir / "image-facts.json"
     with contextlib.suppress(OSError, ValueError, TypeError):
-        noted = json.loads(notes.read_text(encoding="utf-8"))
-        if noted.pop("asked") == requirements and noted.get("id") == identity:
-            return Image(**{**noted, "reference": reference, "names": tuple(noted["names"])})
+        cached = json.loads(cache.read_text(encoding="utf-8"))
+        if cached.pop("asked") == requirements and cached.get("id") == identity:
+            return Image(**{**cached, "reference": reference, "names": tuple(cached["names"])})
     image = _inside(compose.runner, reference, identity, requirements)
     if not image.problem and compose.data_dir.is_dir():
         with contextlib.suppress(OSError):
-            notes.write_text(json.dumps({"asked": requirements, **asdict(image)}), encoding="utf-8")
+            cache.write_text(json.dumps({"asked": requirements, **asdict(image)}), encoding="utf-8")
     return image
 
 

@@ -72,7 +72,7 @@ class Requirements:
 
 
 def read(path: Path, constraints: Path | None = None) -> Requirements:
-    """Read a requirements file; files that it includes are read too. Raises OSError and UnicodeDecodeError."""
+    """Read a requirements file; files that it includes are read too. Raise OSError and UnicodeDecodeError."""
     wanted: dict[str, SpecifierSet] = {}
     git: list[str] = []
     unreadable: list[str] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from scripts.prepare.source_check.notes import Notes
+from scripts.prepare.source_check.parse_cache import ParseCache
 from scripts.prepare.source_check.python_code import Code, Import
 
 # Where the containers see the tree and its siblings.
@@ -56,7 +56,7 @@ class Tree:
     """A checkout at `root`, with the folder of its siblings (None: there is none).
 
     extra_path: folders of the import path beside those that the tree's `.pth` files name, as the containers see them.
-    notes: what earlier checks read.
+    cache: what earlier checks read.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class Tree:
         root: Path,
         siblings: Path | None = None,
         extra_path: Iterable[str] = (),
-        notes: Notes | None = None,
+        cache: ParseCache | None = None,
     ) -> None:
         self.root = root
         self.siblings = siblings
         self.extra_path = tuple(extra_path)
-        self.notes = notes or Notes()
+        self.cache = cache or ParseCache()
         self._code: dict[Path, Code] = {}
         self._found: dict[str, Module | None] = {}
         self._reached: dict[str, Reached] = {}
@@ -109,7 +109,7 @@ class Tree:
     def code(self, file: Path) -> Code:
         """Return what a file says."""
         if file not in self._code:
-            self._code[file] = self.notes.code(file)
+            self._code[file] = self.cache.code(file)
         return self._code[file]
 
     # ---- modules ----

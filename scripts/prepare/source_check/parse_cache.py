@@ -11,12 +11,12 @@ from typing import Any
 from scripts.prepare.source_check import python_code
 from scripts.prepare.source_check.python_code import Code, Import
 
-# Notes of another form are of no use.
+# A cache of another form is of no use.
 FORM = 1
 
 
-class Notes:
-    """Reads files through notes at `path` (None: without notes). A file is known by its time of change and its size."""
+class ParseCache:
+    """Reads files through a cache at `path` (None: in memory). A file is known by its time of change and its size."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -30,26 +30,26 @@ class Notes:
         except OSError:
             return python_code.read(file)
         state = [stat.st_mtime_ns, stat.st_size]
-        noted = self._notes().get(str(file))
+        cached = self._entries().get(str(file))
         with contextlib.suppress(KeyError, TypeError, ValueError):
-            if noted and noted["state"] == state:
-                return _restored(noted)
+            if cached and cached["state"] == state:
+                return _restored(cached)
         code = python_code.read(file)
-        self._notes()[str(file)] = {"state": state, **asdict(code), "names": sorted(code.names)}
+        self._entries()[str(file)] = {"state": state, **asdict(code), "names": sorted(code.names)}
         self._changed = True
         return code
 
-    def keep(self) -> None:
-        """Write the notes, where there is a folder for them and something new to note."""
+    def save(self) -> None:
+        """Write the cache, where there is a folder for it and something new to keep."""
         if self._changed and self._path is not None and self._path.parent.is_dir():
-            kept = {name: each for name, each in self._notes().items() if Path(name).exists()}
+            kept = {name: each for name, each in self._entries().items() if Path(name).exists()}
             new = self._path.with_name(f".{self._path.name}.new")
-            # Without notes the next check only takes longer.
+            # Without a cache the next check only takes longer.
             with contextlib.suppress(OSError):
                 new.write_text(json.dumps({"form": FORM, "files": kept}), encoding="utf-8")
                 new.replace(self._path)
 
-    def _notes(self) -> dict[str, Any]:
+    def _entries(self) -> dict[str, Any]:
         if self._kept is None:
             self._kept = {}
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -59,11 +59,15 @@ class Notes:
         return self._kept
 
 
-def _restored(noted: dict[str, Any]) -> Code:
+def _restored(cached: dict[str, Any]) -> Code:
     imports = tuple(
         Import(each["module"], tuple(each["names"]), int(each["level"]), int(each["line"]))
-        for each in noted["imports"]
+        for each in cached["imports"]
     )
     return Code(
-        imports, frozenset(noted["names"]), noted["any_name"], int(noted["query_enum"]), str(noted["problem"])
+        imports,
+        frozenset(cached["names"]),
+        cached["any_name"],
+        int(cached["query_enum"]),
+        str(cached["problem"]),
     )
