@@ -16,9 +16,10 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found, and how to fix it."""
+    """What one check found, and how to fix it. services: those that it keeps from starting; empty: everything."""
 
     check: str
     level: Level
     what: str
     fix: str = ""
+    services: tuple[str, ...] = ()

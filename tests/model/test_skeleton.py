@@ -15,9 +15,9 @@ import pytest
 
 from scripts.engine.compose import Compose
 from scripts.engine.runner import Result
+from scripts.prepare.finding import Finding
 from scripts.prepare.source_check import checks
 from scripts.prepare.source_check.checks import Report
-from scripts.prepare.source_check.lack import Lack
 from tests.model.conftest import ROOT
 from tests.unit.fakes import FakeRunner
 
@@ -141,7 +141,7 @@ def checkout(tmp_path: Path, rendered: str) -> Checkout:
     return Checkout(tmp_path, rendered, settings)
 
 
-def errors(report: Report) -> list[Lack]:
+def errors(report: Report) -> list[Finding]:
     return [each for each in report.lacks if each.level == "error"]
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts.engine.runner import Result
+from scripts.prepare.finding import Finding
 from scripts.prepare.source_check import checks
 from scripts.prepare.source_check.checks import Report
-from scripts.prepare.source_check.lack import Lack
 from tests.unit.fakes import Checkout
 
 REQUIREMENTS = """\
@@ -186,12 +186,12 @@ class SmallTree:
         return Result(tuple(argv), 0, json.dumps(said))
 
 
-def errors(report: Report) -> list[Lack]:
+def errors(report: Report) -> list[Finding]:
     """Return the errors of a report."""
     return [each for each in report.lacks if each.level == "error"]
 
 
-def only(report: Report) -> Lack:
+def only(report: Report) -> Finding:
     """Return the one error of a report."""
     found = errors(report)
     assert len(found) == 1, found

@@ -14,7 +14,6 @@ from scripts.prepare import images
 from scripts.prepare.finding import Finding, Level
 from scripts.prepare.source_check import folders, go_code, image, modules, needs, packages
 from scripts.prepare.source_check.image import Image
-from scripts.prepare.source_check.lack import Lack
 from scripts.prepare.source_check.needs import Need
 from scripts.prepare.source_check.packages import Base
 from scripts.prepare.source_check.parse_cache import ParseCache
@@ -30,9 +29,9 @@ class Report:
     tree: Path
     name: str
     needs: tuple[Need, ...] = ()
-    lacks: tuple[Lack, ...] = field(default=())
+    lacks: tuple[Finding, ...] = field(default=())
 
-    def of(self, service: str) -> list[Lack]:
+    def of(self, service: str) -> list[Finding]:
         """Return the errors that keep a service from starting."""
         return [
             each
@@ -86,18 +85,27 @@ def require_buildable(compose: Compose) -> None:
         raise StackError(errors[0].what, errors[0].fix, ExitCode.NOT_READY, details=details)
 
 
-def _no_tree(root: Path, name: str, named: str) -> Lack | None:
+def _no_tree(root: Path, name: str, named: str) -> Finding | None:
     fix = "get it back: git checkout -- docker/sample"
     if named:
         fix = "set WEPPPY_SRC in .env to the absolute path of a wepppy checkout, or leave it empty for the sample"
     if not root.is_dir():
-        return Lack(TREE_CHECK, f"{name} {'is not a folder' if root.exists() else 'does not exist'}", fix)
+        return Finding(
+            TREE_CHECK, Level.ERROR, f"{name} {'is not a folder' if root.exists() else 'does not exist'}", fix
+        )
     try:
         if not (root / "wepppy").is_dir():
-            return Lack(TREE_CHECK, f"{name} is no wepppy checkout: it has no folder wepppy", fix)
+            return Finding(
+                TREE_CHECK, Level.ERROR, f"{name} is no wepppy checkout: it has no folder wepppy", fix
+            )
         next((root / "wepppy").iterdir(), None)
     except PermissionError:
-        return Lack(TREE_CHECK, f"{name} cannot be read by you", f"chmod -R u+rX,go+rX {root}, as its owner")
+        return Finding(
+            TREE_CHECK,
+            Level.ERROR,
+            f"{name} cannot be read by you",
+            f"chmod -R u+rX,go+rX {root}, as its owner",
+        )
     return None
 
 
@@ -131,7 +139,7 @@ class _Checks:
                 return dict(arguments)
         return {}
 
-    def all(self) -> Iterator[Lack]:
+    def all(self) -> Iterator[Finding]:
         """Run them all."""
         if self.given:
             yield from image.given(self.image, self.tree.root, self.python)
@@ -155,16 +163,17 @@ class _Checks:
             yield from folders.tree_is_readable(self.tree, self.needs)
         self.tree.cache.save()
 
-    def _siblings_folder(self) -> Iterator[Lack]:
+    def _siblings_folder(self) -> Iterator[Finding]:
         if self.siblings is not None and not self.siblings.is_dir():
-            yield Lack(
+            yield Finding(
                 modules.SIBLING_CHECK,
+                Level.ERROR,
                 f"WEPPPY_SIBLINGS_DIR={self.siblings} does not exist",
                 "correct WEPPPY_SIBLINGS_DIR in .env, or empty it",
                 tuple(self.python),
             )
 
-    def _compiled(self) -> Iterator[Lack]:
+    def _compiled(self) -> Iterator[Finding]:
         interpreter = self.image.interpreter or self.base.interpreter
         for folder in self.tree.search_path[1:] if interpreter else ():
             built_for = image.compiled(interpreter, folder)
@@ -175,8 +184,9 @@ class _Checks:
                 if any(tops & self.tree.reach(entry.module).names for entry in need.entries)
             ]
             if built_for and services:
-                yield Lack(
+                yield Finding(
                     modules.SIBLING_CHECK,
+                    Level.ERROR,
                     f"{folder} is compiled for Python {', '.join(built_for)}, the image runs Python {interpreter}",
                     f"set PYTHON_VERSION={built_for[-1]} in .env and empty PYTHON_IMAGE (needs a registry), set "
                     f"WEPPPY_IMAGE to an image with that Python, or compile it for {interpreter}",
@@ -206,7 +216,7 @@ class _Checks:
         words = asked.stdout.split()
         return version_of(words[2].removeprefix("go")) if asked.ok and len(words) > 2 else (0, 0)
 
-    def _requirements(self) -> Iterator[Lack]:
+    def _requirements(self) -> Iterator[Finding]:
         file = self.tree.root / self.requirements
         enums = modules.enum_in_query(self.tree, self.needs)
         if self.given:
@@ -221,8 +231,9 @@ class _Checks:
         if not file.is_file():
             real = packages.REAL_TREES
             value = real if real in self.tree else f"the requirements file inside {self.tree.root}"
-            yield Lack(
+            yield Finding(
                 packages.CHECK,
+                Level.ERROR,
                 f"the tree has no {self.requirements}, which WEPPPY_REQUIREMENTS names",
                 f"set WEPPPY_REQUIREMENTS in .env to {value}",
                 tuple(self.python),
@@ -247,17 +258,18 @@ class _Checks:
         # An absolute name is looked for below the folder, as in a build.
         return folder / named.lstrip("/") if named else None
 
-    def _constraints(self) -> Iterator[Lack]:
+    def _constraints(self) -> Iterator[Finding]:
         file = self._constraints_file()
         if file is not None and not file.is_file():
-            yield Lack(
+            yield Finding(
                 packages.CHECK,
+                Level.ERROR,
                 f"WEPPPY_CONSTRAINTS={file} is not a file",
                 "correct WEPPPY_CONSTRAINTS and WEPPPY_CONSTRAINTS_DIR in .env, or empty them",
                 tuple(self.python),
             )
 
-    def _stand_in(self, wanted: packages.Requirements) -> Iterator[Lack]:
+    def _stand_in(self, wanted: packages.Requirements) -> Iterator[Finding]:
         """Yield what replaces an interpreter that only a registry has, where no registry answers."""
         version = self.base.interpreter
         if not version or version in images.PYTHON_RELEASES or not images.OFFICIAL.search(self.base.image):
@@ -274,12 +286,12 @@ class _Checks:
             if without
             else ""
         )
-        yield Lack(
+        yield Finding(
             packages.CHECK,
+            Level.WARNING if without else Level.OK,
             f"{self.base.image} is not on this machine; where no registry gives it, Python {instead} stands in{why}",
             "reach a registry, load the image (docker load --input FILE), or set WEPPPY_IMAGE"
             if without
             else "",
             (),
-            Level.WARNING if without else Level.OK,
         )

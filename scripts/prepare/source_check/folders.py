@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from scripts.prepare.finding import Finding, Level
 from scripts.prepare.images import BUILD_SECRETS
-from scripts.prepare.source_check.lack import Lack
 from scripts.prepare.source_check.needs import DATA_FOLDERS, Need
 from scripts.prepare.source_check.tree import TREE_AT, Tree
 from scripts.settings import secret_ids
@@ -39,7 +39,7 @@ def allows(path: Path, need: Need, wanted: int) -> bool:
     return rights & wanted == wanted
 
 
-def data(tree: Tree, needs: Sequence[Need]) -> Iterator[Lack]:
+def data(tree: Tree, needs: Sequence[Need]) -> Iterator[Finding]:
     """Yield what is wrong with the folders for runs and geodata, each once for all services that mount it."""
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for need in needs:
@@ -49,7 +49,7 @@ def data(tree: Tree, needs: Sequence[Need]) -> Iterator[Lack]:
                 for each in _folder(need, bind.source, bind.target, writes=not bind.read_only):
                     found[each].append(need.name)
     for (what, fix), services in found.items():
-        yield Lack(DATA_CHECK, what, fix, tuple(services))
+        yield Finding(DATA_CHECK, Level.ERROR, what, fix, tuple(services))
 
 
 def _folder(need: Need, source: Path, target: str, *, writes: bool) -> Iterator[tuple[str, str]]:
@@ -87,7 +87,7 @@ def _owner(stat: os.stat_result) -> str:
     return f"{stat.st_uid}:{stat.st_gid} ({name})"
 
 
-def secrets(needs: Sequence[Need]) -> Iterator[Lack]:
+def secrets(needs: Sequence[Need]) -> Iterator[Finding]:
     """Yield the secret files that are missing or that a service's user cannot read."""
     absent: dict[Path, list[str]] = defaultdict(list)
     empty: dict[Path, list[str]] = defaultdict(list)
@@ -106,13 +106,22 @@ def secrets(needs: Sequence[Need]) -> Iterator[Lack]:
             elif path.is_file() and path.stat().st_size == 0 and secret_ids.must_be_filled(name):
                 empty[path].append(need.name)
     for path, services in absent.items():
-        yield Lack(ABSENT_CHECK, f"the secret {path} is missing", "run `invoke env-init`", tuple(services))
+        yield Finding(
+            ABSENT_CHECK,
+            Level.ERROR,
+            f"the secret {path} is missing",
+            "run `invoke env-init`",
+            tuple(services),
+        )
     for path, services in empty.items():
-        yield Lack(ABSENT_CHECK, f"the secret {path} is empty", "run `invoke env-init`", tuple(services))
+        yield Finding(
+            ABSENT_CHECK, Level.ERROR, f"the secret {path} is empty", "run `invoke env-init`", tuple(services)
+        )
     for path, users in refused.items():
         stat = path.stat()
-        yield Lack(
+        yield Finding(
             SECRET_CHECK,
+            Level.ERROR,
             f"the secret {path} belongs to {_owner(stat)} with mode {stat.st_mode & 0o777:04o}: in the containers "
             f"{', '.join(dict.fromkeys(users.values()))} cannot read it",
             f"chmod 0444 {path} (its folder keeps others on this machine out)",
@@ -120,7 +129,7 @@ def secrets(needs: Sequence[Need]) -> Iterator[Lack]:
         )
 
 
-def tree_is_readable(tree: Tree, needs: Sequence[Need]) -> Iterator[Lack]:
+def tree_is_readable(tree: Tree, needs: Sequence[Need]) -> Iterator[Finding]:
     """Yield the services that mount the tree and cannot read it, as after a clone under umask 077."""
     found: dict[tuple[Path, tuple[int, int]], list[str]] = defaultdict(list)
     for need in needs:
@@ -130,8 +139,9 @@ def tree_is_readable(tree: Tree, needs: Sequence[Need]) -> Iterator[Lack]:
                 found[(refused, need.user or (0, 0))].append(need.name)
     for (path, (uid, gid)), services in found.items():
         stat = path.stat()
-        yield Lack(
+        yield Finding(
             READ_CHECK,
+            Level.ERROR,
             f"{path} belongs to {_owner(stat)} with mode {stat.st_mode & 0o777:04o}: the containers run as {uid}:{gid} "
             "and cannot read it",
             f"chmod -R go+rX {tree.root}, or set UID={stat.st_uid} and GID={stat.st_gid} in .env",

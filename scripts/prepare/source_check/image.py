@@ -11,8 +11,7 @@ from pathlib import Path
 
 from scripts.engine.compose import Compose
 from scripts.engine.runner import Runner
-from scripts.prepare.finding import Level
-from scripts.prepare.source_check.lack import Lack
+from scripts.prepare.finding import Finding, Level
 
 CHECK, STALE_CHECK = "image", "image's requirements"
 VENV = "/opt/venv"
@@ -101,19 +100,22 @@ def siblings_path(root: Path, interpreter: str) -> list[str]:
     return [line.replace("@PYTHON@", interpreter.replace(".", "")) for line in lines if line]
 
 
-def given(image: Image, tree: Path, services: Sequence[str]) -> Iterator[Lack]:
+def given(image: Image, tree: Path, services: Sequence[str]) -> Iterator[Finding]:
     """Yield what is wrong with an image that WEPPPY_IMAGE names. services: those that run in it."""
     name = f"WEPPPY_IMAGE={image.reference}"
     build = f"docker build --file {tree}/docker/Dockerfile --tag {image.reference} {tree}"
     if not image.id:
         fix = f"build it ({build}), load it (docker load --input FILE), pull it, or empty WEPPPY_IMAGE"
-        yield Lack(CHECK, f"{name} is not on this machine", fix, tuple(services))
+        yield Finding(CHECK, Level.ERROR, f"{name} is not on this machine", fix, tuple(services))
     elif image.problem:
         fix = f"name an image that the tree's own Dockerfile builds ({build}), or empty WEPPPY_IMAGE"
-        yield Lack(CHECK, f"{name} cannot run the services: {image.problem}", fix, tuple(services))
+        yield Finding(
+            CHECK, Level.ERROR, f"{name} cannot run the services: {image.problem}", fix, tuple(services)
+        )
     elif not image.tree:
-        yield Lack(
+        yield Finding(
             CHECK,
+            Level.ERROR,
             f"{name} has no /workdir/wepppy, where the services run",
             f"name an image that the tree's own Dockerfile builds ({build}), or empty WEPPPY_IMAGE",
             tuple(services),
@@ -122,7 +124,7 @@ def given(image: Image, tree: Path, services: Sequence[str]) -> Iterator[Lack]:
 
 def stale(
     image: Image, requirements: Path, name: str, services: Sequence[str], *, is_given: bool
-) -> Iterator[Lack]:
+) -> Iterator[Finding]:
     """Yield what to say of an image that was built from other requirements than the tree has now.
 
     is_given: it is the user's own, who may mean it; services start with it. services: those that run in it.
@@ -134,9 +136,9 @@ def stale(
     what = f"{name} changed after the image {image.reference} was built"
     if is_given:
         fix = f"build {image.reference} again from the tree, then run `invoke compose-up`"
-        yield Lack(STALE_CHECK, what, fix, (), Level.WARNING)
+        yield Finding(STALE_CHECK, Level.WARNING, what, fix, ())
     else:
-        yield Lack(STALE_CHECK, what, "run `invoke compose-up --build`", tuple(services))
+        yield Finding(STALE_CHECK, Level.ERROR, what, "run `invoke compose-up --build`", tuple(services))
 
 
 def compiled(image_or_base: str, folder: Path) -> tuple[str, ...]:

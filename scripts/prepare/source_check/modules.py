@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.prepare.finding import Level
-from scripts.prepare.source_check.lack import Lack
+from scripts.prepare.finding import Finding, Level
 from scripts.prepare.source_check.needs import Entry, Need
 from scripts.prepare.source_check.tree import Missing, Tree
 
@@ -36,7 +35,7 @@ class _Told:
     fix: str
 
 
-def lacks(tree: Tree, needs: Sequence[Need], *, in_image: Iterable[str] = ()) -> Iterator[Lack]:
+def lacks(tree: Tree, needs: Sequence[Need], *, in_image: Iterable[str] = ()) -> Iterator[Finding]:
     """Yield what services lack of the tree's modules and files, each thing once.
 
     in_image: names of modules and sibling folders that the Python image has of its own.
@@ -52,7 +51,7 @@ def lacks(tree: Tree, needs: Sequence[Need], *, in_image: Iterable[str] = ()) ->
             told.setdefault(key, each)
             services[key].append(need.name)
     for key, each in told.items():
-        yield Lack(each.check, each.what, each.fix, tuple(dict.fromkeys(services[key])))
+        yield Finding(each.check, Level.ERROR, each.what, each.fix, tuple(dict.fromkeys(services[key])))
 
 
 def _of(tree: Tree, need: Need, has: set[str]) -> Iterator[_Told]:
@@ -156,7 +155,7 @@ def enum_in_query(tree: Tree, needs: Sequence[Need]) -> dict[str, str]:
     return found
 
 
-def assets(tree: Tree, needs: Sequence[Need]) -> Iterator[Lack]:
+def assets(tree: Tree, needs: Sequence[Need]) -> Iterator[Finding]:
     """Yield what the front end lacks: sources that the asset services build."""
     if tree.is_sample:
         return
@@ -172,33 +171,33 @@ def assets(tree: Tree, needs: Sequence[Need]) -> Iterator[Lack]:
         lacking = [each for each in files if each not in tree]
         if lacking:
             services = (name,) if name in builders else ()
-            yield Lack(
+            yield Finding(
                 "front end",
+                Level.ERROR if services else Level.WARNING,
                 f"the tree has no {', no '.join(lacking)}: pages would come without their scripts",
                 _elsewhere(tree),
                 services,
-                Level.ERROR if services else Level.WARNING,
             )
         elif name not in builders:
-            yield Lack(
+            yield Finding(
                 "front end",
+                Level.WARNING,
                 f"no service builds {files[0]}",
                 "run `invoke compose-up`, it lists docker/docker-compose.wepppy.yml in COMPOSE_FILE",
                 (),
-                Level.WARNING,
             )
 
 
-def only_the_samples(tree: Tree, needs: Sequence[Need], profiles: Sequence[str]) -> Iterator[Lack]:
+def only_the_samples(tree: Tree, needs: Sequence[Need], profiles: Sequence[str]) -> Iterator[Finding]:
     """Yield what to say of push notifications that are wanted with a tree that has no such service."""
     for need in needs:
         if _is_only_the_samples(tree, need.name) and (need.active or "push" in profiles):
-            yield Lack(
+            yield Finding(
                 ENTRY_CHECK,
+                Level.ERROR if need.active else Level.WARNING,
                 "push notifications are the sample's own: a wepppy checkout has no wepppy.microservices.webpush",
                 "take push out of COMPOSE_PROFILES in .env",
                 (need.name,) if need.active else (),
-                Level.ERROR if need.active else Level.WARNING,
             )
 
 

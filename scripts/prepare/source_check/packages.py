@@ -12,8 +12,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from scripts.prepare.finding import Level
-from scripts.prepare.source_check.lack import Lack
+from scripts.prepare.finding import Finding, Level
 
 CHECK = "requirements"
 REAL_TREES = "docker/requirements-uv.txt"
@@ -111,7 +110,7 @@ def _lines(path: Path, depth: int = 0) -> Iterator[str]:
 
 def lacks(
     requirements: Requirements, name: str, base: Base, services: Sequence[str], enums: Mapping[str, str]
-) -> Iterator[Lack]:
+) -> Iterator[Finding]:
     """Yield what keeps the requirements from being installed or used. services: those that run in the image.
 
     enums: services that call `Query(enum=...)`, with the place.
@@ -122,8 +121,9 @@ def lacks(
     pins = [each for each in requirements.wanted if without_wheel(requirements, each, base.interpreter)]
     if pins:
         told = ", ".join(f"{each}{requirements.wanted[each]}" for each in sorted(pins))
-        yield Lack(
+        yield Finding(
             CHECK,
+            Level.ERROR,
             f"{name} asks for {told}, for which Python {base.interpreter} ({base.image}) has no wheel",
             "set PYTHON_VERSION=3.12 in .env and empty PYTHON_IMAGE (needs a registry), set WEPPPY_IMAGE to an image "
             "built by the tree's own Dockerfile, or pin newer releases",
@@ -131,8 +131,9 @@ def lacks(
         )
     if enums and takes_no_enum(requirements):
         place = next(iter(enums.values()))
-        yield Lack(
+        yield Finding(
             CHECK,
+            Level.ERROR,
             f"{place} calls Query(enum=...), which FastAPI {FASTAPI_WITHOUT_ENUM} no longer takes, and {name} asks for "
             f"fastapi{requirements.wanted['fastapi']}",
             f"write `fastapi<{FASTAPI_WITHOUT_ENUM}` into FOLDER/constraints.txt and set in .env: "
@@ -141,22 +142,23 @@ def lacks(
         )
 
 
-def _git(requirements: Requirements, base: Base, services: tuple[str, ...]) -> Iterator[Lack]:
+def _git(requirements: Requirements, base: Base, services: tuple[str, ...]) -> Iterator[Finding]:
     if not requirements.git:
         return
     told = ", ".join(requirements.git)
     if base.build_packages is not None and "git" not in base.build_packages:
-        yield Lack(
+        yield Finding(
             CHECK,
+            Level.ERROR,
             f"{told} come from git repositories, and the builder has no git",
             "add git to WEPPPY_BUILD_PACKAGES in .env",
             services,
         )
     else:
-        yield Lack(CHECK, f"fetched with git when the image is built: {told}", level=Level.OK)
+        yield Finding(CHECK, Level.OK, f"fetched with git when the image is built: {told}")
 
 
-def _gdal(requirements: Requirements, base: Base, services: tuple[str, ...]) -> Iterator[Lack]:
+def _gdal(requirements: Requirements, base: Base, services: tuple[str, ...]) -> Iterator[Finding]:
     pin = pinned(requirements.wanted.get("gdal"))
     if pin is None:
         return
@@ -164,23 +166,26 @@ def _gdal(requirements: Requirements, base: Base, services: tuple[str, ...]) -> 
     if library and pin > Version(library):
         better = [release for release, has in GDAL_OF_RELEASE.items() if Version(has) >= pin]
         fix = f"choose a base image of Debian {better[0]} by PYTHON_IMAGE in .env" if better else ""
-        yield Lack(
+        yield Finding(
             CHECK,
+            Level.ERROR,
             f"gdal=={pin} is compiled against libgdal, and Debian {base.release} ({base.image}) has libgdal {library}: "
             "bindings do not build for an older library",
             f"{fix}{', or ' if fix else ''}pin gdal=={library} or older, or set WEPPPY_IMAGE",
             services,
         )
     if base.build_packages is not None and "libgdal-dev" not in base.build_packages:
-        yield Lack(
+        yield Finding(
             CHECK,
+            Level.ERROR,
             f"gdal=={pin} is compiled when the image is built, and the builder has no libgdal-dev",
             "set in .env: WEPPPY_BUILD_PACKAGES='git g++ libgdal-dev python3-dev', and WEPPPY_SYSTEM_PACKAGES=gdal-bin",
             services,
         )
     elif base.build_packages is not None and not any("gdal" in each for each in base.system_packages):
-        yield Lack(
+        yield Finding(
             CHECK,
+            Level.ERROR,
             f"gdal=={pin} loads libgdal, which the image does not have",
             "add gdal-bin to WEPPPY_SYSTEM_PACKAGES in .env",
             services,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from scripts.base.console import Console
@@ -57,7 +58,7 @@ def document(report: Report) -> dict[str, object]:
             }
             for need in report.needs
         ],
-        "findings": [each.document() for each in report.lacks],
+        "findings": [asdict(each) for each in report.lacks],
     }
 
 
