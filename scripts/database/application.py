@@ -35,26 +35,26 @@ class Application:
         self.catalogue = Catalogue.of(compose.model)
 
     def well(self) -> list[Service]:
-        """Return the running services that answer as they should now; those that are ill are nobody's fault later."""
+        """Return the running services that answer as they should now; others are not blamed on the switchover."""
         running = {each.service for each in self.compose.containers(running=True)}
         services = [each for name, each in self.catalogue.services.items() if name in running]
         proxy = self.catalogue.proxy_address() if PROXY in running else None
-        ill = set(self._unhealthy(services))
+        unhealthy = set(self._unhealthy(services))
         if proxy:
             outcomes = probe.probe_all(services, proxy, self.clock, seconds=0, asking=self.asking)
             visits = pages.visit_all(services, proxy, self.clock, fetching=self.fetching)
-            ill |= {each.service for each in outcomes if not each.ok}
-            ill |= {each.service for each in visits if not each.ok}
-        return [each for each in services if each.name not in ill]
+            unhealthy |= {each.service for each in outcomes if not each.ok}
+            unhealthy |= {each.service for each in visits if not each.ok}
+        return [each for each in services if each.name not in unhealthy]
 
     def check(self, services: Sequence[Service]) -> None:
         """Raise StackError (failed) unless these services answer as they should, now or within half a minute."""
         deadline = self.clock.monotonic() + PATIENCE_SECONDS
-        while ill := self._unhealthy(services):
+        while unhealthy := self._unhealthy(services):
             if self.clock.monotonic() >= deadline:
-                failed = explain(self.compose, sorted(ill))
+                failed = explain(self.compose, sorted(unhealthy))
                 raise StackError(
-                    f"not healthy: {', '.join(f'{name} ({why})' if why else name for name, why in ill.items())}",
+                    f"not healthy: {', '.join(f'{name} ({why})' if why else name for name, why in unhealthy.items())}",
                     "see `invoke compose-logs`",
                     ExitCode.FAILED,
                     details=details(failed),

@@ -26,7 +26,7 @@ from scripts.engine.health import restart_and_wait
 from scripts.settings import scram, secret_files, secret_ids
 
 # Names the lock, in SQL, under which a password is changed: a client that was killed leaves its session behind, which
-# does what it was told when it can, and the older word would win.
+# does what it was told when it can, and the older password would win.
 CHANGE_LOCK = "hashtextextended('wepp-stack: password of a role', 0)"
 # psql's exit code where it found no server; one that is starting or recovering is worth waiting for.
 NO_CONNECTION = 2
@@ -100,7 +100,7 @@ class Credentials:
         if stale:
             names = [each.service for each in stale]
             self.console.say(f"the new password holds: restarting {', '.join(names)}")
-            # What was ill before (a sidecar whose last backup failed) need not become better than it was.
+            # What was unhealthy before (a sidecar whose last backup failed) need not become better than it was.
             well = [each.service for each in stale if each.health != "unhealthy"]
             flags = ["--no-deps", "--timeout", str(STOP_SECONDS)]
             restart_and_wait(self.compose, names, well, PATIENCE_SECONDS, flags)
@@ -113,7 +113,7 @@ class Credentials:
     def _ask_program(self, command: Sequence[str], word: object) -> Any:
         with ProgramRun(self.compose, self.console, command) as run:
             run.ready()
-            run.say(json.dumps(word))
+            run.send(json.dumps(word))
             return run.result()
 
     def _alter_role(self, verifier: str) -> None:

@@ -26,7 +26,7 @@ from scripts.base.host import Host, LocalHost, engine_is_elsewhere, free_port_nu
 from scripts.base.prompts import require_yes
 from scripts.database import recovery, systemd
 from scripts.database.application import Application
-from scripts.database.sidecar_client import ProgramDied, ProgramRun
+from scripts.database.sidecar_client import ProgramKilled, ProgramRun
 from scripts.database.source_server import SOCKETS, SourceServer
 from scripts.database.switchover import report, switch_over, upgrade
 from scripts.engine import database_server
@@ -111,18 +111,18 @@ def migrate(
 def _cleaned(
     compose: Compose, console: Console, source: SourceServer, command: list[str], flags: list[str]
 ) -> Iterator[ProgramRun]:
-    """Run the program; what it left at the source when it died is removed: a slot there makes it keep its log."""
+    """Run the program; what it left at the source when it was killed is removed: a slot there makes it keep its log."""
 
     def started(*more: str) -> ProgramRun:
         run = ProgramRun(compose, console, [*command, *more], options=flags, service=MOVER)
         # Over its input alone: neither arguments nor variables of a container are secret.
-        run.say(json.dumps(source.password))
+        run.send(json.dumps(source.password))
         return run
 
     try:
         with started() as run:
             yield run
-    except ProgramDied:
+    except ProgramKilled:
         try:
             with started("--clean") as cleaning:
                 cleaning.result()
@@ -148,7 +148,7 @@ def mover(source: SourceServer, options: Options, *, starting: bool) -> tuple[li
 
 
 def _move(run: ProgramRun, options: Options, application: Application, record: _Record) -> Mapping[str, Any]:
-    run.say("go")
+    run.send("go")
     prepared = run.ready()
     run.console.say(
         f"beside and compared: {prepared['rows']} rows in {prepared['tables']} tables are equal; switching over"
@@ -158,7 +158,7 @@ def _move(run: ProgramRun, options: Options, application: Application, record: _
     try:
         if prepared["upgrade"]:
             if options.live:
-                run.say("lock")  # the source, before a schema changes that its changes arrive in
+                run.send("lock")  # the source, before a schema changes that its changes arrive in
                 run.ready()
             upgrade(run.compose, run.console, prepared["staging"])
         moved = switch_over(

@@ -54,7 +54,7 @@ def restore(
             fate = "kept beside it" if keep else "DROPPED afterwards"
             question = f"replace the database {plan['database']} by this dump? The old one is {fate}"
             require_yes(console, yes, question, "invoke db-restore --dump=... --yes")
-            run.say("go")
+            run.send("go")
             prepared = run.ready()
             console.say(f"beside and checked: {prepared['rows']} rows in {prepared['seconds']:.1f} s")
             if prepared["revision"] and prepared["revision"] != prepared["live_revision"]:

@@ -1,7 +1,7 @@
 """One run of the program at the database (docker/backup/wepp_backup), which does all work there.
 
 It answers in JSON lines (progress, note, left, ready, lost, result, problem) and, where it says `ready`, waits for one
-word. It runs in the backup service's container, or in one of its own that ends with it; when this process dies, its
+word. It runs in the backup service's container, or in one of its own that ends with it; when this process ends, its
 input ends and it undoes what it prepared.
 """
 
@@ -27,7 +27,7 @@ FULL_DISK = (
 )
 
 
-class ProgramDied(StackError):  # noqa: N818 - what happened, not whose fault it is
+class ProgramKilled(StackError):  # noqa: N818 - what happened
     """The program ended without an answer: it, its container or its machine was killed."""
 
 
@@ -36,12 +36,12 @@ class ProgramRun:
 
         with ProgramRun(compose, console, ["restore", "--dump", path]) as run:
             prepared = run.ready()
-            run.say("switch")
+            run.send("switch")
             answer = run.result()
 
     options: further flags of `docker compose run`, such as `--volume`; a container of its own is made for them.
     service: whose container that is. Raise StackError for each problem that the program tells, with its own exit
-    status, and ProgramDied.
+    status, and ProgramKilled.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class ProgramRun:
         """Return the program's answer, once it is done."""
         return self._hear("result")["answer"]
 
-    def say(self, word: str) -> None:
+    def send(self, word: str) -> None:
         """Send the word that the program waits for."""
-        self._process.say(word)
+        self._process.send(word)
 
     def _hear(self, wanted: str) -> Mapping[str, Any]:
         # Bars are drawn only while we listen: between two answers the terminal belongs to questions.
@@ -109,7 +109,7 @@ class ProgramRun:
                 elif kind == "left":
                     self.console.warn(event["text"])
                 elif kind == "lost":
-                    # It is repeated until the server is back; people need to hear it once.
+                    # It is repeated until the server is back; people need to read it once.
                     if not self._told_lost:
                         self.console.say(event["text"])
                     self._told_lost = True
@@ -119,7 +119,7 @@ class ProgramRun:
                     database_server.restart_if_killed(self.compose)
                     raise self._problem(event)
         status, complaints = self._process.end()
-        raise ProgramDied(
+        raise ProgramKilled(
             f"the program at the database ended without an answer (status {status})",
             "see the lines above and whether its container has too little memory, then run the same command again",
             ExitCode.FAILED,

@@ -1,7 +1,7 @@
 """A switchover as its user sees it: the application is asked before and after it, and what is told is what is live.
 
-No container is stopped. The program at the database switches over in one transaction; whatever dies around that moment,
-the program itself included, the server knows whether it was committed, so it is asked before anything is claimed.
+No container is stopped. The program at the database switches over in one transaction. Whatever is killed around that
+moment, the program itself included, the server knows whether it was committed: it is asked before anything is claimed.
 """
 
 from __future__ import annotations
@@ -85,13 +85,13 @@ class _Switchover:
     def switch(self) -> float:
         """Have it switch over; return the seconds in which nobody was let in."""
         addresses = clients(self.run.compose)
-        self.run.say("switch" if addresses is None else f"switch {addresses}")
+        self.run.send("switch" if addresses is None else f"switch {addresses}")
         self.switched = self.run.ready()
         return float(self.switched["seconds"])
 
     def end(self, word: str) -> Mapping[str, Any]:
-        """Say the last word and return the answer; of a program that died the server knows what it came to."""
-        self.run.say(word)
+        """Say the last word and return the answer; what became of one that was killed is asked of the server."""
+        self.run.send(word)
         try:
             done: Mapping[str, Any] = self.run.result()
             # Now: a Ctrl-C later, while it tidies up, would not be told what is live.

@@ -58,7 +58,7 @@ def start_again(compose: Compose, console: Console) -> None:
     names = [name for name in file.read_text(encoding="utf-8").splitlines() if name in there]
     if names:
         console.say(f"starting {', '.join(names)}")
-        # One that runs still may be under a stop that the engine goes on with though its caller is dead: a restart
+        # One that runs still may be under a stop that the engine goes on with though its caller was killed: a restart
         # waits for that.
         if problem := compose.engine.restart(names, STOP_SECONDS):
             raise StackError(

@@ -56,7 +56,7 @@ def prove(
     return Proof(tuple(outcomes), tuple(visits))
 
 
-def told(catalogue: Catalogue, visits: Sequence[pages.Visit]) -> list[dict[str, Any]]:
+def visits_document(catalogue: Catalogue, visits: Sequence[pages.Visit]) -> list[dict[str, Any]]:
     """Return the visits for the JSON answer."""
     return [
         {"service": each.service, "url": catalogue.url(each.path), "status": each.status, "ok": each.ok}
@@ -88,7 +88,7 @@ def _refuse_pages(compose: Compose, catalogue: Catalogue, broken: Sequence[pages
         facts={
             "pages": [
                 {**fact, "problem": each.problem, "cause": reason.cause}
-                for fact, (each, reason) in zip(told(catalogue, broken), causes, strict=True)
+                for fact, (each, reason) in zip(visits_document(catalogue, broken), causes, strict=True)
             ]
         },
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Protocol
 
-# What a program that is listened to may still need to undo its work once its input has ended.
+# What a program may still need to undo its work once its input has ended.
 END_SECONDS = 60.0
 COMPLAINT_LINES = 30
 # Exit statuses of a shell for "not found" and of `timeout` for "too slow"; used for programs that never ran.
@@ -40,7 +40,7 @@ class Result:
 
 
 class LineProcess:
-    """A child of this process that is heard line by line and told words in between.
+    """A child process whose output is read line by line and to which lines are sent in between.
 
     Its input is a pipe that ends with this process, however this process ends: a program that reads it can tell that
     its caller is gone, and undo what it had begun. errors: the file that its standard error goes to.
@@ -56,11 +56,11 @@ class LineProcess:
         for line in self.process.stdout or ():
             yield line.rstrip("\n")
 
-    def say(self, word: str) -> None:
-        """Send one line; a program that has ended hears nothing."""
+    def send(self, line: str) -> None:
+        """Send one line; a program that has ended does not get it."""
         if self.process.stdin:
             with contextlib.suppress(OSError, ValueError):
-                self.process.stdin.write(f"{word}\n")
+                self.process.stdin.write(f"{line}\n")
                 self.process.stdin.flush()
 
     def end(self) -> tuple[int, str]:

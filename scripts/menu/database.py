@@ -119,7 +119,7 @@ def db_rollback(
     json: bool = False,
 ) -> None:
     """Make the database from before the last restore or move the live one again."""
-    from scripts.database.kept_databases import rollback
+    from scripts.database.rollback import rollback
 
     rollback(
         compose_for(c),
@@ -146,7 +146,7 @@ def db_prune(
 ) -> None:
     """Drop the databases that restores and moves kept, once they are old enough."""
     from scripts.base.clock import SystemClock
-    from scripts.database.kept_databases import prune
+    from scripts.database.prune import prune
 
     prune(
         compose_for(c),

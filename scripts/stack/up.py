@@ -22,7 +22,7 @@ from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 from scripts.engine.failure import details, explain, facts
 from scripts.engine.health import RECOVERY_SECONDS, unhealthy_after
-from scripts.engine.proof import Proof, prove, told
+from scripts.engine.proof import Proof, prove, visits_document
 from scripts.engine.runner import Result
 from scripts.engine.sidecar import backups_are_here, backups_folder
 from scripts.prepare import build_environment, env_init, last_up, lock, overlays, ownership, public_files
@@ -325,7 +325,7 @@ class Up:
                     "project": self.compose.project,
                     "seconds": round(seconds, 2),
                     "services": rows,
-                    "pages": told(catalogue, proof.visits),
+                    "pages": visits_document(catalogue, proof.visits),
                 }
             )
             return

@@ -366,7 +366,7 @@ class FakeLineProcess(LineProcess):
         while self.script:
             yield self.script.pop(0)
 
-    def say(self, word: str) -> None:
+    def send(self, word: str) -> None:
         """Remembers the word."""
         self.heard.append(word)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.base.errors import ExitCode, StackError
-from scripts.database.sidecar_client import ProgramDied, ProgramRun, answer
+from scripts.database.sidecar_client import ProgramKilled, ProgramRun, answer
 from scripts.engine.system_runner import SystemRunner
 from tests.unit.fakes import Checkout, FakeLineProcess, Screen, container
 
@@ -49,7 +49,7 @@ def test_a_word_is_said_only_when_the_program_waits_for_it(tmp_path: Path) -> No
     with ProgramRun(compose_with(tmp_path, talk).compose(), Screen().console, ["restore"]) as run:
         assert run.ready() == 1
         assert talk.heard == []
-        run.say("switch")
+        run.send("switch")
         assert run.result() == 2
     assert talk.heard == ["switch"]
 
@@ -63,7 +63,7 @@ def test_a_problem_of_the_program_is_the_tasks_own_with_its_status(tmp_path: Pat
 
 def test_a_program_that_dies_without_an_answer_is_a_failure_that_shows_its_last_words(tmp_path: Path) -> None:
     made = compose_with(tmp_path, FakeLineProcess([], status=137, complaints="Killed"))
-    with pytest.raises(ProgramDied) as caught:
+    with pytest.raises(ProgramKilled) as caught:
         answer(made.compose(), Screen().console, ["restore"])
     assert caught.value.exit_code == ExitCode.FAILED
     assert "137" in caught.value.what
@@ -78,7 +78,7 @@ def test_a_real_program_hears_words_and_ends_when_its_input_does() -> None:
     conversation = SystemRunner(Path.cwd()).line_process([sys.executable, "-c", code])
     lines = conversation.lines()
     assert next(lines) == "ready"
-    conversation.say("word")
+    conversation.send("word")
     assert next(lines) == "WORD"
     assert conversation.end() == (7, "")
     assert conversation.end() == (7, "")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.base.errors import ExitCode, StackError
-from scripts.database.kept_databases import prune
+from scripts.database.prune import prune
 from tests.unit.fakes import Checkout, FakeClock, FakeLineProcess, Screen
 
 DAY = 86400.0

@@ -130,10 +130,10 @@ def test_the_report_is_written_before_the_word_to_switch_over(tmp_path: Path) ->
     found: list[dict[str, Any]] = []
 
     class Looking(FakeLineProcess):
-        def say(self, word: str) -> None:
+        def send(self, word: str) -> None:
             if "switch" in word:
                 found.extend(json.loads(each.read_text()) for each in scene.reports)
-            super().say(word)
+            super().send(word)
 
     scene = Scene(tmp_path)
     scene.made.runner.conversations[:] = [Looking(lines())]

@@ -12,7 +12,7 @@ import pytest
 
 from scripts.base.errors import ExitCode, StackError
 from scripts.database.application import Application
-from scripts.database.sidecar_client import ProgramDied, ProgramRun
+from scripts.database.sidecar_client import ProgramKilled, ProgramRun
 from scripts.database.switchover import jobs_in_progress, switch_over
 from tests.unit.fakes import Checkout, FakeLineProcess, container
 from tests.unit.memory_stack import MemoryStack
@@ -45,7 +45,7 @@ def unknown() -> str:
 
 def test_a_program_that_dies_while_it_loads_is_a_failure_that_changed_nothing(tmp_path: Path) -> None:
     made = scene(tmp_path, script()[:1])
-    assert isinstance(failed(made), ProgramDied)
+    assert isinstance(failed(made), ProgramKilled)
     assert made.talk.heard == ["go"]
 
 
@@ -205,7 +205,7 @@ def switch(
 
 def test_quiesce_stops_the_writers_for_the_switchover_alone(tmp_path: Path) -> None:
     stack, talk = MemoryStack(tmp_path), FakeLineProcess(script()[2:])
-    talk.say = lambda word: stack.events.append(word)  # type: ignore[method-assign]
+    talk.send = lambda word: stack.events.append(word)  # type: ignore[method-assign]
     switch(stack, talk, FakeApplication(on_check=lambda: stack.events.append("asked")), quiesce=True)
     assert stack.events == ["stop web worker", "switch ", "restart web worker", "asked", "keep"]
 

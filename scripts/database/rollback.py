@@ -1,18 +1,16 @@
-"""The databases that switchovers kept: `db-rollback` makes one live again, `db-prune` drops those that are old."""
+"""`db-rollback`: make a database that a switchover kept the live one again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 from rich.filesize import decimal
 
-from scripts.base.clock import Clock, age
 from scripts.base.console import Console
 from scripts.base.prompts import require_yes
 from scripts.database.application import Application
 from scripts.database.recovery import sole_task
-from scripts.database.sidecar_client import ProgramRun, answer
+from scripts.database.sidecar_client import ProgramRun
 from scripts.database.switchover import report, switch_over
 from scripts.engine.compose import Compose
 
@@ -57,38 +55,3 @@ def rollback(
         f"{done['database']} is {kept['name']} again, application away for {done['seconds']:.2f} s; "
         f"what was live is kept as {done['kept']}",
     )
-
-
-def prune(
-    compose: Compose,
-    console: Console,
-    clock: Clock,
-    *,
-    keep_days: float,
-    yes: bool = False,
-    dry_run: bool = False,
-) -> None:
-    """Drop what is kept for longer than `keep_days` days, after a question. Raise StackError."""
-    with sole_task(compose, console):
-        kept = answer(compose, console, ["kept"])
-        now = datetime.fromtimestamp(clock.now(), UTC)
-        days = {
-            each["name"]: (now - datetime.fromisoformat(each["since"])) / timedelta(days=1) for each in kept
-        }
-        old = [name for name in days if days[name] >= keep_days]
-        dropped: list[str] = []
-        if kept and not console.as_json:
-            verdicts = ["drop" if each["name"] in old else "keep" for each in kept]
-            rows = [
-                [each["name"], age(now, each["since"]), decimal(each["bytes"]), each["about"], verdict]
-                for each, verdict in zip(kept, verdicts, strict=True)
-            ]
-            console.table(["database", "age", "size", "about", "verdict"], rows)
-        if old and not dry_run:
-            question = f"drop {len(old)} databases for good: {', '.join(old)}?"
-            require_yes(console, yes, question, "invoke db-prune --yes")
-            dropped = answer(compose, console, ["forget", *(f"--name={name}" for name in old)])
-    text = f"{len(dropped)} of {len(kept)} kept databases were dropped"
-    if dry_run:
-        text = f"dry run: {len(old)} of {len(kept)} kept databases would be dropped"
-    console.answer({"ok": True, "kept": kept, "old": old, "dropped": dropped}, text)
