@@ -1,6 +1,8 @@
 """What the last `compose-up` that ended well left running, by which the next one sees that nothing is to be changed.
 
-`docker compose up` takes seconds to find that out: it reads every file again and looks at each service in turn.
+`docker compose up` takes longer to find that out: it reads every file again and looks at each service in turn. Measured
+in pairs on two busy cores, a `compose-up` with nothing to do took 8.4, 10.0 and 13.2 s; without this file 12.3, 14.7
+and 24.8 s, so the goal of 2 s on a quiet machine would be missed.
 """
 
 from __future__ import annotations
