@@ -12,6 +12,7 @@ from scripts.engine.compose import Compose
 from scripts.engine.database_server import DATABASE
 from scripts.engine.failure import details, explain
 from scripts.engine.proof import prove
+from scripts.engine.proxy_request import Fetch, fetch
 from scripts.settings.secret_ids import DATABASE as DATABASE_SECRET
 
 PATIENCE_SECONDS, PAUSE_SECONDS = 30.0, 0.25
@@ -25,12 +26,10 @@ class Application:
         compose: Compose,
         clock: Clock | None = None,
         *,
-        asking: probe.Ask = probe.ask,
-        fetching: pages.Fetch = pages.fetch,
+        fetching: Fetch = fetch,
     ) -> None:
         self.compose = compose
         self.clock = clock or SystemClock()
-        self.asking = asking
         self.fetching = fetching
         self.catalogue = Catalogue.of(compose.model)
 
@@ -41,7 +40,7 @@ class Application:
         proxy = self.catalogue.proxy_address() if PROXY in running else None
         unhealthy = set(self._unhealthy(services))
         if proxy:
-            outcomes = probe.probe_all(services, proxy, self.clock, seconds=0, asking=self.asking)
+            outcomes = probe.probe_all(services, proxy, self.clock, seconds=0, fetching=self.fetching)
             visits = pages.visit_all(services, proxy, self.clock, fetching=self.fetching)
             unhealthy |= {each.service for each in outcomes if not each.ok}
             unhealthy |= {each.service for each in visits if not each.ok}
@@ -60,7 +59,7 @@ class Application:
                     details=details(failed),
                 )
             self.clock.sleep(PAUSE_SECONDS)
-        prove(self.compose, services, self.clock, asking=self.asking, fetching=self.fetching)
+        prove(self.compose, services, self.clock, fetching=self.fetching)
 
     def _unhealthy(self, services: Sequence[Service]) -> dict[str, str]:
         """Return why those of the services that log in to the database are not healthy, by name."""

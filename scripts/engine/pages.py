@@ -6,18 +6,17 @@ label; a redirect is followed within the site, and what a page refers to on the 
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urljoin, urlsplit
 
 from scripts.base.clock import Clock
 from scripts.engine.catalogue import Service
+from scripts.engine.proxy_request import Fetch, Reply, fetch
 
 REQUEST_SECONDS = 20.0
 PAUSE_SECONDS = 0.25
@@ -27,27 +26,12 @@ UNAVAILABLE = (0, 502, 503, 504)
 MISSING = (404, 410)
 MOST_REDIRECTS = 8
 MOST_AT_ONCE = 8
-PAGE_LIMIT = 4_000_000
 # As the sample and a real tree write the number of an error, by which it is found in the log.
 ERROR_ID = re.compile(r"\b(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
 # Tags that make a browser ask for a file, and the attribute that names it.
 SOURCES = {"link": "href", "script": "src", "img": "src"}
 # Links of these kinds lead to pages, not to files of this one.
 OTHER_PAGES = ("alternate", "canonical", "next", "prev", "author", "license", "preconnect", "dns-prefetch")
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came back for one request: status (0 when nothing did), headers in lower case, body, why nothing came."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    cookies: Mapping[str, str] = field(default_factory=dict)
-    body: str = ""
-    problem: str = ""
-
-
-Fetch = Callable[[tuple[str, int], str, Mapping[str, str]], Reply]
 
 
 @dataclass(frozen=True)
@@ -65,35 +49,6 @@ class Visit:
     def ok(self) -> bool:
         """True when a user gets what the address is for."""
         return not self.problem
-
-
-def fetch(proxy: tuple[str, int], path: str, cookies: Mapping[str, str]) -> Reply:
-    """Return one GET at the proxy, with these cookies whatever their scope; no redirect is followed."""
-    host, port = proxy
-    headers = {"Host": f"localhost:{port}", "Connection": "close", "Accept": "text/html, */*;q=0.5"}
-    if cookies:
-        headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
-    connection = http.client.HTTPConnection(host, port, timeout=REQUEST_SECONDS)
-    try:
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        body = response.read(PAGE_LIMIT).decode("utf-8", "replace")
-        named = {name.lower(): value for name, value in response.getheaders()}
-        return Reply(response.status, named, _cookies(response.msg.get_all("Set-Cookie") or ()), body)
-    except (OSError, http.client.HTTPException) as error:
-        return Reply(0, problem=str(error) or type(error).__name__)
-    finally:
-        connection.close()
-
-
-def _cookies(lines: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for line in lines:
-        try:
-            found |= {name: morsel.coded_value for name, morsel in SimpleCookie(line).items()}
-        except CookieError:
-            continue
-    return found
 
 
 def visit_all(
@@ -155,7 +110,7 @@ def _file(path: str, user: Visit, proxy: tuple[str, int], clock: Clock, fetching
 def _follow(proxy: tuple[str, int], path: str, cookies: dict[str, str], fetching: Fetch) -> tuple[str, Reply]:
     """Return the last address and answer of a chain of redirects within the site; what is set goes into `cookies`."""
     for _ in range(MOST_REDIRECTS):
-        reply = fetching(proxy, path, cookies)
+        reply = fetching(proxy, path, cookies, REQUEST_SECONDS)
         cookies |= reply.cookies
         target = reply.headers.get("location", "") if 300 <= reply.status < 400 else ""
         inside = _inside(target, path, proxy[1]) if target else ""

@@ -14,6 +14,7 @@ from scripts.engine import pages, probe
 from scripts.engine.catalogue import PROXY, Catalogue, Service
 from scripts.engine.compose import Compose
 from scripts.engine.failure import Failed, around
+from scripts.engine.proxy_request import Fetch, fetch
 
 PROBE_SECONDS = 30.0
 # What is shown of a longer list; the JSON answer holds all.
@@ -33,8 +34,7 @@ def prove(
     services: Sequence[Service],
     clock: Clock,
     *,
-    asking: probe.Ask = probe.ask,
-    fetching: pages.Fetch = pages.fetch,
+    fetching: Fetch = fetch,
 ) -> Proof:
     """Ask these services for their health and their pages. Raise StackError (failed) with the first wrong answer.
 
@@ -48,7 +48,7 @@ def prove(
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock.now() - 1))
     with ThreadPoolExecutor(max_workers=1) as pool:
         visiting = pool.submit(pages.visit_all, services, proxy, clock, fetching=fetching)
-        outcomes = probe.probe_all(services, proxy, clock, seconds=PROBE_SECONDS, asking=asking)
+        outcomes = probe.probe_all(services, proxy, clock, seconds=PROBE_SECONDS, fetching=fetching)
         visits = visiting.result()
     # A page is the user's own word: its error says more than a health check's.
     _refuse_pages(compose, catalogue, [each for each in visits if not each.ok], since)

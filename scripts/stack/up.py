@@ -16,13 +16,14 @@ from scripts.base.clock import Clock, SystemClock, moment
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
 from scripts.base.host import Host, is_root
-from scripts.engine import database_server, pages, probe, redis_damage
+from scripts.engine import database_server, redis_damage
 from scripts.engine.catalogue import Catalogue, Service, built_images, pulled_images
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 from scripts.engine.failure import details, explain, facts
 from scripts.engine.health import RECOVERY_SECONDS, unhealthy_after
 from scripts.engine.proof import Proof, prove, visits_document
+from scripts.engine.proxy_request import Fetch, fetch
 from scripts.engine.runner import Result
 from scripts.engine.sidecar import backups_are_here, backups_folder
 from scripts.prepare import build_environment, env_init, last_up, lock, overlays, ownership, public_files
@@ -60,8 +61,7 @@ class Up:
         recover: Recover,
         clock: Clock | None = None,
         host: Host | None = None,
-        asking: probe.Ask = probe.ask,
-        fetching: pages.Fetch = pages.fetch,
+        fetching: Fetch = fetch,
         images: EnsureImages = ensure_images,
     ) -> None:
         self.compose = compose
@@ -69,7 +69,6 @@ class Up:
         self.options = options
         self.clock = clock or SystemClock()
         self.host = host
-        self.asking = asking
         self.fetching = fetching
         self.images = images
         self.recover = recover
@@ -307,7 +306,7 @@ class Up:
 
     def _prove(self, services: Sequence[Service]) -> Proof:
         with self.console.busy("asking for every service and page through the proxy"):
-            return prove(self.compose, services, self.clock, asking=self.asking, fetching=self.fetching)
+            return prove(self.compose, services, self.clock, fetching=self.fetching)
 
     def _answer(
         self,

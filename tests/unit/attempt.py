@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -10,7 +10,7 @@ from scripts.base.console import Console
 from scripts.base.errors import StackError
 from scripts.database import recovery
 from scripts.engine.compose import Compose
-from scripts.engine.probe import Answer
+from scripts.engine.proxy_request import Reply
 from scripts.stack.up import Options, Up
 from tests.unit.fakes import Checkout, FakeClock, FakeHost, Screen
 
@@ -32,9 +32,9 @@ class Attempt:
         self.choose_images: Callable[[], None] = lambda: None
 
     def run(self) -> None:
-        def asking(address: str, port: int, path: str) -> Answer:
-            assert (address, port) == ("127.0.0.1", 8080)
-            return Answer(200, self.answers[path])
+        def fetching(proxy: tuple[str, int], path: str, cookies: Mapping[str, str], seconds: float) -> Reply:
+            assert proxy == ("127.0.0.1", 8080)
+            return Reply(200, body=self.answers[path])
 
         def images(compose: Compose, console: Console) -> None:
             del compose, console
@@ -47,7 +47,7 @@ class Attempt:
             self.options,
             clock=self.clock,
             host=self.machine,
-            asking=asking,
+            fetching=fetching,
             images=images,
             recover=recovery.finish,
         ).run()

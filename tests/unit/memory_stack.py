@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.engine.compose import Compose
-from scripts.engine.probe import Answer
 from scripts.engine.runner import Result
 from tests.unit.fakes import Checkout, FakeClock, Screen, container, service
 
@@ -100,13 +99,6 @@ class MemoryStack:
     def _exec(self, argv: Sequence[str]) -> Result:
         name = argv[2].split("-", 1)[1].removesuffix("-1")
         return Result(tuple(argv), 1 if name in self.sick else 0, "", "not well")
-
-    def ask(self, host: str, port: int, path: str) -> Answer:
-        return (
-            Answer(503, "gone")
-            if "web" in self.sick or self.states["web"] != "running"
-            else Answer(200, "OK")
-        )
 
     def all_back(self) -> bool:
         """True when what ran in the beginning runs."""

@@ -10,8 +10,7 @@ import pytest
 
 from scripts.base.errors import StackError
 from scripts.database.application import Application
-from scripts.engine.pages import Reply
-from scripts.engine.probe import Answer
+from scripts.engine.proxy_request import Reply
 from tests.unit.fakes import Checkout, FakeClock, container, service
 
 HEALTH = {"Test": ["CMD", "am-i-well"]}
@@ -48,14 +47,11 @@ class Stack:
 
     @property
     def application(self) -> Application:
-        return Application(self.made.compose(), self.clock, asking=self._ask, fetching=self._fetch)
+        return Application(self.made.compose(), self.clock, fetching=self._fetch)
 
-    def _ask(self, host: str, port: int, path: str) -> Answer:
-        return Answer(200, "OK")
-
-    def _fetch(self, door: tuple[str, int], path: str, cookies: Mapping[str, str]) -> Reply:
-        status = self.pages[path]
-        return Reply(status, body="relation run does not exist" if status >= 500 else "")
+    def _fetch(self, proxy: tuple[str, int], path: str, cookies: Mapping[str, str], seconds: float) -> Reply:
+        status = self.pages.get(path, 200)
+        return Reply(status, body="relation run does not exist" if status >= 500 else "OK")
 
     def unhealthy(self, name: str) -> None:
         self.made.runner.on("docker", "exec", f"wepppy-{name}-1", returncode=1, stderr="no database")

@@ -12,9 +12,9 @@ import pytest
 
 from scripts.base.errors import StackError
 from scripts.engine.catalogue import Catalogue
-from scripts.engine.pages import PATIENCE_SECONDS, Reply, Visit, fetch, visit_all
-from scripts.engine.probe import Answer
+from scripts.engine.pages import PATIENCE_SECONDS, Visit, visit_all
 from scripts.engine.proof import prove
+from scripts.engine.proxy_request import Reply, fetch
 from tests.unit.fakes import Checkout, FakeClock, container, model
 
 PROXY = ("127.0.0.1", 8080)
@@ -41,10 +41,10 @@ class Site:
             "/weppcloud/static/js/run.js": [Reply(200, {"content-type": "text/javascript"})],
         }  # fmt: skip
 
-    def fetch(self, door: tuple[str, int], path: str, cookies: Mapping[str, str]) -> Reply:
-        assert door == PROXY
+    def fetch(self, proxy: tuple[str, int], path: str, cookies: Mapping[str, str], seconds: float) -> Reply:
+        assert proxy == PROXY
         self.asked.append((path, dict(cookies)))
-        told = self.answers[path]
+        told = [Reply(200, body="OK")] if path.endswith("/health") else self.answers[path]
         return told.pop(0) if len(told) > 1 else told[0]
 
     def visits(self, *paths: str, clock: FakeClock | None = None) -> dict[str, Visit]:
@@ -164,7 +164,7 @@ def test_a_broken_page_fails_the_proof_with_its_cause_from_the_log(tmp_path: Pat
     compose = checkout.compose()
     services = list(Catalogue.of(compose.model).services.values())
     with pytest.raises(StackError) as caught:
-        prove(compose, services, FakeClock(2.0), asking=lambda *_: Answer(200, "OK"), fetching=site.fetch)
+        prove(compose, services, FakeClock(2.0), fetching=site.fetch)
     error = caught.value
     cause = "NameError: name 'x' is ******** (/workdir/wepppy/login.py, line 3)"
     assert error.exit_code == 5
@@ -206,12 +206,12 @@ def server() -> Iterator[tuple[str, int]]:
 
 
 def test_cookies_are_sent_whatever_their_scope(server: tuple[str, int]) -> None:
-    reply = fetch(server, "/weppcloud/login", {"session": "x", "b": "y"})
+    reply = fetch(server, "/weppcloud/login", {"session": "x", "b": "y"}, 5.0)
     assert json.loads(reply.body) == {"path": "/weppcloud/login", "cookie": "session=x; b=y"}
     assert reply.cookies == {"session": "abc.def", "other": "1"}
 
 
 def test_a_proxy_that_does_not_answer_is_a_reply_without_a_status() -> None:
-    reply = fetch(("127.0.0.1", 1), "/", {})
+    reply = fetch(("127.0.0.1", 1), "/", {}, 5.0)
     assert reply.status == 0
     assert reply.problem

@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from scripts.engine.catalogue import Service
-from scripts.engine.probe import Answer, ask, probe_all, verdict
+from scripts.engine.probe import probe_all, verdict
+from scripts.engine.proxy_request import Reply, fetch
 from tests.unit.fakes import FakeClock
 
 STATUS = Service("status", "image", "container", probe="/status/health", probe_body="OK")
@@ -19,36 +20,36 @@ STATUS = Service("status", "image", "container", probe="/status/health", probe_b
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (Answer(200, "OK"), ""),
-        (Answer(200, "Not OK"), "answered Not OK instead of OK"),
-        (Answer(302, ""), "answered with a redirect (302)"),
-        (Answer(503, '{"error": 1}\nmore'), 'answered 503: {"error": 1}'),
-        (Answer(502, ""), "answered 502: nothing"),
-        (Answer(0, problem="connection refused"), "connection refused"),
-        (Answer(200, "x" * 200), f"answered {'x' * 77}... instead of OK"),
+        (Reply(200, body="OK"), ""),
+        (Reply(200, body="Not OK"), "answered Not OK instead of OK"),
+        (Reply(302, body=""), "answered with a redirect (302)"),
+        (Reply(503, body='{"error": 1}\nmore'), 'answered 503: {"error": 1}'),
+        (Reply(502, body=""), "answered 502: nothing"),
+        (Reply(0, problem="connection refused"), "connection refused"),
+        (Reply(200, body="x" * 200), f"answered {'x' * 77}... instead of OK"),
     ],
 )
-def test_the_verdict_names_what_is_wrong_with_an_answer(answer: Answer, problem: str) -> None:
+def test_the_verdict_names_what_is_wrong_with_an_answer(answer: Reply, problem: str) -> None:
     assert verdict(STATUS, answer) == problem
 
 
 def test_an_answer_may_take_its_time_within_the_deadline() -> None:
-    clock, left = FakeClock(), [Answer(502), Answer(502), Answer(200, "OK")]
-    (outcome,) = probe_all([STATUS], ("127.0.0.1", 1), clock, seconds=10, asking=lambda *_: left.pop(0))
+    clock, left = FakeClock(), [Reply(502), Reply(502), Reply(200, body="OK")]
+    (outcome,) = probe_all([STATUS], ("127.0.0.1", 1), clock, seconds=10, fetching=lambda *_: left.pop(0))
     assert outcome.ok
     assert left == []
 
 
 def test_after_the_deadline_the_last_problem_is_told() -> None:
     clock = FakeClock()
-    (outcome,) = probe_all([STATUS], ("127.0.0.1", 1), clock, seconds=10, asking=lambda *_: Answer(502))
+    (outcome,) = probe_all([STATUS], ("127.0.0.1", 1), clock, seconds=10, fetching=lambda *_: Reply(502))
     assert outcome.problem == "answered 502: nothing"
     assert clock.seconds <= 10
 
 
 def test_services_without_a_probe_are_not_asked() -> None:
     silent = Service("redis", "image", "container")
-    assert probe_all([silent], ("127.0.0.1", 1), FakeClock(), seconds=1, asking=lambda *_: Answer(0)) == []
+    assert probe_all([silent], ("127.0.0.1", 1), FakeClock(), seconds=1, fetching=lambda *_: Reply(0)) == []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -80,11 +81,12 @@ def test_a_real_request_reads_status_and_body_and_follows_no_redirect(
     server: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert ask("127.0.0.1", server.server_port, "/health") == Answer(200, "OK")
-    assert ask("127.0.0.1", server.server_port, "/moved").status == 302
+    reply = fetch(("127.0.0.1", server.server_port), "/health", {}, 5.0)
+    assert (reply.status, reply.body) == (200, "OK\n")
+    assert fetch(("127.0.0.1", server.server_port), "/moved", {}, 5.0).status == 302
 
 
 def test_nobody_listening_is_a_problem_in_words() -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
-        assert "refused" in ask("127.0.0.1", held.getsockname()[1], "/").problem.lower()
+        assert "refused" in fetch(("127.0.0.1", held.getsockname()[1]), "/", {}, 5.0).problem.lower()
