@@ -18,7 +18,6 @@ from scripts.base.errors import usage
 # The tasks of the database, which list themselves.
 from scripts.menu import database as database
 from scripts.menu.task import (
-    BUILT,
     JSON_HELP,
     LOOKED,
     YES_HELP,
@@ -35,6 +34,7 @@ PROFILE_HELP = (
     "Profile to switch on instead of COMPOSE_PROFILES in .env (geo, push, legacy; core for none). Repeatable."
 )
 SERVICES_HELP = "Only these services, separated by commas or repeated. Default: all."
+BUILT = "images that were complete are kept, the one at work is not"
 
 
 # ---- settings --------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-GIB = 1024**3
 # State of a listening socket in /proc/net/tcp (include/net/tcp_states.h of Linux).
 LISTEN = "0A"
 

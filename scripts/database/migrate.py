@@ -23,12 +23,11 @@ from scripts.base.clock import Clock, SystemClock
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError, refuse
 from scripts.base.host import Host, LocalHost, engine_is_elsewhere, free_port_numbers
-from scripts.base.prompts import require_yes
 from scripts.database import recovery, systemd
 from scripts.database.application import Application
 from scripts.database.sidecar_client import ProgramKilled, ProgramRun
 from scripts.database.source_server import SOCKETS, SourceServer
-from scripts.database.switchover import report, switch_over, upgrade
+from scripts.database.switchover import confirmed, report, switch_over, upgrade
 from scripts.engine import database_server
 from scripts.engine.catalogue import Catalogue, built_images
 from scripts.engine.compose import Compose
@@ -94,13 +93,11 @@ def migrate(
         with _cleaned(compose, console, source, command, flags) as run:
             plan = run.ready()
             show_plan(console, source, plan)
-            if options.dry_run:
-                document = {"ok": True, "dry_run": True, "plan": plan}
-                console.answer(document, "dry run: nothing was changed")
-                return
             database = plan["target"]["database"]
             question = f"replace the stack's database {database} by this one? It is kept beside it"
-            require_yes(console, options.yes, question, "invoke bare-metal-migrate ... --yes")
+            again = "invoke bare-metal-migrate ... --yes"
+            if not confirmed(console, plan, question, again, yes=options.yes, dry_run=options.dry_run):
+                return
             moved = _move(run, options, application(compose), record)
         # Once nobody of ours is connected any more, whom a server may wait for.
         stopped = options.stop_source and unit.stop()

@@ -11,12 +11,11 @@ from typing import Any
 from rich.filesize import decimal
 
 from scripts.base.console import Console
-from scripts.base.prompts import require_yes
 from scripts.database import dumps
 from scripts.database.application import Application
 from scripts.database.recovery import sole_task
 from scripts.database.sidecar_client import ProgramRun
-from scripts.database.switchover import clients, report, switch_over, upgrade
+from scripts.database.switchover import clients, confirmed, report, switch_over, upgrade
 from scripts.engine.compose import Compose
 
 
@@ -47,13 +46,11 @@ def restore(
         with ProgramRun(compose, console, command, options=flags) as run:
             plan = run.ready()
             show_plan(console, plan)
-            if dry_run:
-                document = {"ok": True, "dry_run": True, "plan": plan}
-                console.answer(document, "dry run: nothing was changed")
-                return
             fate = "kept beside it" if keep else "DROPPED afterwards"
             question = f"replace the database {plan['database']} by this dump? The old one is {fate}"
-            require_yes(console, yes, question, "invoke db-restore --dump=... --yes")
+            again = "invoke db-restore --dump=... --yes"
+            if not confirmed(console, plan, question, again, yes=yes, dry_run=dry_run):
+                return
             run.send("go")
             prepared = run.ready()
             console.say(f"beside and checked: {prepared['rows']} rows in {prepared['seconds']:.1f} s")

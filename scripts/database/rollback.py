@@ -7,11 +7,10 @@ from collections.abc import Callable
 from rich.filesize import decimal
 
 from scripts.base.console import Console
-from scripts.base.prompts import require_yes
 from scripts.database.application import Application
 from scripts.database.recovery import sole_task
 from scripts.database.sidecar_client import ProgramRun
-from scripts.database.switchover import report, switch_over
+from scripts.database.switchover import confirmed, report, switch_over
 from scripts.engine.compose import Compose
 
 
@@ -35,12 +34,9 @@ def rollback(
         kept = run.ready()
         size = decimal(kept["bytes"])
         console.say(f"would become live: {kept['name']} of {kept['since']}, {size} ({kept['about']})")
-        if dry_run:
-            document = {"ok": True, "dry_run": True, "plan": kept}
-            console.answer(document, "dry run: nothing was changed")
-            return
         question = "switch it over with the live database? The live one is kept"
-        require_yes(console, yes, question, "invoke db-rollback --yes")
+        if not confirmed(console, kept, question, "invoke db-rollback --yes", yes=yes, dry_run=dry_run):
+            return
         done = switch_over(run, kept["live_id"], application(compose), quiesce=quiesce)
     document = {
         "ok": True,

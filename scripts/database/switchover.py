@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
+from scripts.base.prompts import require_yes
 from scripts.database import writers
 from scripts.database.application import Application
 from scripts.database.sidecar_client import ProgramRun, answer
@@ -36,6 +37,20 @@ def clients(compose: Compose) -> str | None:
         return None
     found = compose.engine.containers(compose.project)
     return ",".join(sorted({address for each in found for address in each.addresses}))
+
+
+def confirmed(
+    console: Console, plan: Mapping[str, Any], question: str, command: str, *, yes: bool, dry_run: bool
+) -> bool:
+    """Return True once the user wants the switchover; after a dry run, whose answer is the plan, False.
+
+    command: the one that says yes in a script. Raise StackError (refused, nothing changed).
+    """
+    if dry_run:
+        console.answer({"ok": True, "dry_run": True, "plan": plan}, "dry run: nothing was changed")
+    else:
+        require_yes(console, yes, question, command)
+    return not dry_run
 
 
 def switch_over(

@@ -8,16 +8,10 @@ from typing import NoReturn
 from scripts.base.clock import Clock
 from scripts.base.errors import ExitCode, StackError
 from scripts.engine.compose import ALL_PROFILES, Compose
-from scripts.engine.container import Container
 from scripts.engine.failure import details, explain
 
 # A service is looked at every 30 s; a worker whose store was away needs some seconds more.
 RECOVERY_SECONDS, PAUSE_SECONDS = 120.0, 1.0
-
-
-def is_well(container: Container) -> bool:
-    """Return True for a container that runs and is healthy, or has no health check."""
-    return container.state == "running" and container.health in ("healthy", "")
 
 
 def unhealthy_after(
@@ -33,9 +27,7 @@ def unhealthy_after(
     """
     deadline = clock.monotonic() + seconds
     while True:
-        left = sorted(
-            each.service for each in compose.containers(services, running=True) if not is_well(each)
-        )
+        left = sorted(each.service for each in compose.containers(services, running=True) if not each.fine)
         if not left or clock.monotonic() >= deadline:
             return left
         clock.sleep(PAUSE_SECONDS)

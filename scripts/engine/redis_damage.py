@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from scripts.engine.compose import Compose
-from scripts.engine.health import is_well
 
 SERVICE = "redis"
 FIX = "run `invoke redis-repair`: it keeps the files, repairs a copy and says what is lost"
@@ -22,7 +21,7 @@ DAMAGED = re.compile(
 def complaint(compose: Compose) -> str:
     """Return what Redis says of damaged files, the last line of it; empty when it runs or failed for another reason."""
     for each in compose.containers([SERVICE]):
-        if not is_well(each):
+        if not each.fine:
             lines = compose.engine.log_tail(each.id, LOG_LINES).splitlines()
             return next((line.strip() for line in reversed(lines) if DAMAGED.search(line)), "")
     return ""

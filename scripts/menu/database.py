@@ -5,17 +5,19 @@ from __future__ import annotations
 from invoke.context import Context
 
 from scripts.menu.task import (
-    DRY_HELP,
     JSON_HELP,
     LOOKED,
-    QUIESCE_HELP,
-    SWAPPED,
     YES_HELP,
     compose_for,
     console_for,
     require_well,
     task,
 )
+
+DRY_HELP = "Print the plan, with sizes and estimated seconds; change nothing."
+QUIESCE_HELP = "Stop the services that write to the database before the switchover, start them after it."
+# What Ctrl-C leaves behind.
+SWAPPED = "the live database is the one from before, and services that were stopped run again"
 
 
 @task(

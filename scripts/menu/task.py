@@ -23,17 +23,12 @@ ROOT = Path(__file__).resolve().parents[2]
 Parameters = ParamSpec("Parameters")
 
 namespace = Collection()
-namespace.configure({"wepp": {"timeout": 300}})
 
 # Help that several tasks' flags share.
 JSON_HELP = "Print one JSON document on stdout and nothing else there."
 YES_HELP = "Do it without asking; needed where nobody is there to answer."
-DRY_HELP = "Print the plan, with sizes and estimated seconds; change nothing."
-QUIESCE_HELP = "Stop the services that write to the database before the switchover, start them after it."
 # What Ctrl-C leaves behind, shared by several tasks.
 LOOKED = "it only looks, so nothing was changed"
-BUILT = "images that were complete are kept, the one at work is not"
-SWAPPED = "the live database is the one from before, and services that were stopped run again"
 
 
 def task(

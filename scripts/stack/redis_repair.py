@@ -16,7 +16,7 @@ from scripts.base.clock import Clock
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
 from scripts.engine.compose import Compose
-from scripts.engine.health import is_well, unhealthy_after
+from scripts.engine.health import unhealthy_after
 from scripts.engine.redis_damage import SERVICE, complaint
 from scripts.prepare import lock
 
@@ -58,7 +58,7 @@ def repair(compose: Compose, console: Console, clock: Clock, *, yes: bool, dry_r
         )
     with lock.sole(compose):
         there = compose.containers([SERVICE])
-        if any(is_well(each) for each in there):
+        if any(each.fine for each in there):
             console.say("redis runs and is healthy: there is nothing to repair")
             return
         with console.busy("checking the append-only files in a copy"):

@@ -9,11 +9,12 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from scripts.base.errors import StackError
-from scripts.base.host import GIB, engine_is_elsewhere
+from scripts.base.host import engine_is_elsewhere
 from scripts.engine.catalogue import Catalogue
 from scripts.prepare.doctor.check import Check, Target
 from scripts.prepare.finding import Finding, Level
 
+GIB = 1024**3
 # Memory in GiB that a profile's services use under load; below the sum there is a warning.
 MEMORY_GIB = {"core": 2.0, "geo": 1.0, "push": 0.25, "legacy": 0.25}
 # Below half of what is recommended the kernel kills workers at the first run.

@@ -62,11 +62,6 @@ class Need:
     binds: tuple[Bind, ...] = ()
     python_path: tuple[str, ...] = ()
 
-    @property
-    def uses_tree(self) -> bool:
-        """True when something of the tree runs in it."""
-        return bool(self.python or self.go_service or self.dockerfile or self.files)
-
 
 def read(model: Mapping[str, Any], tree: Path, profiles: Sequence[str]) -> list[Need]:
     """Read every service of the model, in the model's order. tree: the checkout's root."""
