@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlencode
 
@@ -41,6 +42,18 @@ def exchange(
     app: Any, method: str, path: bytes, query: bytes, headers: Mapping[str, str], body: bytes = b""
 ) -> Reply:
     """The same for the bytes of a path as a server would pass them on, with nothing normalised."""
+    return asyncio.run(begun(app, method, path, query, headers, body))
+
+
+async def begun(
+    app: Any,
+    method: str,
+    path: bytes,
+    query: bytes = b"",
+    headers: Mapping[str, str] = MappingProxyType({"host": "localhost"}),
+    body: bytes = b"",
+) -> Reply:
+    """The same beside other requests."""
     sent: list[dict[str, Any]] = []
     scope = {
         "type": "http",
@@ -66,6 +79,6 @@ def exchange(
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(app(scope, receive, send))
+    await app(scope, receive, send)
     found = {name.decode().lower(): value.decode("latin-1") for name, value in sent[0]["headers"]}
     return Reply(sent[0]["status"], found, b"".join(message.get("body", b"") for message in sent[1:]))

@@ -53,7 +53,7 @@ def call(
 
     raw = target.encode("latin-1") if isinstance(target, str) else target
     path, _, query = raw.partition(b"?")
-    reply = exchange(app or browse_app, method, path, query, {"host": "example.org", **(headers or {})})
+    reply = exchange(app or browse_app, method, path, query, {"host": "localhost", **(headers or {})})
     return Answer(reply.status_code, reply.headers, reply.content)
 
 

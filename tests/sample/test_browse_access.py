@@ -42,17 +42,25 @@ def ask(bearer: str | None = None, path: str = "files", **headers: str) -> Answe
 
 def test_a_private_run_needs_a_token(denylist: RedisServer) -> None:
     answer = ask()
-    assert (answer.status, answer.json["error"]["code"]) == (401, "unauthorized")
-    assert answer.headers["www-authenticate"] == "Bearer"
-    assert ask(path="download/notes.txt").status == 401
+    assert (answer.status, answer.json["error"]["code"]) == (404, "run_not_found")
+    assert ask(path="download/notes.txt").status == 404
 
 
-def test_a_browser_is_sent_to_the_run_page_and_back(denylist: RedisServer) -> None:
-    answer = ask(path="browse/wepp/", accept="text/html,*/*")
-    assert answer.status == 302
-    assert answer.headers["location"] == (
-        f"/weppcloud/runs/{RUNID}/?next=%2Fweppcloud%2Fruns%2F{RUNID}%2Fsample%2Fbrowse%2Fwepp%2F"
-    )
+@pytest.mark.parametrize("bearer", [None, "x"])
+@pytest.mark.parametrize("accept", ["*/*", "text/html,*/*"])
+@pytest.mark.parametrize(
+    "path", ["files", "browse/", "download/notes.txt", "gdalinfo/dem.tif", "aria2c.spec"]
+)
+def test_a_private_run_and_none_at_all_look_the_same(
+    denylist: RedisServer, data_env: Path, path: str, accept: str, bearer: str | None
+) -> None:
+    private = ask(bearer, path, accept=accept)
+    run = data_env / "wc1" / "runs" / RUNID[:2] / RUNID
+    run.rename(run.with_name("elsewhere"))
+    absent = ask(bearer, path, accept=accept)
+    run.with_name("elsewhere").rename(run)
+    assert private.status == 404
+    assert absent == private
 
 
 @pytest.mark.parametrize(
@@ -73,9 +81,9 @@ def test_a_token_for_the_run_opens_it(denylist: RedisServer, claims: dict[str, A
 @pytest.mark.parametrize(
     "claims", [{"runid": "other"}, {"runid": None, "runs": RUNID}, {"runid": None, "roles": ["User"]}]
 )
-def test_a_token_for_something_else_is_forbidden(denylist: RedisServer, claims: dict[str, Any]) -> None:
+def test_a_token_for_something_else_opens_nothing(denylist: RedisServer, claims: dict[str, Any]) -> None:
     answer = ask(token(**claims))
-    assert (answer.status, answer.json["error"]["code"]) == (403, "forbidden")
+    assert (answer.status, answer.json["error"]["code"]) == (404, "run_not_found")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +96,7 @@ def test_a_token_for_something_else_is_forbidden(denylist: RedisServer, claims: 
     ],
 )  # fmt: skip
 def test_a_token_that_is_not_valid_opens_nothing(denylist: RedisServer, bad: str) -> None:
-    assert ask(bad).status == 401
+    assert ask(bad).status == 404
 
 
 def test_a_revoked_token_opens_nothing(denylist: RedisServer) -> None:
@@ -96,7 +104,7 @@ def test_a_revoked_token_opens_nothing(denylist: RedisServer) -> None:
 
     with redis.Redis.from_url(denylist.url(0)) as client:
         client.set("auth:jwt:revoked:one", "{}", ex=60)
-    assert ask(token()).status == 401
+    assert ask(token()).status == 404
     assert ask(token(jti="two")).status == 200
 
 
@@ -127,7 +135,7 @@ def test_without_a_secret_only_public_runs_are_open(
     denylist: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WEPP_AUTH_JWT_SECRETS")
-    assert ask(token()).status == 401
+    assert ask(token()).status == 404
 
 
 def test_a_secret_file_that_is_gone_is_told_by_health(
@@ -149,7 +157,7 @@ def test_a_scenario_has_a_cookie_of_its_own_and_is_as_public_as_its_parent(
     runid = f"{RUNID};;omni;;thinned"
     url = f"/weppcloud/runs/{runid}/sample/files"
     name = "wepp_browse_jwt_" + hashlib.sha256(f"{runid}\nsample".encode()).hexdigest()[:16]
-    assert call(url).status == 401
+    assert call(url).status == 404
     assert call(url, {"cookie": f"{name}={token(runid=runid)}"}).status == 200
     (parent / "PUBLIC").touch()
     assert call(url).status == 200

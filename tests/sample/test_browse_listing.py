@@ -226,7 +226,10 @@ def test_a_long_directory_is_shown_in_pages(run: Path) -> None:
     assert "501 to 600 of 600" in second
 
 
-def test_aria2c_gets_every_open_file_once_and_nothing_else(run: Path) -> None:
+def test_aria2c_gets_every_open_file_once_and_nothing_else(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SITE_ADDRESS", "wepp.example.com, wepp.example.org")
     (run / "wepp" / "line\nbreak.txt").touch()
     answer = call(f"{URL}/aria2c.spec", {"host": "wepp.example.org:8443", "x-forwarded-proto": "https"})
     assert answer.status == 200
@@ -236,7 +239,14 @@ def test_aria2c_gets_every_open_file_once_and_nothing_else(run: Path) -> None:
         "PUBLIC", "notes.txt", "ron.nodb", "wepp/H1.txt", "wepp/H2.txt", "wepp/H10.txt", "wepp/output/loss.csv"
     }  # fmt: skip
     assert listed["wepp/H1.txt"] == f"https://wepp.example.org:8443{URL}/download/wepp/H1.txt"
-    assert call(f"{URL}/aria2c.spec", {"host": "evil\r\n.org"}).status == 400
+    for foreign in (
+        "evil\r\n.org",
+        "evil.example",
+        "wepp.example.org.evil.example",
+        "wepp.example.org:8443@evil",
+    ):
+        assert call(f"{URL}/aria2c.spec", {"host": foreign}).status == 400
+    assert call(f"{URL}/aria2c.spec", {"host": "localhost:8080"}).status == 200
 
 
 def test_health_is_ok_on_an_empty_volume_and_tells_when_it_is_gone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import jwt
 import numpy as np
+import pyproj
 import pytest
 from affine import Affine
-from asgi import Reply, call
+from asgi import Reply, begun, call, exchange
+from conftest import RedisServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasters import (
@@ -30,6 +34,7 @@ from rasters import (
     write_raster,
 )
 from wepppy.microservices.elevationquery import SITE_PREFIX, app
+from wepppy.webservices.raster_crs import parse_crs
 
 RUN = "sample-run"
 Answer = dict[str, Any]
@@ -73,6 +78,7 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A runs volume with one run, and an empty geodata volume."""
     folder = tmp_path_factory.mktemp("volumes")
     write_raster(folder / f"wc1/runs/sa/{RUN}/dem/dem.tif", elevations())
+    make_public(folder / f"wc1/runs/sa/{RUN}")
     (folder / "geodata").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WC1_DIR", str(folder / "wc1"))
@@ -85,7 +91,14 @@ def new_run(volumes: Path, request: pytest.FixtureRequest) -> Path:
     """The directory of another run, still without a terrain model."""
     folder = volumes / "wc1/runs/ne" / new_name(request)
     folder.mkdir(parents=True)
+    make_public(folder)
     return folder
+
+
+def make_public(folder: Path) -> None:
+    """Make a folder a run that everybody may read."""
+    (folder / "ron.nodb").write_text("{}")
+    (folder / "PUBLIC").touch()
 
 
 def new_name(request: pytest.FixtureRequest) -> str:
@@ -168,6 +181,78 @@ def test_a_reference_system_that_is_none_has_no_coordinates(srs: str) -> None:
     assert answer == {
         "Elevation": None, "Units": "m", "Longitude": None, "Latitude": None, "Error": EXPECTED[4],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "srs",
+    ["NAD83 / UTM zone 11N", "nad83 / utm zone 11n", "WGS84", "WGS 84", "urn:ogc:def:crs:EPSG::26911",
+     "http://www.opengis.net/def/crs/EPSG/0/26911", "proj=utm zone=11 datum=WGS84"],
+)  # fmt: skip
+def test_a_reference_system_is_found_by_its_full_name_and_by_addresses(srs: str) -> None:
+    from pyproj import CRS
+
+    expected = CRS.from_user_input(srs)
+    assert parse_crs(srs).equals(expected.to_2d())
+
+
+def test_a_name_that_is_none_is_not_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    # PROJ's own search takes seconds, during which Python runs nothing else.
+    given: list[str] = []
+    original = pyproj.CRS.from_user_input
+    monkeypatch.setattr(
+        pyproj.CRS, "from_user_input", lambda value, **more: given.append(value) or original(value, **more)
+    )
+    for srs in ("nonsense", "WGS 84 / UTM zone 99Q", "nonsense[x]", "EPSG:26911 or so", "x" * 4000, "EPSG"):
+        assert ask(lat=1, lng=2, srs=srs)["Error"] == EXPECTED[4]
+    assert set(given) <= {""}
+
+
+def test_while_a_terrain_model_is_slow_health_answers_and_who_is_too_many_is_told_when_to_come_again(
+    new_run: Path, request: pytest.FixtureRequest
+) -> None:
+    (new_run / "dem").mkdir()
+    slow = new_run / "dem/dem.tif"
+    os.mkfifo(slow)  # opening it waits for somebody who writes
+    path = f"{SITE_PREFIX}/runs/{new_name(request)}/sample/elevationquery".encode()
+
+    async def all_at_once() -> list[Reply]:
+        questions = [asyncio.create_task(begun(app, "GET", path, b"lat=1&lng=2")) for _ in range(80)]
+        refused, _ = await asyncio.wait(questions, return_when=asyncio.FIRST_COMPLETED)
+        assert (await begun(app, "GET", b"/health")).status_code == 200
+        assert {each.result().status_code for each in refused} == {503}
+        slow.rename(slow.with_name("opened"))
+        await asyncio.to_thread(lambda: slow.with_name("opened").open("wb").close())
+        return await asyncio.gather(*questions)
+
+    replies = asyncio.run(all_at_once())
+    busy = [reply for reply in replies if reply.status_code == 503]
+    assert len(busy) == 80 - 65
+    assert {reply.headers["retry-after"] for reply in busy} == {"5"}
+    assert {checked(reply.content)["Error"] for reply in busy} == {
+        "The service is busy. Try again in a moment."
+    }
+    assert {reply.status_code for reply in replies} == {200, 503}
+
+
+def test_the_elevation_of_a_private_run_is_for_who_may_read_it(
+    new_run: Path, request: pytest.FixtureRequest, redis_env: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wepppy.microservices import browse_access
+
+    secret = "a secret that is long enough for HS256"
+    monkeypatch.setenv("WEPP_AUTH_JWT_SECRETS", secret)
+    browse_access._denylist.cache_clear()
+    (new_run / "dem").mkdir()
+    write_raster(new_run / "dem/dem.tif", elevations())
+    (new_run / "PUBLIC").unlink()
+    name, point = new_name(request), {"lat": 46.855, "lng": -116.87}
+    private, absent = ask(run=name, **point), ask(run="no-such-run", **point)
+    assert private == {**absent, "Error": f"Run '{name}' not found"}
+    claims = {"aud": "rq-engine", "jti": "one", "exp": 2**33, "runid": name}
+    cookie = f"wepp_browse_jwt={jwt.encode(claims, secret, 'HS256')}"
+    path = f"{SITE_PREFIX}/runs/{name}/sample/elevationquery".encode()
+    reply = exchange(app, "GET", path, b"lat=46.855&lng=-116.87", {"host": "localhost", "cookie": cookie})
+    assert checked(reply.content)["Elevation"] is not None
 
 
 def test_parameters_come_from_the_query_first_and_from_the_body_else() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from asgi import call
+from asgi import Reply, begun, call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raster_service import BOX, get, make_geodata, meta_of, pixels
@@ -23,8 +24,11 @@ from rasters import (
     LEFT,
     TOP,
     UTM,
+    elevations,
     run,
     strict_json,
+    write_raster,
+    write_vrt,
 )
 from wepppy.webservices.wmesque2 import app
 
@@ -243,6 +247,34 @@ def test_many_at_once_get_the_same_bytes(geodata: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         bodies = list(pool.map(lambda _: get(gdaldem="hillshade", format="PNG").content, range(12)))
     assert len(set(bodies)) == 1
+
+
+@pytest.mark.parametrize(("cellsize", "places"), [(3, 5), (30, 18)])
+def test_while_crops_are_slow_health_answers_and_who_is_too_many_is_told_when_to_come_again(
+    geodata: Path, tmp_path: Path, cellsize: int, places: int
+) -> None:
+    slow = write_vrt(write_raster(geodata / f"ned1/slow{cellsize}/dem.tif", elevations()))
+    tiles = slow.with_name("dem.tif")
+    tiles.rename(tmp_path / "dem.tif")
+    os.mkfifo(tiles)  # opening it waits for somebody who writes
+    path = f"/retrieve/ned1/slow{cellsize}".encode()
+    query = f"bbox={BOX}&cellsize={cellsize}".encode()
+
+    async def all_at_once() -> list[Reply]:
+        crops = [asyncio.create_task(begun(app, "GET", path, query)) for _ in range(45)]
+        refused, _ = await asyncio.wait(crops, return_when=asyncio.FIRST_COMPLETED)
+        assert {each.result().status_code for each in refused} == {503}
+        assert (await begun(app, "GET", b"/health")).status_code == 200
+        (tmp_path / "dem.tif").rename(tiles.with_name("whole.tif"))
+        waiting = tiles.rename(tiles.with_name("waiting"))
+        tiles.with_name("whole.tif").rename(tiles)
+        await asyncio.to_thread(lambda: waiting.open("wb").close())
+        return await asyncio.gather(*crops)
+
+    busy = [reply for reply in asyncio.run(all_at_once()) if reply.status_code == 503]
+    assert len(busy) == 45 - places
+    assert {reply.headers["retry-after"] for reply in busy} == {"5"}
+    assert {reply.json()["detail"] for reply in busy} == {"The service is busy. Try again in a moment."}
 
 
 def test_nothing_is_left_in_the_scratch_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncIterator
-from urllib.parse import unquote, urlencode
+from urllib.parse import unquote
 
 import anyio.to_thread
 from starlette.applications import Starlette
@@ -33,7 +33,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -48,7 +48,7 @@ from wepppy.microservices.browse_tree import Node, file_paths, open_node, quoted
 
 PREFIX = "/" + (os.environ.get("SITE_PREFIX", "").strip() or "/weppcloud").strip("/")
 _CONFIG = re.compile(r"[A-Za-z0-9_.;-]{1,100}")
-_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+_HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _drawing = anyio.CapacityLimiter(2)  # pictures and tables take memory: two at a time
 
 
@@ -190,8 +190,11 @@ async def aria2c(request: Request) -> Response:
     """Answer the list of all files as aria2c reads it with `--input-file`: a URL, then where to put it."""
     place, access = await open_place(request)
     host = request.headers.get("host", "")
-    if not _HOST.fullmatch(host):
-        raise invalid("Host", "must be a host name")
+    named = _HOST.fullmatch(host)
+    if named is None or named[1].lower() not in _own_names():
+        raise invalid(
+            "Host", "must be a name of this site: that of EXTERNAL_HOST or SITE_ADDRESS, or localhost"
+        )
     scheme = request.headers.get("x-forwarded-proto", "").lower()
     base = f"{scheme if scheme in ('http', 'https') else request.url.scheme}://{host}"
     node = await anyio.to_thread.run_sync(lambda: open_node(access.run, "", privileged=access.privileged))
@@ -210,6 +213,14 @@ def _run_url(runid: str, config: str) -> str:
     return f"{PREFIX}/runs/{quoted(runid)}/{quoted(config)}"
 
 
+def _own_names() -> set[str]:
+    """Return the names under which the site is reached; what is told of another Host would lead there."""
+    settings = f"{os.environ.get('EXTERNAL_HOST', '')},{os.environ.get('SITE_ADDRESS', '')}".lower()
+    return {"localhost", "127.0.0.1", "[::1]"} | {
+        name.strip() for name in settings.split(",") if name.strip()
+    }
+
+
 def _accepts_json(accept: str | None) -> bool:
     for item in (accept or "*/*").split(","):
         kind_, *parameters = (part.strip().lower() for part in item.split(";"))
@@ -224,17 +235,10 @@ async def told_browse_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, BrowseError)  # noqa: S101 - registered for this class alone
     endpoint = request.scope.get("endpoint")
     headers = {"cache-control": "no-store"}
-    if error.status == 401:
-        headers["www-authenticate"] = "Bearer"
     if endpoint is files:
         return JSONResponse(error.as_json(), error.status, headers)
     runid, config = request.path_params.get("runid", ""), request.path_params.get("config", "")
     if "text/html" in request.headers.get("accept", "") and endpoint is browse:
-        if error.status == 401:
-            here = quoted(request.scope["path"])
-            return RedirectResponse(
-                f"{PREFIX}/runs/{quoted(runid)}/?{urlencode({'next': here})}", 302, headers
-            )
         return browse_pages.error_page(_run_url(runid, config), runid, error.status, error.message)
     return PlainTextResponse(error.message, error.status, headers)
 

@@ -8,6 +8,7 @@ holds it, or its `roles` hold Admin or Root. It is looked for in the cookie `wep
 newline, config)>`), then in `Authorization: Bearer`.
 A token whose `jti` is in Redis (database 0, `auth:jwt:revoked:<jti>`) is refused, and so is every token while
 Redis does not answer. Without a configured secret only public runs can be read.
+A run that the visitor may not read is answered like one that there is not.
 """
 
 from __future__ import annotations
@@ -45,24 +46,21 @@ class Access:
 async def check_access(request: Request, runid: str, config: str) -> Access:
     """Return the visitor's access to a run.
 
-    Raises BrowseError: `run_not_found` (404), `unauthorized` (401), `forbidden` (403),
+    Raises BrowseError: `run_not_found` (404) also for a run that the visitor may not read,
     `token_check_unavailable` (503).
     """
     run, public = await anyio.to_thread.run_sync(_find, runid)
     token = _token(request, runid, config)
-    if token is None:
-        if public:
-            return Access(run, privileged=False)
-        raise BrowseError(401, "unauthorized", "This run is private. Log in to see it.")
-    try:
-        claims = await anyio.to_thread.run_sync(_claims, token)
-    except BrowseError:
-        if public:  # an old cookie must not lock anybody out of what everybody may read
-            return Access(run, privileged=False)
-        raise
+    claims: dict[str, Any] = {}
+    if token is not None:
+        try:
+            claims = await anyio.to_thread.run_sync(_claims, token)
+        except BrowseError:
+            if not public:  # an old cookie must not lock anybody out of what everybody may read
+                raise
     roles = {str(role).lower() for role in _items(claims.get("roles"))}
-    if not public and not (_names_run(claims, runid) or roles & EVERY_RUN):
-        raise BrowseError(403, "forbidden", "Your token is not for this run.")
+    if run is None or not (public or _names_run(claims, runid) or roles & EVERY_RUN):
+        raise run_not_found()
     return Access(run, privileged="root" in roles)
 
 
@@ -72,18 +70,19 @@ def configured_secrets() -> list[str]:
     return [secret.strip() for secret in value.split(",") if secret.strip()]
 
 
-def _find(runid: str) -> tuple[Path, bool]:
+def _find(runid: str) -> tuple[Path | None, bool]:
+    """Return the directory of a run, None when there is none, and whether everybody may read it."""
     try:
         run = get_wd(runid)
         if not (run / MARKER).is_file():
-            raise run_not_found()
+            return None, False
         owners = [run]
         parts = runid.split(SEPARATOR)
         if len(parts) >= 3 and parts[-2] in _SCENARIOS:  # a scenario is as public as its parent
             owners.append(get_wd(SEPARATOR.join(parts[:-2])))
         return run, any((owner / PUBLIC_MARKER).is_file() for owner in owners)
-    except (ValueError, OSError) as error:
-        raise run_not_found() from error
+    except (ValueError, OSError):
+        return None, False
 
 
 def _token(request: Request, runid: str, config: str) -> str | None:
@@ -101,7 +100,7 @@ def _token(request: Request, runid: str, config: str) -> str | None:
 
 
 def _claims(token: str) -> dict[str, Any]:
-    """Return the claims of a valid token; raises BrowseError."""
+    """Return the claims of a valid token, none of another; raises BrowseError while that can't be told."""
     audience = os.environ.get("RQ_ENGINE_JWT_AUDIENCE", "").strip() or "rq-engine"
     claims: dict[str, Any] | None = None
     for secret in _secrets_now():
@@ -117,16 +116,14 @@ def _claims(token: str) -> dict[str, Any]:
         except jwt.PyJWTError:
             continue
     if claims is None or not isinstance(claims["jti"], str) or not claims["jti"]:
-        raise BrowseError(401, "unauthorized", "The token is not valid here, or no longer.")
+        return {}
     try:
         revoked = _denylist().exists(REVOKED + claims["jti"])
     except RedisError as error:
         raise BrowseError(
             503, "token_check_unavailable", "Tokens can't be checked at the moment. Try again."
         ) from error
-    if revoked:
-        raise BrowseError(401, "unauthorized", "The token was revoked.")
-    return claims
+    return {} if revoked else claims
 
 
 def _secrets_now() -> list[str]:

@@ -37,8 +37,8 @@ class BrowseError(Exception):
 
 
 def run_not_found() -> BrowseError:
-    """The run does not exist, or its id could not be one."""
-    return BrowseError(404, "run_not_found", "There is no such run.")
+    """The run does not exist, its id could not be one, or it is not for the visitor: nobody learns which."""
+    return BrowseError(404, "run_not_found", "There is no such run. If it is a private one of yours, log in.")
 
 
 def path_not_found() -> BrowseError:

@@ -16,6 +16,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from wepppy.config.run_paths import geodata_root, get_wd, wc1_root
+from wepppy.microservices.browse_access import check_access
+from wepppy.microservices.browse_errors import BrowseError
+from wepppy.webservices.bounded_work import RETRY_AFTER_SECONDS, BoundedWork, BusyError
 from wepppy.webservices.raster_crs import WGS84, CrsError, transform_point
 from wepppy.webservices.raster_source import RasterCache, RasterError
 
@@ -32,6 +35,8 @@ def _is_data(path: Path) -> bool:
 
 
 _rasters = RasterCache(allow=_is_data)
+# One at a time, as the rasters want it; a question takes a millisecond, unless a large terrain model is new.
+_work = BoundedWork(workers=1, waiting=64)
 
 
 class _Refusal(Exception):  # noqa: N818 - an expected answer, not an error of the program
@@ -53,19 +58,40 @@ async def elevationquery(request: Request) -> Response:
 
     Parameters, from the query string or else from a JSON body: `lat` and `lng` (degrees of WGS84, or y and x
     of `srs`), `srs` (any reference system that PROJ knows), `pup` (a project inside the run). Elevation is
-    the value of the cell that holds the point, in metres.
+    the value of the cell that holds the point, in metres. A run that the visitor may not read is not found.
     """
     values: dict[str, Any] = {name: request.query_params.get(name) for name in _PARAMETERS}
     if request.method == "POST" and None in values.values():
         body = await _json_body(request)
         values = {name: body.get(name) if value is None else value for name, value in values.items()}
+    runid = request.path_params["runid"]
+    try:
+        open_to_visitor = await _is_open(request, runid)
+        return await _work.run(lambda: _look_up(runid, values, open_to_visitor))
+    except (BusyError, BrowseError) as error:
+        raise HTTPException(503, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
+
+
+async def _is_open(request: Request, runid: str) -> bool:
+    """Return whether the visitor may read the run. Raises BrowseError 503 while that can't be told."""
+    try:
+        await check_access(request, runid, request.path_params["config"])
+    except BrowseError as error:
+        if error.status != 404:
+            raise
+        return False
+    return True
+
+
+def _look_up(runid: str, values: dict[str, Any], open_to_visitor: bool) -> Response:
     longitude = latitude = elevation = None
     try:
         lat, lng = _number("lat", values["lat"]), _number("lng", values["lng"])
         srs = WGS84 if values["srs"] in (None, "") else str(values["srs"])
         longitude, latitude = _to_wgs(srs, lng, lat)
-        folder = _project_folder(request.path_params["runid"], values["pup"])
-        elevation = _sample(_find_dem(folder), srs, lng, lat)
+        if not open_to_visitor:
+            raise _Refusal(_missing(runid))
+        elevation = _sample(_find_dem(_project_folder(runid, values["pup"])), srs, lng, lat)
     except _Refusal as problem:
         return _answer(elevation, longitude, latitude, str(problem))
     return _answer(elevation, longitude, latitude)
@@ -108,8 +134,12 @@ def _to_wgs(srs: str, x: float, y: float) -> tuple[float, float]:
         raise _Refusal("Could not transform lng, lat to wgs") from None
 
 
+def _missing(runid: str) -> str:
+    return f"Run '{runid}' not found"
+
+
 def _project_folder(runid: str, pup: object) -> Path:
-    missing = f"Run '{runid}' not found"
+    missing = _missing(runid)
     try:
         folder = get_wd(runid)
         if not folder.is_dir():
@@ -204,3 +234,4 @@ app = Starlette(
     ],
     exception_handlers={HTTPException: _http_error, Exception: _unexpected},
 )
+app.router.redirect_slashes = False  # such an answer would repeat the Host header

@@ -245,3 +245,4 @@ app = Starlette(
         psycopg2.Error: told_no_database,
     },
 )
+app.router.redirect_slashes = False  # such an answer would repeat the Host header

@@ -45,6 +45,7 @@ _rasters = RasterCache()
 _rasters_lock = threading.Lock()  # a worker may have threads, an open raster may not
 app = Flask(__name__, static_folder=None)
 app.url_map.strict_slashes = False
+app.url_map.merge_slashes = False  # such a redirect would repeat the Host header
 app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
 
 Values = Mapping[str, Any]

@@ -19,19 +19,40 @@ from wepppy.webservices.raster_grid import GridError, make_grid
 
 CELLSIZE = 30.0
 ELEVATION_DATASETS = "ned1"
-# A crop of the largest size takes some hundred megabytes while it is made: one at a time, beside two small ones.
 _LARGE = 1024 * 1024  # cells
-_large_turn = threading.BoundedSemaphore(1)
-_small_turn = threading.BoundedSemaphore(2)
+RETRY_AFTER_SECONDS = 5
+
+
+class _Turns:
+    """So many threads work at a time and so many wait for it; what else comes is refused."""
+
+    def __init__(self, working: int, waiting: int) -> None:
+        self._places = threading.BoundedSemaphore(working + waiting)
+        self._turn = threading.BoundedSemaphore(working)
+
+    def __enter__(self) -> None:
+        if not self._places.acquire(blocking=False):
+            raise RetrievalError(503, "The service is busy. Try again in a moment.")
+        self._turn.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._turn.release()
+        self._places.release()
+
+
+# A crop of the largest size takes some hundred megabytes while it is made: one at a time, beside two small ones.
+_large_turns = _Turns(1, 4)
+_small_turns = _Turns(2, 16)
 
 
 class RetrievalError(Exception):
-    """A crop that can't be given, with the HTTP status that says why."""
+    """A crop that can't be given, with the HTTP status that says why (503: not now) and headers that go with it."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
 
 
 @dataclass(frozen=True)
@@ -68,7 +89,7 @@ def retrieve(request: Retrieval) -> Retrieved:
     try:
         path = find_dataset(name)
         grid = make_grid(request.bbox, request.bbox_crs, request.cellsize)
-        with _large_turn if grid.width * grid.height > _LARGE else _small_turn:
+        with _large_turns if grid.width * grid.height > _LARGE else _small_turns:
             if request.gdaldem:
                 made = _shade(crop(path, grid.widened(), request.resample), request.gdaldem)
             else:

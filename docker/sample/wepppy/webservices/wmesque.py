@@ -17,6 +17,7 @@ _FEWEST_PARTS, _MOST_PARTS = 2, 7
 _log = logging.getLogger(__name__)
 app = Flask(__name__, static_folder=None)
 app.url_map.strict_slashes = False
+app.url_map.merge_slashes = False  # such a redirect would repeat the Host header
 
 
 @app.get("/health")
@@ -53,9 +54,9 @@ def retrieve_dataset(dataset: str) -> Response | tuple[Response, int]:
 
 
 @app.errorhandler(RetrievalError)
-def refuse(error: RetrievalError) -> Response:
-    """Answer a crop that can't be given, with the status old clients expect."""
-    return jsonify({"Error": error.message})
+def refuse(error: RetrievalError) -> tuple[Response, int, dict[str, str]]:
+    """Answer a crop that can't be given, with the status old clients expect, or 503 while there is too much to do."""
+    return jsonify({"Error": error.message}), 503 if error.status == 503 else 200, error.headers
 
 
 @app.errorhandler(HTTPException)

@@ -29,6 +29,7 @@ app = FastAPI(
     root_path=os.environ.get("ROOT_PATH", "").rstrip("/"),
     docs_url=None,
     redoc_url=None,
+    redirect_slashes=False,  # such an answer would repeat the Host header
 )
 
 
@@ -69,7 +70,7 @@ def retrieve_dataset(
 @app.exception_handler(RetrievalError)
 def refuse(_: Request, error: RetrievalError) -> Response:
     """Answer a crop that can't be given."""
-    return JSONResponse({"detail": error.message}, error.status)
+    return JSONResponse({"detail": error.message}, error.status, error.headers)
 
 
 @app.exception_handler(Exception)

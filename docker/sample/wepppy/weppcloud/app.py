@@ -6,8 +6,9 @@ import logging
 import re
 import uuid
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, g, redirect, request
 from flask_migrate import Migrate
 from flask_wtf import CSRFProtect
 from sqlalchemy.exc import DBAPIError
@@ -55,6 +56,7 @@ def create_app() -> Flask:
     app.cli.add_command(commands.set_user)
     app.cli.add_command(seed.seed)
     app.after_request(_headers)
+    app.after_request(_redirect_by_path)  # runs before the one above
     # The stack's proxy stands in front, and before it the one of TRUSTED_PROXIES if there is any; what others
     # claim does not come through.
     app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
@@ -94,6 +96,17 @@ def _headers(response: Response) -> Response:
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
     return response
+
+
+def _redirect_by_path(response: Response) -> Response:
+    """Lead to a path of this site alone: where Werkzeug gives a whole address, it repeats the Host header."""
+    wanted = urlsplit(response.location or "")
+    if not wanted.netloc:
+        return response
+    path = "/" + wanted.path.lstrip("/")
+    return current_app.make_response(
+        redirect(f"{path}?{wanted.query}" if wanted.query else path, response.status_code)
+    )
 
 
 app = create_app()

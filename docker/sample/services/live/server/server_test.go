@@ -167,7 +167,10 @@ func TestOriginsAreComparedByHostOrAsAWhole(t *testing.T) {
 		origin   string
 		allowed  bool
 	}{
-		{nil, "https://anything.example", true},
+		{nil, "https://anything.example", false},
+		{nil, "https://this.host", true},
+		{nil, "https://this.host:8443", false},
+		{[]string{"*"}, "https://anything.example:8443", true},
 		{[]string{"a.example"}, "", true}, // no browser
 		{[]string{"a.example"}, "https://a.example", true},
 		{[]string{"a.example"}, "https://A.Example", true},

@@ -1,0 +1,35 @@
+"""Work off the event loop, so much at a time and no more waiting than is worth it: what else comes is told when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+Result = TypeVar("Result")
+RETRY_AFTER_SECONDS = 5
+
+
+class BusyError(Exception):
+    """There is more to do than the service can promise; asked again after RETRY_AFTER_SECONDS it may be different."""
+
+
+class BoundedWork:
+    """`workers` threads of their own and `waiting` places before them. For the event loop's thread alone."""
+
+    def __init__(self, workers: int, waiting: int) -> None:
+        self._limiter = anyio.CapacityLimiter(workers)
+        self._places = workers + waiting
+        self._taken = 0
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Return what `work` returns, done in a thread. Raises BusyError when every place is taken."""
+        if self._taken >= self._places:
+            raise BusyError("The service is busy. Try again in a moment.")
+        self._taken += 1
+        try:
+            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        finally:
+            self._taken -= 1
