@@ -78,6 +78,13 @@ def tree(proxy_image: str, backends: str, tree_files: Path) -> Iterator[Proxy]:
         word for name, path in mounts.items() for word in ("--volume", f"{tree_files / name}:{path}:ro")
     ]
     # Uploads of a real tree are larger than the sample's forms.
-    uploads = ["--env", "CADDY_UPLOAD_LIMIT=5MB", "--env", "CADDY_REQUEST_TIMEOUT=30m"]
+    uploads = [
+        "--env",
+        "CADDY_UPLOAD_LIMIT=5MB",
+        "--env",
+        "CADDY_REQUEST_TIMEOUT=30m",
+        "--env",
+        "STATIC_MAX_AGE=300",
+    ]
     with proxy(proxy_image, backends, *volumes, *uploads) as running:
         yield running

@@ -44,6 +44,8 @@ class Echo(BaseHTTPRequestHandler):
             self._verify()
         elif self.path.endswith("/stream"):
             self._stream()
+        elif self.path.endswith("/kept"):
+            self._send(200, b"{}", {"Cache-Control": "private, max-age=60"})
         elif self.path.endswith("/busy"):
             self._send(503, b'{"busy": true}')
         else:

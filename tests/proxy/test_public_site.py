@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
+import json
 import ssl
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -24,7 +27,7 @@ def public(proxy_image: str, backends: str) -> Iterator[Proxy]:
         yield running
 
 
-def over_tls(public: Proxy, path: str) -> Reply:
+def over_tls(public: Proxy, path: str, **headers: str) -> Reply:
     """A request to the public name; the certificate is of an authority that nobody knows."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -32,7 +35,7 @@ def over_tls(public: Proxy, path: str) -> Reply:
         "localhost", published(public.container, 8443), context=context, timeout=30
     )
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         reply = connection.getresponse()
         return Reply(reply.status, {k.lower(): v for k, v in reply.getheaders()}, reply.read())
     finally:
@@ -46,6 +49,26 @@ def test_services_are_reached_over_tls_and_are_told_so(public: Proxy) -> None:
 
 def test_the_machine_itself_reaches_them_without_tls(public: Proxy) -> None:
     assert public.ask("/rq-engine/health").seen["path"] == "/health"
+
+
+def test_browsers_are_told_to_come_by_tls_alone(public: Proxy) -> None:
+    for path in ("/weppcloud/login", "/rq-engine/x", "/nothing", "/"):
+        assert over_tls(public, path).headers["strict-transport-security"] == "max-age=31536000"
+    assert "strict-transport-security" not in public.ask("/weppcloud/login").headers
+
+
+def test_each_request_is_logged_with_its_client_and_without_secrets(public: Proxy) -> None:
+    over_tls(
+        public, "/weppcloud/logged?a=1", Cookie="session=secret-cookie", Authorization="Bearer secret-token"
+    )
+    logged = subprocess.run(
+        ["docker", "logs", public.container], capture_output=True, text=True, check=True
+    )  # fmt: skip
+    lines = [line for line in logged.stdout.splitlines() if "/weppcloud/logged" in line]
+    (entry,) = [json.loads(line) for line in lines]
+    assert ipaddress.ip_address(entry["request"]["remote_ip"])
+    assert (entry["request"]["uri"], entry["status"]) == ("/weppcloud/logged?a=1", 200)
+    assert "secret-" not in logged.stdout + logged.stderr
 
 
 def test_plain_http_is_redirected(public: Proxy) -> None:

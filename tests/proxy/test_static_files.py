@@ -24,6 +24,16 @@ def test_a_file_of_the_tree_is_answered_by_the_proxy(tree: Proxy, path: str, bod
     assert reply.headers["etag"]
 
 
+def test_only_files_of_the_tree_are_kept_by_browsers(tree: Proxy) -> None:
+    assert tree.ask("/weppcloud/static/js/site.js").headers["cache-control"] == "public, max-age=300"
+    for path in ("/weppcloud/login", "/weppcloud/static/js/absent.js", "/nothing", "/rq-engine/x"):
+        assert tree.ask(path).headers["cache-control"] == "no-store"
+
+
+def test_what_a_service_says_of_keeping_its_answer_stands(site: Proxy) -> None:
+    assert site.ask("/weppcloud/kept").headers["cache-control"] == "private, max-age=60"
+
+
 def test_a_file_is_not_sent_again_and_is_sent_compressed(tree: Proxy) -> None:
     path = "/weppcloud/static/js/site.js"
     first = tree.ask(path, Accept_Encoding="gzip")

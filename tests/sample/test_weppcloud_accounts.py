@@ -89,6 +89,21 @@ def test_behind_a_trusted_proxy_the_client_is_whom_that_one_names(
         assert request.remote_addr == "203.0.113.9"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "cached"),
+    [("", "no-cache, max-age=0"), ("0", "no-cache, max-age=0"), ("300", "public, max-age=300")],
+)
+def test_scripts_and_styles_are_kept_for_the_time_of_the_setting(
+    site: Flask, monkeypatch: pytest.MonkeyPatch, seconds: str, cached: str
+) -> None:
+    from wepppy.weppcloud.app import create_app
+
+    monkeypatch.setenv("STATIC_MAX_AGE", seconds)
+    client = create_app().test_client()
+    assert client.get("/static/site.css").headers["Cache-Control"] == cached
+    assert "Cache-Control" not in client.get("/login").headers
+
+
 def test_the_session_cookie_is_signed_and_a_forged_one_opens_nothing(
     site: Flask, redis_server: RedisServer
 ) -> None:

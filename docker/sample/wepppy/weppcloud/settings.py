@@ -63,6 +63,7 @@ def settings() -> dict[str, Any]:
         "PERMANENT_SESSION_LIFETIME": timedelta(hours=SESSION_HOURS),
         "WTF_CSRF_TIME_LIMIT": int(csrf_limit) or None,
         "ANONYMOUS_CREATION": flag("WEPPCLOUD_ALLOW_ANONYMOUS_PROJECT_CREATION", True),
+        "SEND_FILE_MAX_AGE_DEFAULT": int(os.environ.get("STATIC_MAX_AGE", "").strip() or 0),
         "PROXIES": 2 if os.environ.get("TRUSTED_PROXIES", "").strip() else 1,
         "SITE_PREFIX": "/" + prefix if prefix else "",
     }
