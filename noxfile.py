@@ -44,7 +44,7 @@ COMPOSE_SETTINGS = "WEPPPY_SRC=/home/me/wepppy\nWEPPPY_IMAGE=wepppy:1\nWORKER_NO
 
 @nox.session(tags=["quick"])
 def lint(session: nox.Session) -> None:
-    """Format, lint, types, imports; Dockerfiles, Compose, shell; the Caddyfile (in the proxy's image)."""
+    """Format, lint, types, imports; Dockerfiles, Compose, shell, workflows; the Caddyfile (in the proxy's image)."""
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
@@ -54,6 +54,7 @@ def lint(session: nox.Session) -> None:
     shell = _tracked("*.sh", "scripts/setup", ".ci/run")
     session.run("shellcheck", *shell)
     session.run("shfmt", "-d", "-i", "2", "-ci", "-bn", *shell)
+    _check_workflows(session)
     _check_compose(session)
     _check_caddyfile(session)
 
@@ -143,6 +144,15 @@ def _tracked(*patterns: str) -> list[str]:
         cwd=ROOT, check=True, capture_output=True, text=True,
     )  # fmt: skip
     return [name for name in listing.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def _check_workflows(session: nox.Session) -> None:
+    """The forge's workflow files: their schema, and what would let a stranger in or out. Asks no network."""
+    workflows = _tracked(".github/workflows/*.yml")
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run(
+        "zizmor", "--offline", "--no-progress", "--persona=auditor", "--strict-collection", *workflows
+    )
 
 
 def _check_compose(session: nox.Session) -> None:
