@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -113,10 +114,74 @@ def test_log_and_checklist_move_while_the_worker_works(run_page: Page) -> None:
 
 def test_the_map_shows_the_relief_and_the_channels(visitor: Visitor, run_page: Page) -> None:
     expect(run_page.locator("#map .channel").first).to_be_attached()
+    run_page.get_by_label("Relief alone").check()
+    run_page.locator("#map img").first.evaluate("(image) => image.decode()")
     drawn = colours(run_page.locator("#map"))
     visitor.picture("run-finished")
     assert drawn["greys"] > 100, drawn
     assert drawn["blue"] > 0.005 * drawn["pixels"], drawn
+
+
+def test_the_results_stand_first_with_units_and_say_that_they_are_a_sample(run_page: Page) -> None:
+    results = run_page.locator("#results")
+    expect(results).to_contain_text("A sample, not the WEPP model")
+    for unit in ("t/(ha yr)", "mm/yr", "m³/s"):
+        expect(results.locator("#figures")).to_contain_text(unit)
+    below = run_page.locator("div.grid").bounding_box()
+    above = results.bounding_box()
+    assert above
+    assert below
+    assert above["y"] + above["height"] <= below["y"]
+    results.get_by_text("Water balance and methods").click()
+    expect(results).to_contain_text("MUSLE, Williams (1975)")
+    depths = [float(text) for text in results.locator("#balance td").all_inner_texts()]
+    assert sum(depths[1:]) == pytest.approx(depths[0], abs=3)  # each is rounded to a millimetre
+    expect(run_page.locator("#notify")).to_be_hidden()  # a run that is over has nothing to tell
+
+
+def test_each_layer_of_the_map_has_its_legend_also_by_keyboard(visitor: Visitor, run_page: Page) -> None:
+    legend = run_page.locator("#legend")
+    run_page.get_by_label("Soil loss").check()
+    expect(legend).to_contain_text("Soil loss, t/(ha yr)")
+    assert run_page.locator("#map path.leaflet-interactive").count() > 100
+    for title, content in (
+        ("Runoff", "mm/yr"),
+        ("Discharge", "m³/s"),
+        ("Land cover", "evergreen forest"),
+        ("Elevation", " m"),
+    ):
+        run_page.keyboard.press("ArrowRight")
+        expect(run_page.get_by_label(title)).to_be_checked()
+        expect(legend).to_contain_text(content)
+        visitor.picture(f"layer-{title.replace(' ', '-').lower()}")
+    expect(run_page.locator("#map img.codes")).to_have_js_property("complete", True)
+    expect(run_page.locator(".leaflet-control-scale")).to_contain_text("km")
+
+
+def test_the_map_tells_where_the_pointer_is_and_zooms_by_keyboard(run_page: Page) -> None:
+    run_page.locator("#map").hover(position={"x": 200, "y": 150})
+    expect(run_page.locator("#coordinates")).to_have_text(re.compile(r"^46\.\d{5}° N, 116\.\d{5}° W$"))
+    before = run_page.locator(".leaflet-control-scale").inner_text()
+    run_page.locator("#map").focus()
+    run_page.keyboard.press("+")
+    expect(run_page.locator(".leaflet-control-scale")).not_to_have_text(before)
+    run_page.keyboard.press("-")
+    expect(run_page.locator(".leaflet-control-scale")).to_have_text(before)
+
+
+def test_the_table_of_subcatchments_sorts_and_leads_to_the_map(run_page: Page) -> None:
+    table = run_page.locator("#subcatchments")
+    expect(table.locator("tbody tr")).not_to_have_count(0)
+    heading = run_page.get_by_role("button", name="Soil loss")
+    for order, descending in (("descending", True), ("ascending", False)):
+        heading.click()
+        expect(table.locator("th", has=heading)).to_have_attribute("aria-sort", order)
+        shown = [float(text) for text in table.locator("td:nth-child(3)").all_inner_texts()]
+        assert shown == sorted(shown, reverse=descending)
+    table.locator("tbody tr button").last.click()
+    expect(run_page.locator("#map path.chosen")).to_be_attached()
+    run_page.reload()
+    expect(run_page.locator("#map .channel").first).to_be_attached()
 
 
 def test_a_click_on_the_map_tells_elevation_and_climate(stack: Stack, run_page: Page) -> None:
@@ -142,6 +207,21 @@ def test_typed_coordinates_do_the_same_without_a_mouse(run_page: Page) -> None:
     expect(run_page.locator("#answer")).to_contain_text(" m at ")
 
 
+def test_all_files_of_a_run_come_as_one_archive(run_page: Page) -> None:
+    runid = run_page.locator("#run").get_attribute("data-runid")
+    with run_page.expect_download() as waiting:
+        run_page.get_by_role("link", name="all as ZIP").click()
+    target = ARTEFACTS / "run.zip"
+    waiting.value.save_as(target)
+    with zipfile.ZipFile(target) as archive:
+        assert archive.testzip() is None
+        names = set(archive.namelist())
+    target.unlink()
+    assert {
+        f"{runid}/{name}" for name in ("report.json", "map/subcatchments.geojson", "dem/dem.tif")
+    } <= names
+
+
 def test_a_downloaded_file_has_the_workers_bytes(stack: Stack, visitor: Visitor, run_page: Page) -> None:
     runid = run_page.locator("#run").get_attribute("data-runid")
     assert runid
@@ -164,10 +244,42 @@ def test_the_list_of_runs_leads_back_to_the_run(visitor: Visitor, run_page: Page
     row = page.get_by_role("row").filter(has_text="In a browser").first
     expect(row).to_contain_text("finished")
     visitor.picture("runs")
-    row.get_by_role("link").click()
+    row.get_by_role("link", name="In a browser", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("In a browser")
     expect(page.locator("#checklist .done")).to_have_count(STEPS)
     expect(page.locator("#log li").last).to_contain_text("run_project COMPLETED")
+
+
+def test_runs_are_searched_compared_renamed_and_deleted_in_the_list(visitor: Visitor, run_page: Page) -> None:
+    visitor.create_run("To be thrown away")
+    page = visitor.go("/weppcloud/")
+    expect(page.locator("table.runs time").first).to_have_text(re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d \w+"))
+    compare = page.get_by_role("button", name="Compare two chosen runs")
+    expect(compare).to_be_disabled()
+    for name in ("Compare In a browser", "Compare To be thrown away"):
+        page.get_by_label(name).first.check()
+    compare.click()
+    row = page.get_by_role("row").filter(has_text="Soil loss of the watershed")
+    expect(row).to_contain_text("t/yr")
+    expect(row).to_contain_text("\u2013")  # the second run was not computed
+    visitor.picture("compare")
+    assert barriers(page) == []
+    page.go_back()
+    page.get_by_label("Search by name").fill("thrown")
+    page.keyboard.press("Enter")
+    expect(page.locator("table.runs tbody tr")).to_have_count(1)
+    expect(page.locator("table.runs tbody tr")).to_contain_text("you")
+    page.locator("summary").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("New name").fill("Renamed")
+    page.get_by_role("button", name="Rename").click()
+    row = page.get_by_role("row").filter(has_text="Renamed")
+    row.locator("summary").click()
+    row.get_by_label("delete it with all its files").check()
+    row.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("row").filter(has_text="Renamed")).to_have_count(0)
+    page.get_by_role("link", name="In a browser", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("In a browser")
 
 
 def test_the_first_tab_leads_past_the_header(run_page: Page) -> None:
@@ -210,7 +322,7 @@ def test_how_soon_the_pages_are_usable_is_written_down(visitor: Visitor, run_pag
     for name, address in (("runs", "/weppcloud/"), ("run", path)):
         page = visitor.go(address)
         if name == "run":
-            page.locator("#map img").evaluate("(image) => image.decode()")
+            page.locator("#map img").first.evaluate("(image) => image.decode()")
             expect(page.locator("#climate rect.rain")).to_have_count(12)
         timings[name] = page.evaluate(TIMINGS)
     (ARTEFACTS / "timings.json").write_text(json.dumps(timings, indent=1))

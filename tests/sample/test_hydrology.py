@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from wepppy.rq.jobs import TASKS, _step
 from wepppy.rq.project import Project
+from wepppy.rq.steps.map_layers import write_map_layers
 from wepppy.rq.steps.state import RunState
 from wepppy.terrain.erosion import event_soil_loss
 from wepppy.terrain.runoff import direct_runoff, peak_discharge, retention, time_of_concentration
@@ -183,3 +184,37 @@ def test_the_runs_soil_loss_is_the_runoffs_and_lies_within_published_rates(compu
     assert 0.01 < np.nanmean(loss[computed.cover == 42]) < 1
     # Streams carry milligrams to some ten grams in a litre.
     assert 0.1 < computed.summary["soil_loss"]["sediment_in_direct_runoff_kg_m3"] < 50
+
+
+def test_the_map_layers_lie_where_the_run_lies_and_hold_its_results(computed: RunState) -> None:
+    write_map_layers(computed)
+    folder = computed.folder / "map"
+    left, bottom, right, top = computed.project.extent
+    edge = 0.005  # degrees by which a box of the elevation's own system leaves the box in degrees
+    features = json.loads((folder / "subcatchments.geojson").read_text())["features"]
+    assert [each["properties"]["subcatchment"] for each in features] == [
+        link.number for link in computed.links
+    ]
+    for each in features:
+        for ring in (ring for part in each["geometry"]["coordinates"] for ring in part):
+            assert all(left - edge <= x <= right + edge for x, _ in ring)
+            assert all(bottom - edge <= y <= top + edge for _, y in ring)
+    told = [each["properties"]["soil_loss_t_ha"] for each in features]
+    assert told == pytest.approx(computed.soil_loss.tolist(), rel=1e-4)
+    assert features[0]["properties"]["discharge_m3_s"] == pytest.approx(
+        computed.summary["runoff"]["mean_discharge_m3_s"], rel=1e-3
+    )
+    parts = json.loads((folder / "watershed.geojson").read_text())["features"]
+    assert [each["properties"]["part"] for each in parts] == ["boundary", "outlet"]
+    layers = json.loads((folder / "layers.json").read_text())
+    names = {each["name"] for each in layers["landcover"]["classes"]}
+    assert {"evergreen forest", "cultivated crops"} <= names
+    for name in ("landcover", "elevation"):
+        (south, west), (north, east) = layers[name]["bounds"]
+        assert (south, west, north, east) == pytest.approx((bottom, left, top, right), abs=0.01)
+        with rasterio.open(folder / f"{name}.png") as picture:
+            assert picture.read(1).any()
+            assert picture.colormap(1)[0] == (0, 0, 0, 0)
+    with rasterio.open(folder / "landcover.png") as picture:
+        assert picture.colormap(1)[42][:3] == (28, 95, 44)  # the palette of the survey itself
+    assert not list(folder.glob("*.xml"))

@@ -27,7 +27,7 @@ from wepppy.terrain.flow import (
     inherit_labels,
     upstream_first,
 )
-from wepppy.terrain.surface import aspect, close_holes, hillshade, slope
+from wepppy.terrain.surface import aspect, close_holes, hillshade, horn, light, slope
 
 # Few distinct heights make flats and ties, None makes nodata: the cases that go wrong.
 HEIGHTS = st.one_of(st.integers(0, 4).map(float), st.floats(-100, 100), st.just(math.nan))
@@ -263,6 +263,16 @@ def test_hillshade_agrees_with_gdaldem(mountain: tuple[np.ndarray, Path]) -> Non
     ours = hillshade(elevation, 30.0).astype(int)
     assert np.array_equal(ours == 0, theirs == 0)
     assert np.abs(ours - theirs).max() <= 1
+
+
+def test_light_falls_from_the_north_west() -> None:
+    row, column = np.mgrid[0:20, 0:20].astype("float64")
+    planes = (row + column, -row - column, row * 0)
+    towards, away, flat = (light(*horn(plane * 10, 10.0, 10.0))[9, 9] for plane in planes)
+    # The plane that falls to the north-west faces the light; cos 45 degrees is what a level place gets.
+    assert flat == pytest.approx(np.sqrt(0.5))
+    assert towards > 0.98
+    assert away == pytest.approx(0, abs=0.01)
 
 
 def test_only_holes_that_do_not_reach_the_border_are_closed() -> None:

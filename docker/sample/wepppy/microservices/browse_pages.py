@@ -111,7 +111,7 @@ def file_page(place: Place, node: Node) -> HTMLResponse:
 
 def error_page(url: str, runid: str, status: int, message: str) -> HTMLResponse:
     """Return a page that tells what went wrong."""
-    heading = {404: "Not found", 403: "Not open", 400: "That can't be shown"}.get(
+    heading = {404: "Not found", 403: "Access denied", 400: "That can't be shown"}.get(
         status, "Something is wrong"
     )
     text = _templates.get_template("error.html").render(

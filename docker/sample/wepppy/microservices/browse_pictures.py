@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import struct
 import threading
-import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -23,7 +21,7 @@ MAX_SIDE = 1024
 DEFAULT_SIDE = 768
 MAX_PIXELS = 400_000_000
 CACHE_BYTES = 32 << 20
-VERSION = 1  # part of the ETag: another drawing is another picture
+VERSION = 2  # part of the ETag: another drawing is another picture
 MAX_CLASSES = 40
 METRES_PER_DEGREE = 111_320.0
 Style = Literal["relief", "ramp", "logarithmic", "classes", "grey", "colour"]
@@ -86,6 +84,8 @@ def _draw(node: Node, side: int) -> Picture:
     import numpy as np
     from rasterio.enums import Resampling
 
+    from wepppy.raster_bytes import encode_picture
+
     with open_raster(node) as raster:
         if raster.width * raster.height > MAX_PIXELS:
             raise BrowseError(413, "validation_error", "The raster is too large for a picture; download it.")
@@ -116,7 +116,7 @@ def _draw(node: Node, side: int) -> Picture:
     pixels[..., :3] = np.clip(rgb, 0, 255)
     pixels[..., 3] = np.where(seen, 255, 0)
     pixels[~seen] = 0
-    return Picture(encode_png(pixels), width, height, style, low, high)
+    return Picture(encode_picture(pixels), width, height, style, low, high)
 
 
 def _style(name: str, values: NDArray[np.float64], whole: bool) -> Style:
@@ -166,34 +166,17 @@ def _paint(
     )
     if style == "relief":
         mean = float(values[seen].mean()) if seen.any() else 0.0
-        rgb *= (0.35 + 0.65 * hillshade(np.where(seen, values, mean), step))[..., None] * 1.15
+        rgb *= (0.35 + 0.65 * _relief(np.where(seen, values, mean), step))[..., None] * 1.15
     return rgb, low, high
 
 
-def hillshade(elevation: NDArray[np.float64], step: tuple[float, float]) -> NDArray[np.float64]:
-    """Return the light (0 to 1) on a surface lit from the north-west, 45 degrees high.
-
-    `elevation` in metres, `step` the cell's width and height in metres. Slopes by Horn (1981), "Hill shading
-    and the reflectance map", Proceedings of the IEEE 69(1).
-    """
+def _relief(elevation: NDArray[np.float64], step: tuple[float, float]) -> NDArray[np.float64]:
+    """Return the light (0 to 1) on elevations in metres, `step` being a cell's width and height in metres."""
     import numpy as np
 
-    around = np.pad(elevation, 1, mode="edge")
-    rows, columns = elevation.shape
+    from wepppy.terrain.surface import horn, light
 
-    def shifted(down: int, right: int) -> NDArray[np.float64]:
-        return around[1 + down : 1 + down + rows, 1 + right : 1 + right + columns]
-
-    east = shifted(-1, 1) + 2 * shifted(0, 1) + shifted(1, 1)
-    west = shifted(-1, -1) + 2 * shifted(0, -1) + shifted(1, -1)
-    south = shifted(1, -1) + 2 * shifted(1, 0) + shifted(1, 1)
-    north = shifted(-1, -1) + 2 * shifted(-1, 0) + shifted(-1, 1)
-    rise_east = (east - west) / (8 * step[0])
-    rise_north = (north - south) / (8 * step[1])
-    # The light comes along (-1, 1, sqrt 2) / 2 in (east, north, up); the surface faces (-rise, -rise, 1).
-    light = (rise_east - rise_north + np.sqrt(2.0)) / 2
-    shade: NDArray[np.float64] = np.clip(light / np.sqrt(1 + rise_east**2 + rise_north**2), 0, 1)
-    return shade
+    return light(*horn(np.pad(elevation, 1, mode="edge"), *step))
 
 
 def _hues(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -212,22 +195,3 @@ def _cell_size(raster: DatasetReader, scale: float) -> tuple[float, float]:
     if raster.crs and raster.crs.is_geographic:
         return width * METRES_PER_DEGREE, height * METRES_PER_DEGREE
     return width, height
-
-
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return red, green, blue and opacity (rows, columns, 4) as a PNG file (ISO/IEC 15948)."""
-    import numpy as np
-
-    rows, columns, _ = pixels.shape
-    lines = pixels.reshape(rows, columns * 4)
-    stored = np.empty((rows, columns * 4 + 1), "uint8")
-    stored[:, 0] = 2  # filter "up"
-    stored[0, 1:] = lines[0]
-    stored[1:, 1:] = lines[1:] - lines[:-1]
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", columns, rows, 8, 6, 0, 0, 0)
-    body = zlib.compress(stored.tobytes(), 5)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")

@@ -60,6 +60,7 @@ def run_project(runid: str) -> dict[str, Any]:
             publish(runid, channel, text)
 
     with _alone_in(folder, lambda: say("waiting for another job of this run to end")):
+        from wepppy.rq.steps.map_layers import write_map_layers
         from wepppy.rq.steps.outputs import remove_partial_files
         from wepppy.rq.steps.report import finished_report, write_report
         from wepppy.rq.steps.state import RunState
@@ -84,6 +85,7 @@ def run_project(runid: str) -> dict[str, Any]:
                     _step(task)(state)
                     prep.timestamp(task)
                 seconds[task] = time.perf_counter() - started
+            write_map_layers(state)
             report = write_report(state, job_id, seconds)
             # Redis may have crashed meanwhile and come back without its last second.
             prep.restore()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -65,6 +66,17 @@ def create_run_directory(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def rename_project(folder: Path, name: str) -> None:
+    """Write another name into `ron.nodb` of a run directory. Raises as `read_project`, or OSError."""
+    project = replace(read_project(folder), name=name)
+    temporary = folder / f".{MARKER}.{os.getpid()}"
+    try:
+        temporary.write_text(json.dumps(asdict(project), indent=1), encoding="utf-8")
+        temporary.replace(folder / MARKER)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_project(folder: Path) -> Project:

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from wepppy.terrain.flow import STEPS, Floats
 
 
-def gradient(elevation: Floats, cell_size: float) -> tuple[Floats, Floats]:
-    """Return metres of rise per metre eastwards and northwards, NaN where one of the nine cells has no data.
+def horn(elevation: NDArray[Any], width: float, height: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return metres of rise per metre eastwards and northwards for all cells but the outermost ring.
 
-    Source: Horn (1981), Hill shading and the reflectance map, Proceedings of the IEEE 69.
+    `width` and `height` are a cell's, in metres; the type of the elevations is kept. Source: Horn (1981), Hill shading
+    and the reflectance map, Proceedings of the IEEE 69.
     """
-    z = np.pad(elevation, 1, constant_values=np.nan)
-    north_west, north, north_east = z[:-2, :-2], z[:-2, 1:-1], z[:-2, 2:]
-    west, east = z[1:-1, :-2], z[1:-1, 2:]
-    south_west, south, south_east = z[2:, :-2], z[2:, 1:-1], z[2:, 2:]
-    eastwards = ((north_east + 2 * east + south_east) - (north_west + 2 * west + south_west)) / (
-        8 * cell_size
-    )
-    northwards = ((north_west + 2 * north + north_east) - (south_west + 2 * south + south_east)) / (
-        8 * cell_size
-    )
+    across = elevation[:-2] + 2 * elevation[1:-1] + elevation[2:]
+    down = elevation[:, :-2] + 2 * elevation[:, 1:-1] + elevation[:, 2:]
+    return (across[:, 2:] - across[:, :-2]) / (8 * width), (down[:-2] - down[2:]) / (8 * height)
+
+
+def light(
+    eastwards: NDArray[Any], northwards: NDArray[Any], azimuth: float = 315.0, altitude: float = 45.0
+) -> NDArray[Any]:
+    """Return the share of light (0 to 1) on ground that rises so many metres per metre.
+
+    `azimuth` is where the light comes from, degrees clockwise from north; `altitude` degrees above the horizon.
+    """
+    level, high = math.cos(math.radians(altitude)), math.sin(math.radians(altitude))
+    east, north = level * math.sin(math.radians(azimuth)), level * math.cos(math.radians(azimuth))
+    # The cosine between the light and the surface's normal (-eastwards, -northwards, 1).
+    cosine = high - east * eastwards - north * northwards
+    shade: NDArray[Any] = np.maximum(cosine / np.sqrt(1 + eastwards**2 + northwards**2), 0)
+    return shade
+
+
+def gradient(elevation: Floats, cell_size: float) -> tuple[Floats, Floats]:
+    """Return `horn` of every cell, NaN where one of the nine cells has no data."""
+    eastwards, northwards = horn(np.pad(elevation, 1, constant_values=np.nan), cell_size, cell_size)
     missing = np.isnan(elevation)
     eastwards[missing] = np.nan
     northwards[missing] = np.nan
@@ -43,21 +60,9 @@ def aspect(elevation: Floats, cell_size: float) -> Floats:
     return facing
 
 
-def hillshade(
-    elevation: Floats, cell_size: float, azimuth: float = 315.0, altitude: float = 45.0
-) -> NDArray[np.uint8]:
-    """Return the brightness of the ground under a distant light, 1 to 255, and 0 where there is no slope.
-
-    `azimuth` is where the light comes from, degrees clockwise from north; `altitude` degrees above the horizon.
-    """
-    eastwards, northwards = gradient(elevation, cell_size)
-    azimuth_radians, altitude_radians = np.radians(azimuth), np.radians(altitude)
-    # The cosine of the angle between the surface's normal (-eastwards, -northwards, 1) and the light.
-    towards_light = -(np.sin(azimuth_radians) * eastwards + np.cos(azimuth_radians) * northwards)
-    cosine = (np.sin(altitude_radians) + np.cos(altitude_radians) * towards_light) / np.sqrt(
-        1 + eastwards**2 + northwards**2
-    )
-    shade = np.floor(1 + 254 * np.clip(cosine, 0, 1) + 0.5)
+def hillshade(elevation: Floats, cell_size: float) -> NDArray[np.uint8]:
+    """Return the brightness of the ground under a light in the north-west, 1 to 255, and 0 where there is no slope."""
+    shade = np.floor(1 + 254 * light(*gradient(elevation, cell_size)) + 0.5)
     return np.where(np.isnan(shade), 0, shade).astype(np.uint8)
 
 

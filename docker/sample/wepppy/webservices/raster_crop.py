@@ -13,6 +13,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import reproject
 
+from wepppy.raster_bytes import Colours
 from wepppy.webservices.raster_grid import Grid
 
 RESAMPLINGS = {
@@ -33,8 +34,6 @@ RESAMPLINGS = {
 }
 MAX_BYTES = 128 * 2**20
 _WARP_MEGABYTES = 64
-
-Colours = dict[int, tuple[int, int, int, int]]
 
 
 class CropError(Exception):

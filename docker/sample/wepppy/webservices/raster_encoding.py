@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.io import MemoryFile
 
-from wepppy.webservices.raster_crop import Colours, Crop
+from wepppy.raster_bytes import encode_raster
+from wepppy.webservices.raster_crop import Crop
 
 # For formats that need a nodata value where the raster has none.
 NODATA = -9999
@@ -52,7 +51,7 @@ def _geotiff(crop: Crop) -> Encoded:
     if crop.values.dtype.itemsize < 8:
         options["predictor"] = 3 if crop.values.dtype.kind == "f" else 2
     profile = {"crs": CRS.from_user_input(crop.grid.crs), "transform": crop.grid.transform, **options}
-    content = _write("GTiff", ".tif", crop.values, profile, crop.nodata, crop.colours)
+    content = encode_raster("GTiff", ".tif", crop.values, profile, crop.nodata, crop.colours)
     return Encoded(content, "image/tiff", ".tif", {})
 
 
@@ -96,7 +95,7 @@ def _png(crop: Crop) -> Encoded:
     elif len(values) != 4 or values.dtype != np.uint8:
         raise EncodingError("PNG holds one band only")
     # Transparency by value costs a third less than a band of its own, and this is the slowest step of a request.
-    content = _write("PNG", ".png", values, {"ZLEVEL": 1}, nodata, colours)
+    content = encode_raster("PNG", ".png", values, {"ZLEVEL": 1}, nodata, colours)
     return Encoded(content, "image/png", ".png", notes)
 
 
@@ -142,23 +141,3 @@ def _envi(crop: Crop) -> Encoded:
 
 
 FORMATS = {"GTiff": _geotiff, "AAIGrid": _ascii_grid, "PNG": _png, "ENVI": _envi}
-
-
-def _write(
-    driver: str,
-    suffix: str,
-    values: NDArray[Any],
-    options: dict[str, Any],
-    nodata: float | None = None,
-    colours: Colours | None = None,
-) -> bytes:
-    count, height, width = values.shape
-    # Without PAM there are no `.aux.xml` files beside the one that is read back.
-    with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile(ext=suffix) as memory:
-        shape = {"count": count, "height": height, "width": width, "dtype": values.dtype, "nodata": nodata}
-        with memory.open(driver=driver, **shape, **options) as dataset:
-            dataset.write(values)
-            if colours:
-                dataset.write_colormap(1, colours)
-        content: bytes = memory.read()
-        return content

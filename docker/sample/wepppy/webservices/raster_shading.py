@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wepppy.terrain.surface import horn, light
+
 Floats = NDArray[np.floating[Any]]
 
 _T = TypeVar("_T", bound=np.generic)
 
 NODATA = -9999.0
-# Where the light comes from: north-west, 45 degrees high. Its parts towards east, north and up.
-_LIGHT = (-0.5, 0.5, math.sqrt(0.5))
 # Relief is measured by so many rows at a time: a dozen arrays of a whole crop would be too much memory.
 _ROWS = 256
 # Green lowlands, yellow and brown slopes, white summits: share of the relief, red, green, blue.
@@ -30,30 +29,17 @@ _TINTS = np.array(
 )
 
 
-def _steepness(z: Floats, cell: float) -> tuple[Floats, Floats]:
-    """Return the rise per metre towards east and north, weighted over three rows and columns.
-
-    Horn 1981, Hill shading and the reflectance map, Proceedings of the IEEE 69.
-    """
-    across = z[:-2] + 2 * z[1:-1] + z[2:]
-    down = z[:, :-2] + 2 * z[:, 1:-1] + z[:, 2:]
-    return (across[:, 2:] - across[:, :-2]) / (8 * cell), (down[:-2] - down[2:]) / (8 * cell)
-
-
 def _hillshade(z: Floats, cell: float) -> Floats:
-    east, north = _steepness(z, cell)
-    # The cosine between the light and the surface's normal (-east, -north, 1).
-    towards = _LIGHT[2] - east * _LIGHT[0] - north * _LIGHT[1]
-    shade: Floats = 1 + 254 * np.maximum(towards / np.sqrt(1 + east**2 + north**2), 0)
+    shade: Floats = 1 + 254 * light(*horn(z, cell, cell))
     return shade
 
 
 def _slope(z: Floats, cell: float) -> Floats:
-    return np.degrees(np.arctan(np.hypot(*_steepness(z, cell))))
+    return np.degrees(np.arctan(np.hypot(*horn(z, cell, cell))))
 
 
 def _aspect(z: Floats, cell: float) -> Floats:
-    east, north = _steepness(z, cell)
+    east, north = horn(z, cell, cell)
     downhill = np.degrees(np.arctan2(-east, -north)) % 360
     # A remainder can round up to the divisor itself.
     downhill = np.where(downhill >= 360, 0, downhill)

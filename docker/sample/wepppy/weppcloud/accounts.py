@@ -81,6 +81,13 @@ def may_change(run: Run) -> bool:
     )
 
 
+def may_manage(run: Run) -> bool:
+    """Return whether the visitor may rename or delete a run: its owner and administrators, who are logged in."""
+    if not current_user.is_authenticated:
+        return False
+    return current_user.id == run.owner_id or current_user.has_role("Admin", "Root")
+
+
 @blueprint.get("/login")
 def login_page() -> str | AnyResponse:
     """Show the login form; send a visitor who is logged in on to where they wanted to go."""

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, current_app, jsonify, request, url_for
 from flask_login import current_user
 from flask_wtf.csrf import generate_csrf
 
-from wepppy.weppcloud import accounts, run_store
+from wepppy.weppcloud import accounts, run_removal, run_store
 from wepppy.weppcloud.errors import Problem
 from wepppy.weppcloud.models import Run
 from wepppy.weppcloud.sessions import require_session
@@ -40,9 +40,9 @@ def logout() -> Response:
 
 @blueprint.get("/runs")
 def list_runs() -> Response:
-    """List the runs the visitor may see, newest first: `limit` 1 to 1000 (50), `offset` from 0."""
+    """List the runs the visitor may see, newest first: `limit` 1 to 1000 (50), `offset` from 0, `search`."""
     limit, offset = _whole_number("limit", 50, 1, 1000), _whole_number("offset", 0, 0, 10**9)
-    runs, total = run_store.visible_runs(limit, offset)
+    runs, total = run_store.visible_runs(limit, offset, search_text())
     states = run_store.job_states([run.runid for run in runs])
     content = [describe(run, states[run.runid]) for run in runs]
     return jsonify({"Content": {"runs": content, "total": total, "limit": limit, "offset": offset}})
@@ -66,6 +66,21 @@ def show_run(runid: str) -> Response:
     return jsonify({"Content": describe(run, run_store.job_states([run.runid])[run.runid])})
 
 
+@blueprint.patch("/runs/<runid>")
+def rename_run(runid: str) -> Response:
+    """Rename a run: `{"name": text}`."""
+    run = visible_run(runid)
+    run_removal.rename(run, checked_name(json_body().get("name")))
+    return jsonify({"Content": describe(run, run_store.job_states([run.runid])[run.runid])})
+
+
+@blueprint.delete("/runs/<runid>")
+def delete_run(runid: str) -> tuple[str, int]:
+    """Delete a run with its files. Answers 204."""
+    run_removal.delete(visible_run(runid))
+    return "", 204
+
+
 @blueprint.post("/runs/<runid>/start")
 def start_run(runid: str) -> tuple[Response, int]:
     """Put a run on the queue: 202 with a new job, 200 with the job that is already waiting or working."""
@@ -81,21 +96,27 @@ def visible_run(runid: str, config: str | None = None) -> Run:
     return run
 
 
+def checked_name(name: object) -> str:
+    """Return the name of a run without spaces around it. Raises Problem 400 for an unusable one."""
+    if not isinstance(name, str) or not name.isprintable() or len(name.strip()) > run_store.NAME_LENGTH:
+        limit = run_store.NAME_LENGTH
+        raise Problem(400, f"name must be text of at most {limit} printable characters", "validation_error")
+    return name.strip()
+
+
 def new_run(name: object, public: bool) -> Run:
     """Create a run for the visitor.
 
     Raises Problem 400 for an unusable name, 401 when visitors must log in to create runs, 503
     while there is no landscape to make one of.
     """
-    if not isinstance(name, str) or not name.isprintable() or len(name.strip()) > run_store.NAME_LENGTH:
-        limit = run_store.NAME_LENGTH
-        raise Problem(400, f"name must be text of at most {limit} printable characters", "validation_error")
+    name = checked_name(name)
     if not current_user.is_authenticated and not current_app.config["ANONYMOUS_CREATION"]:
         raise Problem(401, "Log in to create a run.")
     owner = current_user._get_current_object() if current_user.is_authenticated else None
     # A run that nobody owns can't be private: nobody could open it again.
     try:
-        return run_store.create_run(name.strip(), public=public or owner is None, owner=owner)
+        return run_store.create_run(name, public=public or owner is None, owner=owner)
     except run_store.NoGeodataError as error:
         raise Problem(503, f"A run can't be made: {error}.", "no_geodata") from error
 
@@ -120,6 +141,11 @@ def describe(run: Run, job: dict[str, str] | None) -> dict[str, Any]:
         "url": url_for("pages.run", runid=run.runid, config=run.config),
         "job": job,
     }
+
+
+def search_text() -> str:
+    """Return what the visitor searches for, "" for nothing; what no name can hold is left out."""
+    return "".join(filter(str.isprintable, request.args.get("search", "")))[: run_store.NAME_LENGTH].strip()
 
 
 def json_body() -> dict[str, Any]:

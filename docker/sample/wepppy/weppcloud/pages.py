@@ -15,12 +15,15 @@ from flask import (
     send_from_directory,
     url_for,
 )
+from flask_login import current_user
 from werkzeug.wrappers import Response as AnyResponse
 
-from wepppy.weppcloud import accounts, run_store
-from wepppy.weppcloud.api import new_run, start, visible_run
+from wepppy.config.run_paths import get_wd
+from wepppy.weppcloud import accounts, run_removal, run_results, run_store
+from wepppy.weppcloud.api import checked_name, new_run, search_text, start, visible_run
 from wepppy.weppcloud.browse_token import give_token
-from wepppy.weppcloud.models import db
+from wepppy.weppcloud.errors import Problem
+from wepppy.weppcloud.models import Run, db
 
 PAGE_LENGTH = 50
 # The steps of a run in the order they are done, by the keys of the preflight service.
@@ -40,13 +43,22 @@ blueprint = Blueprint("pages", __name__)
 
 @blueprint.get("/")
 def runs() -> str:
-    """Show the runs the visitor may see, newest first, and the form that makes a new one."""
+    """Show the runs the visitor may see (all, or those that `search` finds), and the form that makes a new one."""
     text = request.args.get("page", "1")
     page = min(int(text), 10**6) if text.isascii() and text.isdigit() and len(text) < 9 and int(text) else 1
-    listed, total = run_store.visible_runs(PAGE_LENGTH, (page - 1) * PAGE_LENGTH)
-    jobs = run_store.job_states([run.runid for run in listed])
-    pages = max(1, -(-total // PAGE_LENGTH))
-    return render_template("runs.html", runs=listed, jobs=jobs, total=total, page=page, pages=pages)
+    search = search_text()
+    listed, total = run_store.visible_runs(PAGE_LENGTH, (page - 1) * PAGE_LENGTH, search)
+    return render_template(
+        "runs.html",
+        runs=listed,
+        jobs=run_store.job_states([run.runid for run in listed]),
+        owners={run.runid: owner_name(run) for run in listed},
+        managed={run.runid for run in listed if accounts.may_manage(run)},
+        search=search,
+        total=total,
+        page=page,
+        pages=max(1, -(-total // PAGE_LENGTH)),
+    )
 
 
 @blueprint.get("/runs/")
@@ -84,6 +96,7 @@ def run(runid: str, config: str) -> Response:
         checklist=CHECKLIST,
         extent=run_store.extent_of(shown),
         files_prefix=address,
+        owner=owner_name(shown),
     )
     response = current_app.make_response(page)
     give_token(response, shown, address)
@@ -95,6 +108,50 @@ def start_run(runid: str, config: str) -> AnyResponse:
     """Start a run from the button, for browsers without scripts."""
     start(visible_run(runid, config))
     return redirect(url_for("pages.run", runid=runid, config=config), 303)
+
+
+@blueprint.post("/runs/<runid>/<config>/rename")
+def rename_run(runid: str, config: str) -> AnyResponse:
+    """Rename a run from the form of the list."""
+    run_removal.rename(visible_run(runid, config), checked_name(request.form.get("name", "")))
+    return redirect(url_for("pages.runs"), 303)
+
+
+@blueprint.post("/runs/<runid>/<config>/delete")
+def delete_run(runid: str, config: str) -> AnyResponse:
+    """Delete a run from the form of the list."""
+    run_removal.delete(visible_run(runid, config))
+    return redirect(url_for("pages.runs"), 303)
+
+
+@blueprint.get("/runs/<runid>/<config>/export.zip")
+def export_run(runid: str, config: str) -> Response:
+    """Send all files of a run as one archive."""
+    folder = get_wd(visible_run(runid, config).runid)
+    if not folder.is_dir():
+        raise Problem(404, "This run has no files.", "run_not_found")
+    headers = {"Content-Disposition": f'attachment; filename="{quote(runid)}.zip"'}
+    return Response(run_results.zipped(folder), mimetype="application/zip", headers=headers)
+
+
+@blueprint.get("/compare")
+def compare_runs() -> str:
+    """Show the results of two runs (`?run=...&run=...`) side by side."""
+    wanted = request.args.getlist("run")
+    if len(wanted) != 2:
+        raise Problem(400, "Choose exactly two runs to compare.")
+    first, second = (visible_run(runid) for runid in wanted)
+    rows = run_results.compare(run_results.results_of(first.runid), run_results.results_of(second.runid))
+    return render_template("compare.html", first=first, second=second, rows=rows)
+
+
+def owner_name(run: Run) -> str:
+    """Return whose run it is, as the visitor may know it: e-mail addresses are not for the public."""
+    if run.owner is None:
+        return "nobody"
+    if not current_user.is_authenticated:
+        return "a user"
+    return "you" if run.owner_id == current_user.id else run.owner.email
 
 
 @blueprint.get("/service-worker.js")

@@ -88,14 +88,22 @@ def find_run(runid: str) -> Run | None:
     return db.session.scalar(select(Run).where(Run.runid == runid))
 
 
-def visible_runs(limit: int, offset: int) -> tuple[list[Run], int]:
-    """Return a page of the runs the visitor may see, newest first, and how many there are in all."""
+def visible_runs(limit: int, offset: int, search: str = "") -> tuple[list[Run], int]:
+    """Return a page of the runs the visitor may see, newest first, and how many there are in all.
+
+    `search` is part of a name or id; for those who are logged in also of the owner's e-mail address.
+    """
     chosen: Select[Any] = select(Run)
     if not current_user.is_authenticated:
         chosen = chosen.where(Run.public)
     elif not current_user.has_role("Admin", "Root"):
         shared = select(runs_users.c.run_id).where(runs_users.c.user_id == current_user.id)
         chosen = chosen.where(or_(Run.public, Run.owner_id == current_user.id, Run.id.in_(shared)))
+    if search:
+        places = [Run.name.icontains(search, autoescape=True), Run.runid.icontains(search, autoescape=True)]
+        if current_user.is_authenticated:
+            places.append(Run.owner.has(User.email.icontains(search, autoescape=True)))
+        chosen = chosen.where(or_(*places))
     total = db.session.scalar(select(func.count()).select_from(chosen.subquery())) or 0
     page = chosen.order_by(Run.date_created.desc(), Run.id.desc()).limit(limit).offset(offset)
     return list(db.session.scalars(page)), total

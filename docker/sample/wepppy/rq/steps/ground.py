@@ -22,6 +22,7 @@ SOIL_SOURCE = "ssurgo/2016/.vrt"
 def build_landuse(state: RunState) -> None:
     """Bring the land cover onto the run's grid. Cells of an unknown class raise RunError naming it."""
     state.cover, colours = _on_grid(state, state.geodata / COVER_SOURCE, "land cover")
+    state.cover_colours = colours or {}
     codes, areas = _areas(state, state.cover)
     unknown = [code for code in codes if code not in COVERS]
     if unknown:

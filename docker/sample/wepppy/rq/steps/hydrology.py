@@ -75,6 +75,7 @@ def run_wepp_watershed(state: RunState) -> None:
     for link in sorted(state.links, key=lambda link: link.number, reverse=True):
         if link.downstream:
             through[link.downstream - 1] += through[link.number - 1]
+    state.discharge = through / (len(state.dates) * SECONDS_PER_DAY)
     write_table(
         state.folder / "wepp/output/channels",
         {
@@ -82,7 +83,7 @@ def run_wepp_watershed(state: RunState) -> None:
             "downstream": [link.downstream for link in state.links],
             "runoff_m3": volumes,
             "discharge_m3": through,
-            "mean_discharge_m3_s": through / (len(state.dates) * SECONDS_PER_DAY),
+            "mean_discharge_m3_s": state.discharge,
         },
     )
     shares = state.areas / total
@@ -104,6 +105,7 @@ def run_wepp_watershed(state: RunState) -> None:
         },
     )
     sums = {name: float(values.sum()) for name, values in depth.items()}
+    peaks = _outlet_peaks(state, depth["direct_runoff"], depth["baseflow"])
     rain, largest = sums["precipitation"], int(daily.argmax())
     state.summary["water_balance"] = {
         **{f"{name}_mm": round(value, 1) for name, value in sums.items()},
@@ -117,7 +119,8 @@ def run_wepp_watershed(state: RunState) -> None:
         "mean_discharge_m3_s": round(float(daily.mean()) / SECONDS_PER_DAY, 4),
         "largest_day": state.dates[largest],
         "largest_daily_discharge_m3": round(float(daily[largest]), 1),
-        "peak_discharge_m3_s": round(_outlet_peak(state, depth["direct_runoff"], depth["baseflow"]), 3),
+        "peak_discharge_m3_s": round(float(peaks.max()), 3),
+        "peak_day": state.dates[int(peaks.argmax())],
     }
     state.say(f"run_wepp_watershed: {runoff.sum():.0f} mm of {rain:.0f} mm reach the outlet")
 
@@ -214,14 +217,14 @@ def _response_units(state: RunState) -> tuple[NDArray[np.int64], Floats, Ground]
     return owner, counts * state.grid.cell_area / state.areas[owner], ground
 
 
-def _outlet_peak(state: RunState, direct: Floats, baseflow: Floats) -> float:
-    """Return m3/s at the outlet on the day of the highest peak: the unit hydrograph of the whole area on baseflow."""
+def _outlet_peaks(state: RunState, direct: Floats, baseflow: Floats) -> Floats:
+    """Return m3/s at the outlet, each day's peak: the unit hydrograph of the whole area on top of the baseflow."""
     area = np.array([state.areas.sum()])
     shares = state.areas / area
     slope = np.array([float(np.nanmean(state.slope[state.subcatchments > 0]))])
     hours = time_of_concentration(area, slope, shares @ state.curve_numbers[:, None])
-    peaks = peak_discharge(direct, area, hours) + baseflow / 1000 * area / SECONDS_PER_DAY
-    return float(peaks.max())
+    peaks: Floats = peak_discharge(direct, area, hours) + baseflow / 1000 * area / SECONDS_PER_DAY
+    return peaks
 
 
 def _looked_up(values: np.ndarray, table: dict[int, float]) -> np.ndarray:

@@ -54,8 +54,10 @@ class RunState:
     longitudes: Floats = field(init=False)
     latitudes: Floats = field(init=False)
     areas: Floats = field(init=False)
+    outlines: list[dict[str, Any]] = field(init=False)  # GeoJSON in WGS 84
     # build_landuse, build_soils
     cover: NDArray[np.int64] = field(init=False)
+    cover_colours: dict[int, tuple[int, int, int]] = field(init=False)
     soil_keys: NDArray[np.int64] = field(init=False)
     soils: dict[int, Soil] = field(init=False)
     # build_climate: [subcatchment, day], mm and degrees C
@@ -67,6 +69,8 @@ class RunState:
     balance: Balance = field(init=False)
     peaks: Floats = field(init=False)
     curve_numbers: Floats = field(init=False)  # [subcatchment]
+    # run_wepp_watershed: [subcatchment], mean m3/s through the lower end of its link
+    discharge: Floats = field(init=False)
     # build_rusle: [subcatchment], t/(ha yr)
     soil_loss: Floats = field(init=False)
 

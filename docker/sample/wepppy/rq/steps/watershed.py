@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio.features import shapes
+import rasterio.features
 from rasterio.warp import transform as transform_points
 from rasterio.warp import transform_bounds, transform_geom
 from rasterio.windows import Window
@@ -156,7 +157,15 @@ def abstract_watershed(state: RunState) -> None:
         },
     )
     write_json(state.folder / "watershed/channels.geojson", _channel_shapes(state), indent=None)
-    write_json(state.folder / "watershed/subcatchments.geojson", _subcatchment_shapes(state), indent=None)
+    state.outlines = _subcatchment_outlines(state)
+    shapes = {
+        "type": "FeatureCollection",
+        "features": [
+            {"type": "Feature", "properties": {"subcatchment": link.number}, "geometry": outline}
+            for link, outline in zip(links, state.outlines, strict=True)
+        ],
+    }
+    write_json(state.folder / "watershed/subcatchments.geojson", shapes, indent=None)
     state.summary["watershed"] = {
         "area_ha": round(float(state.areas.sum()) / 1e4, 2),
         "subcatchments": len(links),
@@ -200,17 +209,11 @@ def _channel_shapes(state: RunState) -> dict[str, object]:
     return {"type": "FeatureCollection", "features": features}
 
 
-def _subcatchment_shapes(state: RunState) -> dict[str, object]:
+def _subcatchment_outlines(state: RunState) -> list[dict[str, Any]]:
     labels = state.subcatchments.reshape(state.grid.shape)
     parts: dict[int, list[object]] = {link.number: [] for link in state.links}
-    for shape, label in shapes(labels, mask=labels > 0, transform=state.grid.transform):
+    for shape, label in rasterio.features.shapes(labels, mask=labels > 0, transform=state.grid.transform):
         parts[int(label)].append(shape["coordinates"])
     whole = [{"type": "MultiPolygon", "coordinates": parts[link.number]} for link in state.links]
-    moved = transform_geom(state.grid.crs, "EPSG:4326", whole, precision=6)
-    return {
-        "type": "FeatureCollection",
-        "features": [
-            {"type": "Feature", "properties": {"subcatchment": link.number}, "geometry": geometry}
-            for link, geometry in zip(state.links, moved, strict=True)
-        ],
-    }
+    moved: list[dict[str, Any]] = transform_geom(state.grid.crs, "EPSG:4326", whole, precision=6)
+    return moved

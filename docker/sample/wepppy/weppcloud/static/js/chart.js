@@ -46,7 +46,7 @@ export function drawClimate(figure, where, { ppt, tmin, tmax }) {
 
 function caption(where) {
   const made = document.createElement("figcaption");
-  const entries = [["", where], ["key rain", "precipitation"], ["key warm", "highest"], ["key cold", "lowest temperature"]];
+  const entries = [["", where], ["key rain", "precipitation"], ["key warm", "mean daily maximum"], ["key cold", "mean daily minimum temperature"]];
   for (const [kind, content] of entries) {
     const part = document.createElement("span");
     part.className = kind;
@@ -62,7 +62,7 @@ function table(series) {
   summary.textContent = "The numbers";
   const grid = document.createElement("table");
   const head = grid.createTHead().insertRow();
-  for (const title of ["Month", "Precipitation, mm", "Lowest, °C", "Highest, °C"]) {
+  for (const title of ["Month", "Precipitation, mm", "Mean daily minimum, °C", "Mean daily maximum, °C"]) {
     const cell = document.createElement("th");
     cell.scope = "col";
     cell.textContent = title;

@@ -1,89 +1,91 @@
-// The map of a run: hillshade as a picture, channels and the picked place drawn over it in metres.
-
-import { project, zoneOf } from "./utm.js";
+// The map of a run: relief below, one layer of results, channels, watershed and outlet over it.
 
 const HILLSHADE = "/webservices/wmesque2/retrieve/ned1/2016";
 const CELL = 30; // m
-const SVG = "http://www.w3.org/2000/svg";
+const MOST_CELLS = 2000; // per side of the relief
+const HERE = "EPSG:3857"; // web Mercator, which Leaflet draws in
+const PICTURES = "tilePane"; // below the pane that lines and areas are drawn in
+const { L } = window; // vendor/leaflet: a classic script that ran before this module
 
 /**
- * Show the map of `extent` (left, bottom, right, top in degrees) in `element`; `picked({x, y, crs})` is called for
- * every click. Resolves to `{addRun(url), mark(longitude, latitude)}`.
+ * Show the map of `extent` (left, bottom, right, top in degrees) in `element`; `picked({latitude, longitude})` is called
+ * for every click.
  */
-export async function showMap(element, note, extent, picked) {
-  if (!extent) {
-    note.textContent = "this run does not say where it is";
-    return { addRun: async () => {}, mark: () => {} };
-  }
-  const frame = frameOf(extent);
-  const layer = document.createElementNS(SVG, "svg");
-  layer.setAttribute("viewBox", `0 0 ${frame.width} ${frame.height}`);
-  layer.setAttribute("aria-hidden", "true");
-  const channels = layer.appendChild(document.createElementNS(SVG, "g"));
-  const places = layer.appendChild(document.createElementNS(SVG, "g"));
-  const image = new Image(frame.width / CELL, frame.height / CELL);
-  image.alt = "Shaded relief of the run's landscape";
-  image.onerror = () => (note.textContent = "the map service is not available");
-  image.src = hillshade(frame);
-  element.replaceChildren(image, layer);
+export function showMap(element, note, coordinates, extent, picked) {
+  const [left, bottom, right, top] = extent;
+  const bounds = L.latLngBounds([bottom, left], [top, right]);
+  const map = L.map(element, { attributionControl: false, zoomSnap: 0.25, scrollWheelZoom: false, maxZoom: 17 });
+  map.fitBounds(bounds);
+  map.setMaxBounds(bounds.pad(0.5)).setMinZoom(map.getZoom() - 1);
+  L.control.scale({ imperial: false }).addTo(map);
+  // A wheel over the page scrolls the page; over a map in use it zooms.
+  map.on("focus", () => map.scrollWheelZoom.enable()).on("blur", () => map.scrollWheelZoom.disable());
+  const options = { alt: "Shaded relief of the run's landscape", pane: PICTURES };
+  const relief = L.imageOverlay(hillshade(bounds), bounds, options).addTo(map);
+  relief.on("error", () => (note.textContent = "the map service is not available"));
+  map.on("mousemove", ({ latlng }) => (coordinates.textContent = position(latlng)));
+  map.on("mouseout", () => (coordinates.textContent = ""));
+  map.on("click", ({ latlng }) => picked({ latitude: latlng.lat.toFixed(6), longitude: latlng.lng.toFixed(6) }));
 
-  const place = (x, y) => dot(places, "picked", x - frame.left, frame.top - y, frame.width / 110);
-  element.addEventListener("click", (event) => {
-    const box = image.getBoundingClientRect();
-    const x = frame.left + ((event.clientX - box.left) / box.width) * frame.width;
-    const y = frame.top - ((event.clientY - box.top) / box.height) * frame.height;
-    place(x, y);
-    picked({ x: x.toFixed(2), y: y.toFixed(2), crs: frame.zone.crs });
-  });
+  let shown = null; // the layer of results over the relief
+  let channels = null;
+  let watershed = null;
+  let place = null;
+  let chosen = null;
+
   return {
-    addRun: (url) => addChannels(url, frame, channels),
-    mark: (longitude, latitude) => place(...project(frame.zone, longitude, latitude)),
+    mark(latitude, longitude) {
+      place?.remove();
+      place = L.circleMarker([latitude, longitude], { radius: 7, className: "picked", interactive: false }).addTo(map);
+    },
+    addChannels(shapes) {
+      channels?.remove();
+      channels = L.geoJSON(shapes, {
+        interactive: false,
+        style: ({ properties }) => ({ className: "channel", weight: 0.6 + 0.7 * (properties.strahler_order ?? 1) }),
+      }).addTo(map);
+    },
+    addWatershed(shapes) {
+      watershed?.remove();
+      watershed = L.geoJSON(shapes, {
+        style: ({ properties }) => (properties.part === "boundary" ? { weight: 2.5, fill: false, className: "boundary" } : {}),
+        pointToLayer: (_, at) => L.circleMarker(at, { radius: 6, className: "outlet" }).bindTooltip("Outlet"),
+      }).addTo(map);
+    },
+    /** Return the layer of a picture `{url, bounds, title}`. */
+    picture: ({ url, bounds: box, title }) => L.imageOverlay(url, box, { alt: title, opacity: 0.75, className: "codes", pane: PICTURES }),
+    /** Return the layer of subcatchments, each filled with `colour(properties)` and told as `text(properties)`. */
+    choropleth(shapes, colour, text) {
+      return L.geoJSON(shapes, {
+        style: ({ properties }) => ({ color: "#333", weight: 0.5, fillColor: colour(properties), fillOpacity: 0.7 }),
+        onEachFeature: ({ properties }, layer) => layer.bindTooltip(text(properties), { sticky: true }),
+      });
+    },
+    /** Show one layer of results; null for the relief alone. */
+    show(layer) {
+      shown?.remove();
+      shown = layer?.addTo(map) ?? null;
+      if (layer instanceof L.GeoJSON) layer.bringToBack();
+    },
+    /** Frame one subcatchment (a GeoJSON feature) and bring it into view. */
+    highlight(feature) {
+      chosen?.remove();
+      chosen = L.geoJSON(feature, { interactive: false, style: { className: "chosen", weight: 4, fill: false } }).addTo(map);
+      map.fitBounds(chosen.getBounds().pad(1.5), { maxZoom: 14 });
+    },
   };
 }
 
-function frameOf([left, bottom, right, top]) {
-  const zone = zoneOf((left + right) / 2, (bottom + top) / 2);
-  const corners = [[left, bottom], [left, top], [right, bottom], [right, top]].map((at) => project(zone, ...at));
-  const [eastings, northings] = [corners.map(([x]) => x), corners.map(([, y]) => y)];
-  const snap = (value, round) => round(value / CELL) * CELL;
-  const frame = { zone, left: snap(Math.min(...eastings), Math.floor), top: snap(Math.max(...northings), Math.ceil) };
-  frame.width = snap(Math.max(...eastings), Math.ceil) - frame.left;
-  frame.height = frame.top - snap(Math.min(...northings), Math.floor);
-  return frame;
+function position({ lat, lng }) {
+  return `${Math.abs(lat).toFixed(5)}° ${lat < 0 ? "S" : "N"}, ${Math.abs(lng).toFixed(5)}° ${lng < 0 ? "W" : "E"}`;
 }
 
-function hillshade(frame) {
-  const bbox = [frame.left, frame.top - frame.height, frame.left + frame.width, frame.top].join(",");
-  const options = { bbox, bbox_crs: frame.zone.crs, cellsize: CELL, format: "PNG", gdaldem: "hillshade" };
-  return `${HILLSHADE}?${new URLSearchParams(options)}`;
-}
-
-async function addChannels(url, frame, group) {
-  let shapes;
-  try {
-    const response = await fetch(`${url}download/watershed/channels.geojson`);
-    if (!response.ok) return;
-    shapes = await response.json();
-  } catch {
-    return; // not computed yet, or the file service is away: the map is still a map
-  }
-  const lines = shapes.features.map((feature) => {
-    const line = document.createElementNS(SVG, "polyline");
-    const points = feature.geometry.coordinates.map(([longitude, latitude]) => {
-      const [x, y] = project(frame.zone, longitude, latitude);
-      return `${(x - frame.left).toFixed(1)},${(frame.top - y).toFixed(1)}`;
-    });
-    line.setAttribute("points", points.join(" "));
-    line.setAttribute("class", "channel");
-    line.setAttribute("stroke-width", 25 + 20 * (feature.properties.strahler_order ?? 1));
-    return line;
-  });
-  group.replaceChildren(...lines);
-}
-
-function dot(group, kind, x, y, radius) {
-  const circle = document.createElementNS(SVG, "circle");
-  circle.setAttribute("class", kind);
-  for (const [name, value] of Object.entries({ cx: x, cy: y, r: radius })) circle.setAttribute(name, value);
-  group.replaceChildren(circle);
+function hillshade(bounds) {
+  const from = L.CRS.EPSG3857.project(bounds.getSouthWest());
+  const to = L.CRS.EPSG3857.project(bounds.getNorthEast());
+  // A metre of the projection is shorter than one of the ground, by the cosine of the latitude.
+  const cell = CELL / Math.cos((bounds.getCenter().lat * Math.PI) / 180);
+  const cellsize = Math.max(cell, (to.x - from.x) / MOST_CELLS, (to.y - from.y) / MOST_CELLS).toFixed(3);
+  const bbox = [from.x, from.y, to.x, to.y].map((value) => value.toFixed(2)).join(",");
+  return `${HILLSHADE}?${new URLSearchParams({ bbox, bbox_crs: HERE, cellsize, format: "PNG", gdaldem: "hillshade" })}`;
 }

@@ -3,15 +3,9 @@
 const CLIMATE = "/webservices/metquery/monthly";
 const SERIES = { ppt: "daymet/monthly/ppt", tmin: "daymet/monthly/tmin", tmax: "daymet/monthly/tmax" };
 
-/**
- * Return `{elevation (m, or null), latitude, longitude, problem}` of a place of the run.
- *
- * A place is `{latitude, longitude}` in degrees, or `{x, y, crs}` in metres of a projected system.
- */
+/** Return `{elevation (m, or null), latitude, longitude, problem}` of a place `{latitude, longitude}` of the run. */
 export async function elevationAt(runUrl, place) {
-  const query = new URLSearchParams(
-    "crs" in place ? { lng: place.x, lat: place.y, srs: place.crs } : { lng: place.longitude, lat: place.latitude },
-  );
+  const query = new URLSearchParams({ lng: place.longitude, lat: place.latitude });
   const answer = await read(`${runUrl}elevationquery?${query}`);
   if (typeof answer.Latitude !== "number" || typeof answer.Longitude !== "number") {
     throw new Error(answer.Error ?? "that is not a place");

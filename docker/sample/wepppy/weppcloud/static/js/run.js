@@ -5,8 +5,10 @@ import { drawClimate } from "./chart.js";
 import { showFiles } from "./files.js";
 import { followJob, followLog } from "./log.js";
 import { showMap } from "./map.js";
+import { localTimes, zoneAt } from "./numbers.js";
 import { monthlyClimate, elevationAt } from "./places.js";
 import { offerNotifications } from "./notify.js";
+import { showResults } from "./results.js";
 
 const STATUS = "/weppcloud-microservices/status";
 const PREFLIGHT = "/weppcloud-microservices/preflight";
@@ -32,6 +34,7 @@ function showState(status) {
     button.disabled = WAITING.has(status);
     button.textContent = ENDED.has(status) ? "Run again" : "Start";
   }
+  byId("notify-offer").hidden = ENDED.has(status); // nothing is left to be told of
   if (ended) {
     refresh();
     log.catchUp();
@@ -40,7 +43,7 @@ function showState(status) {
 
 async function refresh() {
   const files = await showFiles(filesUrl, byId("files"));
-  if (files.some((file) => file.name === "report.json")) (await map).addRun(filesUrl);
+  if (files.some((file) => file.name === "report.json")) await showResults(page, map, filesUrl);
 }
 
 async function readState() {
@@ -82,7 +85,7 @@ async function lookUp(place) {
     answer.textContent = found.elevation === null ? `${where}: ${found.problem}` : `${found.elevation.toFixed(1)} m at ${where}`;
     byId("latitude").value = found.latitude.toFixed(5);
     byId("longitude").value = found.longitude.toFixed(5);
-    (await map).mark(found.longitude, found.latitude);
+    map?.mark(found.latitude, found.longitude);
     await climateAt(found.latitude, found.longitude);
   } catch (error) {
     answer.textContent = error.message;
@@ -101,7 +104,10 @@ async function climateAt(latitude, longitude) {
   }
 }
 
-const map = showMap(byId("map"), byId("map-note"), extent, lookUp);
+const map = extent ? showMap(byId("map"), byId("map-note"), byId("coordinates"), extent, lookUp) : null;
+if (!extent) byId("map-note").textContent = "this run does not say where it is";
+localTimes(page);
+byId("log-zone").textContent = `times in ${zoneAt(new Date())}`;
 
 byId("start-form")?.addEventListener("submit", startRun);
 byId("place").addEventListener("submit", (event) => {

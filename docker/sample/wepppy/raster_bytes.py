@@ -1,0 +1,38 @@
+"""A raster as the bytes of a file of any format that GDAL writes, made in memory so that nothing is left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.io import MemoryFile
+
+Colours = dict[int, tuple[int, int, int, int]]
+
+
+def encode_raster(
+    driver: str,
+    suffix: str,
+    values: NDArray[Any],
+    options: dict[str, Any],
+    nodata: float | None = None,
+    colours: Colours | None = None,
+) -> bytes:
+    """Return values [band, row, column] as a file of a GDAL driver; `options` are its, and the place of the raster."""
+    count, height, width = values.shape
+    # Without PAM there are no `.aux.xml` files beside the one that is read back.
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile(ext=suffix) as memory:
+        shape = {"count": count, "height": height, "width": width, "dtype": values.dtype, "nodata": nodata}
+        with memory.open(driver=driver, **shape, **options) as dataset:
+            dataset.write(values)
+            if colours:
+                dataset.write_colormap(1, colours)
+        content: bytes = memory.read()
+        return content
+
+
+def encode_picture(pixels: NDArray[np.uint8]) -> bytes:
+    """Return red, green, blue and opacity [row, column, 4] as a PNG file."""
+    return encode_raster("PNG", ".png", np.moveaxis(pixels, 2, 0), {"ZLEVEL": 5})

@@ -1,0 +1,105 @@
+// The results of a finished run: the figures of the watershed, the layers of the map, the table of subcatchments.
+
+import { RESULTS, offerLayers } from "./layers.js";
+import { digits } from "./numbers.js";
+import { sortableTable } from "./tables.js";
+
+const WATER = [
+  ["precipitation_mm", "Precipitation"],
+  ["evapotranspiration_mm", "Evapotranspiration"],
+  ["direct_runoff_mm", "Direct runoff"],
+  ["baseflow_mm", "Baseflow"],
+  ["storage_change_mm", "Change of storage (snow, soil, groundwater)"],
+];
+
+/**
+ * Show what the run whose address is `runUrl` found, in `page`'s cards and on `map` (null without one).
+ *
+ * Parts that the file service does not give are left as they are: older runs have no map layers.
+ */
+export async function showResults(page, map, runUrl) {
+  const at = (path) => `${runUrl}download/${path}`;
+  const [report, channels, watershed, subcatchments, pictures] = await Promise.all(
+    ["report.json", "watershed/channels.geojson", "map/watershed.geojson", "map/subcatchments.geojson", "map/layers.json"].map(
+      (path) => readJson(at(path)),
+    ),
+  );
+  const part = (name) => page.querySelector(`#${name}`);
+  if (report?.results?.water_balance) showFigures(part, report);
+  if (map && subcatchments && pictures) {
+    offerLayers(map, part("layers"), part("legend"), subcatchments, pictures, at("map/"));
+  }
+  if (map && channels) map.addChannels(channels);
+  if (map && watershed) map.addWatershed(watershed);
+  if (subcatchments) showTable(part, map, subcatchments.features);
+}
+
+function showFigures(part, { results, methods, note }) {
+  const { soil_loss: soil, runoff, water_balance: water, climate, watershed } = results;
+  const figures = [
+    ["Soil loss", `${digits(soil.mean_t_ha_yr)} t/(ha yr)`, `${digits(soil.total_t)} t from ${digits(watershed.area_ha)} ha`],
+    ["Runoff", `${digits(runoff.runoff_mm)} mm/yr`, `${digits(runoff.runoff_coefficient, 2)} of the precipitation`],
+    ["Discharge", `${digits(runoff.mean_discharge_m3_s)} m³/s`, "mean of the year at the outlet"],
+    ["Peak discharge", `${digits(runoff.peak_discharge_m3_s)} m³/s`, `at the outlet on ${runoff.peak_day}`],
+  ];
+  part("figures").replaceChildren(
+    ...figures.map(([title, value, remark]) => {
+      const box = document.createElement("div");
+      box.append(made("dt", title), made("dd", value), made("dd", remark, "hint"));
+      return box;
+    }),
+  );
+  part("sample-note").textContent = note;
+  part("methods").replaceChildren(...methods.map((method) => made("li", method)));
+  part("balance").replaceChildren(
+    made("caption", `Water of ${climate.year}, mm over the watershed`),
+    ...WATER.map(([key, title]) => {
+      const row = document.createElement("tr");
+      row.append(made("th", title), made("td", water[key].toFixed(0)));
+      row.firstElementChild.scope = "row";
+      return row;
+    }),
+  );
+  part("results").hidden = false;
+}
+
+function showTable(part, map, features) {
+  const numbers = [
+    ["Area, ha", "area_ha"],
+    ...RESULTS.map(({ title, key, unit }) => [`${title}, ${unit.split(",")[0]}`, key]),
+    ["Peak, m³/s", "peak_m3_s"],
+    ["Precipitation, mm/yr", "precipitation_mm"],
+    ["Evapotranspiration, mm/yr", "evapotranspiration_mm"],
+  ];
+  const columns = [
+    {
+      title: "Subcatchment",
+      value: ({ properties }) => properties.subcatchment,
+      text: ({ properties }) => String(properties.subcatchment),
+      open: map ? (feature) => map.highlight(feature) : null,
+    },
+    ...numbers.map(([title, key]) => ({
+      title,
+      value: ({ properties }) => properties[key],
+      text: ({ properties }) => digits(properties[key], 3, 3),
+    })),
+  ];
+  sortableTable(part("subcatchments"), columns, features);
+  part("subcatchments-card").hidden = false;
+}
+
+function made(name, content, kind = "") {
+  const element = document.createElement(name);
+  element.textContent = content;
+  if (kind) element.className = kind;
+  return element;
+}
+
+async function readJson(address) {
+  try {
+    const response = await fetch(address, { cache: "no-cache" }); // a run that is computed again has the same address
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null; // the file service is away; what is shown stays
+  }
+}
