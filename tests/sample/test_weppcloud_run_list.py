@@ -156,6 +156,14 @@ def test_differences_have_signs_and_numbers_three_digits() -> None:
     }
     assert (rows["Runoff"].difference, rows["Runoff"].percent) == ("-31", "-13.4\u202f%")
     assert rows["Soil loss"].difference == "\u2013"
+    covers = {
+        row.title: row
+        for row in compare({"landuse": {"shrub": 0.25, "crops": 0.5}}, {"landuse": {"shrub": 0.5}})
+    }
+    assert covers["Land cover: shrub"].difference == "+25"
+    assert covers["Land cover: crops"].second == "0"
+    [unknown] = [row for row in compare({}, {"landuse": {"shrub": 1.0}}) if "shrub" in row.title]
+    assert (unknown.first, unknown.second) == ("\u2013", "100")  # what was not computed is not zero
     texts = [digits(value) for value in (None, 0.0, 0.0012345, 1.714, 38_569_602.7, 0.311, 100.0)]
     assert texts == ["\u2013", "0", "0.00123", "1.71", "38\u202f600\u202f000", "0.311", "100"]
 

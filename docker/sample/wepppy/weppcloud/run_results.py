@@ -60,7 +60,7 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> list[Comparison]:
     ]
     covers = sorted({*_section(first, "landuse"), *_section(second, "landuse")})
     for cover in covers:
-        shares = [(_number(results, "landuse", cover) or 0.0) * 100 for results in (first, second)]
+        shares = (_percent(results, cover) for results in (first, second))
         rows.append(_comparison(f"Land cover: {cover}", "% of the area", *shares))
     return rows
 
@@ -134,6 +134,13 @@ def _comparison(title: str, unit: str, first: float | None, second: float | None
     percent = f"{100 * change / first:+.1f}\u202f%" if first else ""
     sign = "+" if change > 0 else ""
     return Comparison(title, unit, digits(first), digits(second), sign + digits(change), percent)
+
+
+def _percent(results: dict[str, Any], cover: str) -> float | None:
+    # A class that a computed run does not have covers nothing of it; of other runs nothing is known.
+    if not _section(results, "landuse"):
+        return None
+    return (_number(results, "landuse", cover) or 0.0) * 100
 
 
 def _section(results: dict[str, Any], name: str) -> dict[str, Any]:
