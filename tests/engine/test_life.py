@@ -50,7 +50,7 @@ def test_a_start_that_was_interrupted_is_healed_by_the_next_one(other: Stack) ->
     said = []
     for line in started.stderr:
         said.append(line)
-        if "starting" in line:
+        if "Starting" in line:
             started.send_signal(signal.SIGINT)
             break
     said.append(started.stderr.read())
