@@ -105,8 +105,14 @@ def test_a_run_whose_job_ended_can_be_started_again(site: Flask) -> None:
 def test_many_starts_at_once_make_one_job(site: Flask) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    runid = make_run(site.test_client())
+    # Six windows of one browser.
+    maker = site.test_client()
+    runid = make_run(maker)
+    cookie = maker.get_cookie("session")
+    assert cookie is not None
     clients = [site.test_client() for _ in range(6)]
+    for client in clients:
+        client.set_cookie("session", cookie.value)
     with ThreadPoolExecutor(6) as threads:
         answers = list(threads.map(lambda client: post(client, f"/api/runs/{runid}/start"), clients))
     assert sorted(status for status, _ in answers) == [200] * 5 + [202]
@@ -177,6 +183,39 @@ def test_a_run_shared_with_somebody_is_theirs_to_see_and_start(site: Flask) -> N
         db.session.commit()
     assert other.get("/api/runs").get_json()["Content"]["total"] == 1
     assert post(other, f"/api/runs/{runid}/start")[0] == 202
+
+
+def test_a_run_that_nobody_owns_is_started_by_the_browser_that_made_it_and_by_administrators(
+    site: Flask,
+) -> None:
+    add_user(site, "other@example.org")
+    maker, stranger, user, admin = (site.test_client() for _ in range(4))
+    assert log_in(user, "secret", "other@example.org") == 200
+    assert log_in(admin) == 200
+    runid = make_run(maker)
+    for client in (stranger, user):
+        status, answer = post(client, f"/api/runs/{runid}/start")
+        assert (status, answer["error"]["code"]) == (403, "forbidden")
+        assert 'id="start"' not in client.get(f"/runs/{runid}/sample/").text
+    assert 'id="start"' in maker.get(f"/runs/{runid}/sample/").text
+    assert post(maker, f"/api/runs/{runid}/start")[0] == 202
+    assert post(admin, f"/api/runs/{runid}/start")[0] == 200
+    # Also after they have logged in.
+    add_user(site, "maker@example.org")
+    assert log_in(maker, "secret", "maker@example.org") == 200
+    assert post(maker, f"/api/runs/{runid}/start")[0] == 200
+
+
+def test_a_browser_remembers_so_many_runs_that_its_cookie_holds_them(site: Flask) -> None:
+    from wepppy.weppcloud.accounts import MADE_KEPT
+
+    client = site.test_client()
+    made = [make_run(client) for _ in range(MADE_KEPT + 1)]
+    cookie = client.get_cookie("session")
+    assert cookie is not None
+    assert len(cookie.value) < 4000  # what browsers keep (RFC 6265 section 6.1)
+    assert post(client, f"/api/runs/{made[0]}/start")[0] == 403
+    assert post(client, f"/api/runs/{made[-1]}/start")[0] == 202
 
 
 def test_a_run_that_nobody_owns_is_never_private(site: Flask) -> None:

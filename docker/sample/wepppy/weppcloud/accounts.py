@@ -23,6 +23,10 @@ FAILURES_ALLOWED = 10
 FAILURES_ALLOWED_TO_ADDRESS = 100
 FAILURES_WINDOW_SECONDS = 900
 
+# What a session remembers of runs that were made without an account; its cookie has room for so many.
+_MADE = "made"
+MADE_KEPT = 50
+
 blueprint = Blueprint("accounts", __name__)
 login_manager = LoginManager()
 
@@ -53,9 +57,12 @@ def log_in(email: object, password: object) -> User:
         _count_failure(email)
         raise Problem(401, "The e-mail address or the password is wrong.", "login_failed")
     _redis().delete(*_counters(email)[:1])
-    # Nothing of the session from before the login must be worth anything after it.
+    # Nothing of the session from before the login must be worth anything after it, but for the runs made in it.
+    made = session.get(_MADE)
     _new_session_id()
     session.clear()
+    if made:
+        session[_MADE] = made
     login_user(known)
     known.last_login_at = datetime.now(UTC)
     db.session.commit()
@@ -70,10 +77,10 @@ def may_see(run: Run) -> bool:
 def may_change(run: Run) -> bool:
     """Return whether the visitor may start a run: its owner, its users, administrators.
 
-    A run that nobody owns is everybody's.
+    A run that nobody owns is the browser's that made it.
     """
-    if run.owner_id is None:
-        return run.public or current_user.is_authenticated
+    if run.owner_id is None and run.runid in session.get(_MADE, ()):
+        return True
     if not current_user.is_authenticated:
         return False
     return (
@@ -86,6 +93,11 @@ def may_manage(run: Run) -> bool:
     if not current_user.is_authenticated:
         return False
     return current_user.id == run.owner_id or current_user.has_role("Admin", "Root")
+
+
+def remember_made(run: Run) -> None:
+    """Note in the visitor's session that they made a run that nobody owns; the oldest notes go."""
+    session[_MADE] = [*session.get(_MADE, ()), run.runid][-MADE_KEPT:]
 
 
 @blueprint.get("/login")

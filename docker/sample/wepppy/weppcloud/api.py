@@ -116,9 +116,12 @@ def new_run(name: object, public: bool) -> Run:
     owner = current_user._get_current_object() if current_user.is_authenticated else None
     # A run that nobody owns can't be private: nobody could open it again.
     try:
-        return run_store.create_run(name, public=public or owner is None, owner=owner)
+        run = run_store.create_run(name, public=public or owner is None, owner=owner)
     except run_store.NoGeodataError as error:
         raise Problem(503, f"A run can't be made: {error}.", "no_geodata") from error
+    if owner is None:
+        accounts.remember_made(run)
+    return run
 
 
 def start(run: Run) -> tuple[str, bool]:
