@@ -40,6 +40,19 @@ def test_health_names_redis_while_it_is_gone_and_recovers(site: Flask, redis_ser
     assert client.get("/api/runs").status_code == 200
 
 
+def test_the_login_form_is_not_shown_while_nobody_can_log_in(site: Flask, redis_server: RedisServer) -> None:
+    client = site.test_client()
+    assert client.get("/login").status_code == 200
+    redis_server.stop()
+    try:
+        page = client.get("/login", headers={"Accept": "text/html"})
+        assert (page.status_code, page.mimetype) == (503, "text/html")
+        assert "redis does not answer" in page.text
+    finally:
+        redis_server.start()
+    assert client.get("/login").status_code == 200
+
+
 def test_health_names_postgres_while_it_is_gone_and_recovers(
     site: Flask, postgres_server: PostgresServer
 ) -> None:

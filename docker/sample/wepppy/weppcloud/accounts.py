@@ -105,6 +105,8 @@ def login_page() -> str | AnyResponse:
     """Show the login form; send a visitor who is logged in on to where they wanted to go."""
     if current_user.is_authenticated:
         return redirect(_next_page())
+    # Nothing of this visit is stored, but a form that leads to no session must not be shown: this raises RedisError.
+    _redis().ping()
     return render_template("login.html", next=request.args.get("next", ""))
 
 

@@ -102,6 +102,8 @@ def _gone(service: str, error: Exception) -> tuple[Response | str, int]:
     error_id = uuid.uuid4().hex
     # The first line only: a driver's message goes on with the statement and its parameters.
     reason = str(error).strip().partition("\n")[0]
-    current_app.logger.error("%s is unavailable, error %s: %s", service, error_id, reason)
+    current_app.logger.error(
+        "%s is unavailable, error %s: %s: %s", service, error_id, type(error).__name__, reason
+    )
     message = f"{service} does not answer. Try again in a moment."
     return failure(503, message, f"{service}_unavailable", error_id=error_id)
