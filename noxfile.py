@@ -27,6 +27,7 @@ COMPOSE_SETS = (
     ["docker-compose.dev.yml", "docker-compose.external-postgres.yml", "docker-compose.external-redis.yml"],
     ["docker-compose.prod.yml", "docker-compose.fast-start.yml", "docker-compose.backup-hook.yml"],
     ["docker-compose.prod.yml", "docker-compose.external-postgres.yml", "docker-compose.external-redis.yml"],
+    ["docker-compose.prod.yml", "docker-compose.own-certificate.yml"],
     ["docker-compose.dev.yml", "docker-compose.wepppy.yml", "docker-compose.wepppy-dev.yml"],
     ["docker-compose.prod.yml", "docker-compose.wepppy.yml", "docker-compose.wepppy-prod.yml"],
     ["docker-compose.prod.yml", "docker-compose.wepppy.yml", "docker-compose.wepppy-prod.yml",
@@ -39,7 +40,10 @@ BESIDE = [
     *(f"tests/database/test_{name}.py" for name in ("external", "full_disks", "new_cluster")),
 ]
 # What some of them require.
-COMPOSE_SETTINGS = "WEPPPY_SRC=/home/me/wepppy\nWEPPPY_IMAGE=wepppy:1\nWORKER_NOFILE=65536\nDOCKER_GID=999\n"
+COMPOSE_SETTINGS = (
+    "WEPPPY_SRC=/home/me/wepppy\nWEPPPY_IMAGE=wepppy:1\nWORKER_NOFILE=65536\nDOCKER_GID=999\n"
+    "SITE_CERTIFICATES_DIR=/etc/site\n"
+)
 
 
 @nox.session(tags=["quick"])

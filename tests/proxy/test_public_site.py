@@ -8,22 +8,33 @@ import json
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.proxy.proxy import Proxy, Reply, proxy, published
+
+OWN_CERTIFICATE = Path(__file__).parents[2] / "docker" / "docker-compose.own-certificate.yml"
+
+
+@contextmanager
+def production(image: str, backends: str, *arguments: str, **settings: str) -> Iterator[Proxy]:
+    """The proxy as production starts it."""
+    named = {"SITE_ADDRESS": "localhost", "XDG_DATA_HOME": "/data", **settings}
+    variables = [word for name, value in named.items() for word in ("--env", f"{name}={value}")]
+    ports = ["--publish", "127.0.0.1::8443", "--publish", "127.0.0.1::8079"]
+    command = ("caddy", "run", "--config", "/etc/caddy/public.caddy", "--adapter", "caddyfile")
+    with proxy(image, backends, *variables, *ports, *arguments, command=command) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def public(proxy_image: str, backends: str) -> Iterator[Proxy]:
-    """The proxy as production starts it, with certificates of its own."""
-    settings = {"SITE_ADDRESS": "localhost", "SITE_TLS": "internal", "AUTO_HTTPS": "ignore_loaded_certs"}
-    variables = [word for name, value in settings.items() for word in ("--env", f"{name}={value}")]
-    ports = ["--publish", "127.0.0.1::8443", "--publish", "127.0.0.1::8079"]
-    command = ("caddy", "run", "--config", "/etc/caddy/public.caddy", "--adapter", "caddyfile")
-    with proxy(
-        proxy_image, backends, *variables, *ports, "--env", "XDG_DATA_HOME=/data", command=command
-    ) as running:
+    """The proxy with certificates of the stack's own authority."""
+    settings = {"SITE_TLS": "internal", "AUTO_HTTPS": "ignore_loaded_certs"}
+    with production(proxy_image, backends, **settings) as running:
         yield running
 
 
@@ -77,3 +88,30 @@ def test_plain_http_is_redirected(public: Proxy) -> None:
     )
     assert reply.status == 308
     assert reply.headers["location"].startswith("https://localhost")
+
+
+def test_certificate_files_of_ones_own_are_what_clients_see(
+    proxy_image: str, backends: str, tmp_path: Path
+) -> None:
+    overlay = yaml.safe_load(OWN_CERTIFICATE.read_text())["services"]["caddy"]
+    files = [str(tmp_path / name) for name in ("site.pem", "site-key.pem")]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-out", files[0], "-keyout", files[1]],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    tmp_path.chmod(0o755)
+    Path(files[1]).chmod(0o644)
+    target = overlay["volumes"][0]["target"]
+    with production(
+        proxy_image, backends, "--volume", f"{tmp_path}:{target}", **overlay["environment"]
+    ) as running:
+        context = ssl.create_default_context(cafile=files[0])
+        connection = http.client.HTTPSConnection(
+            "localhost", published(running.container, 8443), context=context, timeout=30
+        )
+        connection.request("GET", "/weppcloud/login")
+        assert connection.getresponse().status == 200
+        connection.close()
+        plain = Proxy(published(running.container, 8079), running.container)
+        assert plain.ask("/weppcloud/login", Host="localhost").status == 308
