@@ -16,7 +16,7 @@ from scripts.base.host import free_port_numbers
 from scripts.engine.compose import Compose
 from scripts.prepare import build_environment, tree_settings
 from scripts.prepare.tree_settings import Choice
-from scripts.settings import env_editing, env_syntax, envfile, package_index, secret_files
+from scripts.settings import env_editing, env_syntax, envfile, package_index, secret_files, setting_values
 from scripts.settings.envfile import DEFAULT_PROJECT
 
 DEFAULT_OWNER = 1000
@@ -96,7 +96,7 @@ def initialise(
 
     tree: a wepppy checkout whose settings are written where the user has none. image: the Python image that its
     Dockerfile built. preset: a name among docker/limits-NAME.env. Raise StackError when the tree is no checkout, the
-    preset is unknown or a file cannot be written.
+    preset is unknown, a value cannot work or a file cannot be written.
     """
     example = compose.root / ".env.example"
     choices = []
@@ -107,6 +107,7 @@ def initialise(
     choices += _limits(compose.root, preset) if preset else []
     path, root = compose.env_path, compose.root
     own = path != root / ".env"
+    setting_values.require(_values_that_count(compose))
     settings = _settings_of_second(compose) if own and not path.exists() else {}
     if project := compose.environment.get("COMPOSE_PROJECT_NAME", ""):
         # The one thing of the shell's that is written: without it a later shell would name another stack.
@@ -140,6 +141,12 @@ def initialise(
     env_editing.set_keys(path, chosen)
     compose.forget()
     return replace(written, choices=tuple(resolved), secrets=secret_files.ensure(compose))
+
+
+def _values_that_count(compose: Compose) -> dict[str, str]:
+    """Return what `.env` says, if it is there, and the project's name that the shell exports."""
+    values = dict(envfile.read(compose.env_path).values) if compose.env_path.exists() else {}
+    return values | {"COMPOSE_PROJECT_NAME": compose.environment.get("COMPOSE_PROJECT_NAME", "")}
 
 
 def _limits(root: Path, preset: str) -> list[Choice]:

@@ -12,7 +12,7 @@ from scripts.engine.compose import Compose
 from scripts.prepare import overlays
 from scripts.prepare.doctor.check import Check, Target
 from scripts.prepare.finding import Finding, Level
-from scripts.settings import envfile, secret_files, secret_ids
+from scripts.settings import envfile, secret_files, secret_ids, setting_values
 
 # Keys that tasks and Compose read but that no `.env.example` needs to list.
 KNOWN_ELSEWHERE = {
@@ -74,6 +74,14 @@ def check_keys(target: Target) -> Iterator[Finding]:
             f"{name} lacks keys that are new in .env.example: {', '.join(new)}",
             "invoke env-init adds them",
         )
+
+
+def check_values(target: Target) -> Iterator[Finding]:
+    """Values can work, those that the caller exports over `.env` among them."""
+    compose = target.compose
+    values = envfile.read(compose.env_path).values if compose.env_path.is_file() else {}
+    for problem in setting_values.problems({key: compose.setting(key) for key in values}):
+        yield Finding("settings", Level.ERROR, problem.what, problem.fix)
 
 
 def check_exported(target: Target) -> Iterator[Finding]:
@@ -186,5 +194,5 @@ def check_source_tree(target: Target) -> Iterator[Finding]:
     yield from checks.findings(target.compose)
 
 
-CHECKS: list[Check] = [check_settings, check_keys, check_exported]
+CHECKS: list[Check] = [check_settings, check_keys, check_values, check_exported]
 MODEL_CHECKS: list[Check] = [check_secrets, check_profiles, check_source_tree]
