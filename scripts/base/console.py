@@ -32,6 +32,10 @@ STYLES = {
 }
 
 
+# Between two columns, and the fewest characters of a cell that still tell something.
+GAP = "  "
+SHORTEST_CUT = 8
+
 # Takes a name and its new state.
 Update = Callable[[str, str], None]
 
@@ -118,8 +122,9 @@ class Console:
         from rich.console import Console as RichConsole
         from rich.live import Live
 
-        with Live(console=RichConsole(file=self.out), auto_refresh=False, screen=True) as live:
-            yield LiveView(live.update)
+        screen = RichConsole(file=self.out)
+        with Live(console=screen, auto_refresh=False, screen=True) as live:
+            yield LiveView(live.update, lambda: screen.width)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Update]:
@@ -151,13 +156,15 @@ class Console:
 
 
 class LiveView:
-    """One table, redrawn in place."""
+    """One table, redrawn in place: a line for each row, for what wraps pushes others off the screen."""
 
-    def __init__(self, update: Callable[..., None]) -> None:
+    def __init__(self, update: Callable[..., None], width: Callable[[], int]) -> None:
         self._update = update
+        self._width = width
 
     def show(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
-        """Draw the table now."""
+        """Draw the table now, as much of it as the terminal is wide."""
+        columns, rows = fitting(columns, rows, self._width())
         self._update(rich_table(columns, rows, title), refresh=True)
 
 
@@ -167,7 +174,15 @@ def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    # A blank of padding and one of the box: as far apart as GAP.
+    padding = (0, len(GAP) - 1, 0, 0)
+    table = Table(
+        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, show_edge=False,
+        padding=padding,
+    )  # fmt: skip
+    for number, column in enumerate(columns):
+        # Where the terminal is narrow, names stay whole.
+        table.add_column(column, no_wrap=number == 0)
     for row in rows:
         table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     return table
@@ -177,9 +192,24 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
     """Return aligned lines with a header, for logs and `grep`."""
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
     return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in [[column.upper() for column in columns], *rows]
     ]
+
+
+def fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int
+) -> tuple[list[str], list[list[str]]]:
+    """Return the table's columns, from the left, that fit into a width in characters; the last one may be cut."""
+    kept: list[list[str]] = []
+    for column in zip(columns, *rows, strict=True):
+        widest = max(map(len, column))
+        if widest > width and kept and width < SHORTEST_CUT:
+            break
+        kept.append([cell if len(cell) <= width else f"{cell[: width - 1]}…" for cell in column])
+        width -= widest + len(GAP)
+    header, *cells = zip(*kept, strict=True)
+    return list(header), [list(row) for row in cells]
 
 
 def without_empty_columns(

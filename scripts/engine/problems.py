@@ -22,10 +22,13 @@ from scripts.settings import secret_files, secret_ids
 ANSWER_SECONDS = 20.0
 SUPERUSER = "postgres"
 # Logs in with the password file that comes on standard input. Status 2: no connection; 3: nowhere to put the file.
+# Its answer: what the role can do.
+IS_SUPERUSER, MAKES_DATABASES, NEITHER = "superuser", "createdb", "neither"
 LOG_IN = (
     'umask 077; file=$(mktemp) || exit 3; cat > "$file"; '
     'PGPASSFILE="$file" psql --no-psqlrc --no-password --quiet --tuples-only --command '
-    '"SELECT rolsuper FROM pg_roles WHERE rolname = current_user"; '
+    "\"SELECT CASE WHEN rolsuper THEN 'superuser' WHEN rolcreatedb THEN 'createdb' ELSE 'neither' END "
+    'FROM pg_roles WHERE rolname = current_user"; '
     'status=$?; rm -f "$file"; exit $status'
 )
 REFUSED = "password authentication failed"
@@ -85,7 +88,7 @@ def of_password(compose: Compose, containers: Iterable[Container]) -> list[Probl
     if REFUSED in result.stderr:
         found.append(_refused(compose, application, secret_ids.DATABASE, "invoke db-rotate-password"))
     # On an older volume the application's role is the superuser; an external server's is not ours.
-    if result.ok and result.stdout.split() == ["f"] and not is_external(compose):
+    if result.ok and result.stdout.strip() in (MAKES_DATABASES, NEITHER) and not is_external(compose):
         other = _log_in(compose, container, SUPERUSER, secret_ids.SUPERUSER)
         if REFUSED in other.stderr:
             fix = "invoke db-rotate-password --superuser"
@@ -94,19 +97,30 @@ def of_password(compose: Compose, containers: Iterable[Container]) -> list[Probl
 
 
 def of_roles(compose: Compose, containers: Iterable[Container]) -> list[Problem]:
-    """Return whether the application's role is a superuser: whatever it is made to say may run programs there."""
+    """Return what the application's role can do too much or, at an external server, too little.
+
+    Whatever a superuser is made to say may run programs there; a restore makes a database beside the live one.
+    """
     container = _asked_from(compose, containers)
     if not container:
         return []
     role = compose.setting("POSTGRES_USER", "wepppy")
     result = _log_in(compose, container, role, secret_ids.DATABASE)
-    if not result.ok or result.stdout.split() != ["t"]:
+    can = result.stdout.strip() if result.ok else ""
+    if can == IS_SUPERUSER and is_external(compose):
+        what = f"the application's role {role} is a superuser at that server"
+        fix = f"have its administrator run: ALTER ROLE {role} NOSUPERUSER CREATEDB"
+    elif can == IS_SUPERUSER:
+        what = f"the application's role {role} is a superuser: this volume is older than the stack's own superuser"
+        fix = "back it up and restore it into a new volume: README, The database's roles"
+    elif can == NEITHER and is_external(compose):
+        what = (
+            f"the role {role} may make no databases at that server: no restore and no restore test can work"
+        )
+        fix = f"have its administrator run: ALTER ROLE {role} CREATEDB"
+    else:
         return []
-    where = "this volume was made before the stack had a superuser of its own"
-    fix = "back it up and restore it into a new volume: README, The database's roles"
-    if is_external(compose):
-        where, fix = "at that server", f"have its administrator run: ALTER ROLE {role} NOSUPERUSER CREATEDB"
-    return [Problem("roles", f"the application's role {role} is a superuser: {where}", fix)]
+    return [Problem("roles", what, fix)]
 
 
 def _asked_from(compose: Compose, containers: Iterable[Container]) -> str:
@@ -118,7 +132,7 @@ def _asked_from(compose: Compose, containers: Iterable[Container]) -> str:
 
 
 def _log_in(compose: Compose, container: str, role: str, secret: str) -> Result:
-    """Log in with the secret file's password; the output is `t` for a superuser, else `f`."""
+    """Log in with the secret file's password; the output is what it can do, one word."""
     escaped = _password(compose, secret).replace("\\", "\\\\").replace(":", "\\:")
     command = ["docker", "exec", "--interactive", "--env", f"PGUSER={role}", container, "sh", "-c", LOG_IN]
     return compose.runner.capture(command, stdin=f"*:*:*:*:{escaped}\n", timeout=ANSWER_SECONDS)

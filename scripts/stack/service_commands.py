@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
-from scripts.engine import health
+from scripts.engine import health, sidecar
 from scripts.engine.catalogue import Catalogue, Service
 from scripts.engine.compose import ALL_PROFILES, Compose
-from scripts.engine.database_server import DATABASE
+from scripts.engine.database_server import DATABASE, is_external
 from scripts.prepare import lock
 
 SHELLS = ("bash", "sh")
@@ -102,9 +102,13 @@ def terminal_flags() -> list[str]:
 
 
 def database_shell(compose: Compose) -> int:
-    """psql on the stack's database; SQL on stdin works too. Returns psql's exit status."""
-    require_running(compose, DATABASE)
+    """psql on the stack's database, wherever that is; SQL on stdin works too. Return psql's exit status."""
     stop = ["--set", "ON_ERROR_STOP=1"] if terminal_flags() else []
+    if is_external(compose):
+        # The backup service's variables say where that is.
+        require_running(compose, sidecar.SERVICE)
+        return _attach(compose, sidecar.SERVICE, ["psql", *stop])
+    require_running(compose, DATABASE)
     user, database = compose.setting("POSTGRES_USER", "wepppy"), compose.setting("POSTGRES_DB", "wepppy")
     psql = ["psql", "--username", user, "--dbname", database, *stop]
     return _attach(compose, DATABASE, psql)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from tests.containers import base_images
 from tests.database.sidecar import until
 from tests.database.stack import CONTENT, LightStack
 from tests.engine.lifetime import own_stack
+from tests.engine.stack import ROOT
 
 ADMIN = "the-other-machines-own"
 
@@ -98,8 +100,21 @@ def test_a_role_that_may_make_no_databases_is_refused_with_the_statement_that_fi
         assert refused.returncode == 4, refused.stderr
         assert "ALTER ROLE wepppy CREATEDB" in refused.stderr
         assert distant.down() == []
+        found = json.loads(distant.task("doctor", "--json").stdout)["findings"]
+        assert [each["fix"] for each in found if each["check"] == "database roles"] == [
+            "have its administrator run: ALTER ROLE wepppy CREATEDB"
+        ]
     finally:
         distant.psql("ALTER ROLE wepppy CREATEDB")
+
+
+def test_sql_from_a_pipe_is_run_there(distant: Distant) -> None:
+    asked = "SELECT 'role ' || current_user || ' in ' || current_database()"
+    done = subprocess.run(
+        ["invoke", "db-shell"], cwd=ROOT, env=distant.task_environment, input=asked,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "role wepppy in wepppy" in done.stdout
 
 
 def test_a_server_that_is_away_is_told_and_nothing_of_the_stack_stops(distant: Distant) -> None:

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from rich.console import Console as RichConsole
 
-from scripts.base.console import Console
+from scripts.base.console import Console, fitting, rich_table
 from tests.unit.fakes import Screen
 
 
@@ -109,3 +110,37 @@ def test_progress_on_a_terminal_is_the_latest_state_and_clears_itself(
     text = seen(terminal)
     assert "seeding: runs 3 of 12" in text
     assert text.rstrip().endswith("\x1b[2K")
+
+
+SERVICES = ["service", "state", "ports", "purpose"]
+ROWS = [
+    ["elevationquery", "healthy", "127.0.0.1:8002", "Elevation at a point of a run"],
+    ["a", "done", "", "Short"],
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "header", "first"),
+    [
+        (80, SERVICES, ROWS[0]),
+        (60, SERVICES, [*ROWS[0][:3], "Elevation at a poi…"]),
+        (45, SERVICES[:3], ROWS[0][:3]),
+        (30, SERVICES[:2], ROWS[0][:2]),
+        (10, ["service"], ["elevation…"]),
+    ],
+)
+def test_a_live_table_has_as_many_columns_as_the_terminal_is_wide(
+    width: int, header: list[str], first: list[str]
+) -> None:
+    columns, rows = fitting(SERVICES, ROWS, width)
+    assert (columns, rows[0]) == (header, first)
+    drawn = io.StringIO()
+    RichConsole(file=drawn, width=width).print(rich_table(columns, rows))
+    lines = [line for line in drawn.getvalue().splitlines() if line.strip()]
+    assert len(lines) == 2 + len(ROWS)  # a row is a line
+
+
+def test_names_stay_whole_in_a_table_for_a_narrow_terminal() -> None:
+    drawn = io.StringIO()
+    RichConsole(file=drawn, width=60).print(rich_table(SERVICES, ROWS))
+    assert "elevationquery" in drawn.getvalue()

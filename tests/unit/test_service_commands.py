@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from scripts.engine.compose import ATTENDED
 from scripts.menu import task
 from scripts.prepare import lock
 from scripts.stack import service_commands
-from tests.unit.fakes import Checkout, Screen, container
+from tests.unit.fakes import Checkout, Screen, container, model, service
 
 
 @pytest.fixture
@@ -86,6 +87,16 @@ def test_sql_from_a_pipe_stops_at_its_first_error(checkout: Checkout) -> None:
     assert attached(checkout) == [
         "exec", "-T", "postgres", "psql", "--username", "someone", "--dbname", "runs", "--set", "ON_ERROR_STOP=1",
     ]  # fmt: skip
+
+
+def test_sql_goes_to_an_external_database_by_way_of_the_backup_service(checkout: Checkout) -> None:
+    checkout.with_env(POSTGRES_HOST="db.example.org")
+    changed = model(checkout.root)
+    changed["services"]["postgres-backup"] = service("wepppy-backup:dev")
+    checkout.runner.on("config", "json", stdout=json.dumps(changed))
+    checkout.containers_are([container("postgres-backup")])
+    service_commands.database_shell(checkout.compose())
+    assert attached(checkout) == ["exec", "-T", "postgres-backup", "psql", "--set", "ON_ERROR_STOP=1"]
 
 
 def test_a_migration_runs_in_the_web_container_or_in_one_of_its_own(checkout: Checkout) -> None:

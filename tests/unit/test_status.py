@@ -105,21 +105,23 @@ def test_a_password_that_the_database_refuses_is_a_problem(
 
 
 @pytest.mark.parametrize(
-    ("host", "superuser", "refused", "password", "roles"),
+    ("host", "can", "refused", "password", "roles"),
     [
-        ("postgres", "f", False, "", ""),
-        ("postgres", "f", True, "invoke db-rotate-password --superuser", ""),
-        ("postgres", "t", True, "", "restore it into a new volume"),
-        ("db.example.org", "f", True, "", ""),
-        ("db.example.org", "t", True, "", "ALTER ROLE wepppy NOSUPERUSER CREATEDB"),
+        ("postgres", "createdb", False, "", ""),
+        ("postgres", "neither", False, "", ""),
+        ("postgres", "createdb", True, "invoke db-rotate-password --superuser", ""),
+        ("postgres", "superuser", True, "", "restore it into a new volume"),
+        ("db.example.org", "createdb", True, "", ""),
+        ("db.example.org", "neither", True, "", "ALTER ROLE wepppy CREATEDB"),
+        ("db.example.org", "superuser", True, "", "ALTER ROLE wepppy NOSUPERUSER CREATEDB"),
     ],
 )
-def test_who_is_superuser_and_whether_its_password_holds(
-    checkout: Checkout, host: str, superuser: str, refused: bool, password: str, roles: str
+def test_what_the_role_can_do_and_whether_the_superusers_password_holds(
+    checkout: Checkout, host: str, can: str, refused: bool, password: str, roles: str
 ) -> None:
     checkout.with_env(POSTGRES_HOST=host)
     checkout.with_secrets(postgres_password="word", postgres_superuser_password="other")
-    checkout.runner.on("docker", "exec", "PGUSER=wepppy", stdout=f" {superuser}\n\n")
+    checkout.runner.on("docker", "exec", "PGUSER=wepppy", stdout=f" {can}\n\n")
     complaint = 'psql: error: FATAL:  password authentication failed for user "postgres"' if refused else ""
     checkout.runner.on("docker", "exec", "PGUSER=postgres", stderr=complaint, returncode=2 if refused else 0)
     sidecar = [container_of(container("postgres-backup"))]
@@ -158,7 +160,7 @@ class Terminal(Console):
         def interrupted(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        yield LiveView(interrupted)
+        yield LiveView(interrupted, lambda: 80)
 
 
 def test_ctrl_c_ends_watching_as_it_should_end(checkout: Checkout) -> None:
