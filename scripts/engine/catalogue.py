@@ -10,7 +10,9 @@ from scripts.base.errors import ExitCode, StackError
 from scripts.engine.container import ONE_SHOT, ROLE_LABEL, TASK
 
 PROXY = "caddy"
-PROXY_PORT = 8080
+# Ports in its container: for this machine alone, and of the public site.
+PROXY_PORT, PUBLIC_PORT = 8080, 8443
+HTTPS = 443
 # Addresses that mean "every interface": a client on this machine asks the loopback.
 ANY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
@@ -40,6 +42,7 @@ class Service:
     probe_body: str = ""
     pages: tuple[str, ...] = ()
     url: str = ""
+    public: str = ""
     one_shot: bool = False
     writes: str = ""
     secrets: tuple[str, ...] = ()
@@ -115,6 +118,18 @@ class Catalogue:
         host = "localhost" if host == "127.0.0.1" else host
         return f"http://{host}:{proxy[1]}{path}"
 
+    def public_url(self, path: str) -> str:
+        """Full address of a path as users type it: at the site's public name where it has one, else as `url`."""
+        service = self.services.get(PROXY)
+        port = (
+            next((each.number for each in service.ports if each.target == PUBLIC_PORT), 0) if service else 0
+        )
+        if not service or not service.public or not port or not path:
+            return self.url(path)
+        # Of several names the first.
+        name = service.public.partition(",")[0].strip()
+        return f"https://{name}{'' if port == HTTPS else f':{port}'}{path}"
+
 
 def base_images(model: Mapping[str, Any]) -> list[str]:
     """Return the images that are pulled, not built: of services without a build, and those that builds start from."""
@@ -166,6 +181,7 @@ def _service(project: str, name: str, each: Mapping[str, Any]) -> Service:
         probe_body=labels.get("wepp.probe.body", ""),
         pages=tuple(labels.get("wepp.pages", "").split()),
         url=labels.get("wepp.url", ""),
+        public=labels.get("wepp.public", ""),
         one_shot=labels.get(ROLE_LABEL) == ONE_SHOT,
         writes=labels.get("wepp.writes", ""),
         secrets=tuple(str(secret["source"]) for secret in each.get("secrets") or ()),

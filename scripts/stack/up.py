@@ -338,7 +338,7 @@ class Up:
         self.console.say(f"{self.compose.project}: {len(rows)} services up in {seconds:.1f} s")
         for service in services:
             if service.url:
-                self.console.text(catalogue.url(service.url))
+                self.console.text(catalogue.public_url(service.url))
 
 
 def _row(catalogue: Catalogue, service: Service, container: Container | None, proof: Proof) -> dict[str, Any]:
@@ -347,7 +347,7 @@ def _row(catalogue: Catalogue, service: Service, container: Container | None, pr
         "state": container.condition if container else "absent",
         "ports": [port.number for port in service.ports],
         "about": service.about,
-        "url": catalogue.url(service.url or service.probe),
+        "url": catalogue.public_url(service.url or service.probe),
         "probe": next(("ok" for each in proof.outcomes if each.service == service.name), ""),
     }
 

@@ -1,4 +1,4 @@
-"""What production promises beyond development: one door, TLS, the source inside, backups in a volume."""
+"""What production promises beyond development: one published service, TLS, the source inside, backups in a volume."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from scripts.engine.catalogue import Catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = "docker-compose.prod.yml"
@@ -33,8 +35,23 @@ def test_production_is_made_of_the_same_services_as_development(production: Mode
             "user",
         ):
             # The proxy alone is started otherwise: with the public site beside the one without TLS.
-            if (name, key) != ("caddy", "command"):
+            if (name, key) not in (("caddy", "command"), ("caddy", "labels")):
                 assert service.get(key) == model["services"][name].get(key), (name, key)
+
+
+def test_images_of_production_have_a_tag_of_their_own(production: Model) -> None:
+    built = {each["image"] for each in production["services"].values() if "build" in each}
+    assert {image.rpartition(":")[2] for image in built} == {"prod"}
+    assert production["services"]["mover"]["image"] in built
+
+
+def test_the_addresses_that_are_told_are_the_public_ones(render_with: Callable[..., Model]) -> None:
+    named = render_with([FILE], SITE_ADDRESS="wepp.example.org, www.example.org")
+    assert Catalogue.of(named).public_url("/runs/") == "https://wepp.example.org/runs/"
+    other_port = render_with([FILE], SITE_ADDRESS="wepp.example.org", PORT_HTTPS="8444")
+    assert Catalogue.of(other_port).public_url("/runs/") == "https://wepp.example.org:8444/runs/"
+    development = render_with(["docker-compose.dev.yml"])
+    assert Catalogue.of(development).public_url("/runs/") == "http://localhost:8080/runs/"
 
 
 def test_only_the_proxy_publishes_ports(production: Model) -> None:
