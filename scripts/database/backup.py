@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -24,8 +25,11 @@ def back_up(compose: Compose, console: Console, *, accept_collapse: bool = False
 
     accept_collapse: that it holds far less than those before it is right; older ones may be pruned again.
     """
-    ownership.require(compose)
-    database_server.require_running(compose, console)
+    with ThreadPoolExecutor() as pool:
+        # Compose renders the model while the engine is asked; what is wrong with it is told by whoever reads it.
+        pool.submit(lambda: compose.model)
+        ownership.require(compose)
+        database_server.require_running(compose, console)
     made = answer(compose, console, ["dump", *(["--accept-collapse"] if accept_collapse else [])])
     if backups_are_here(compose):
         made["path"] = made["path"].replace(f"{BACKUPS}/", f"{backups_folder(compose)}/", 1)
