@@ -136,14 +136,14 @@ def statuses(stack: LightStack, script: str, dumps: list[str]) -> dict[str, str]
 def loaded(stack: LightStack, damage: Damage, original: str) -> str:
     """How loading an accepted dump ends, asked of Postgres' own programs."""
     stack.psql("DROP DATABASE IF EXISTS scratch WITH (FORCE)", "postgres")
-    stack.psql("CREATE DATABASE scratch TEMPLATE template0", "postgres")
+    stack.psql("CREATE DATABASE scratch OWNER wepppy TEMPLATE template0", "postgres")
     path = f"/backups/damage/{damage.path.name}"
     if damage.kind.startswith("plain"):
         reading = f'zcat -f "{path}" | psql -XqAt -v ON_ERROR_STOP=1 -d scratch >/dev/null && echo loaded'
     else:
         reading = f'pg_restore -e -d scratch "{path}" && echo loaded'
-    # What the programs complain of may be any bytes.
-    reading = f"{{ {reading}; }} 2>/dev/null"
+    # As the superuser, who may load all that was dumped. What the programs complain of may be any bytes.
+    reading = f"export PGUSER=postgres; {{ {reading}; }} 2>/dev/null"
     try:
         if "loaded" not in stack.in_sidecar("bash", "-o", "pipefail", "-c", reading, check=False):
             return REFUSED_BY_THE_LOAD
