@@ -70,13 +70,14 @@ COMMENT = st.one_of(
     ),
 )
 NAME = st.text(st.sampled_from("ab $'\\;-/*("), min_size=1, max_size=6).map(lambda text: f'"{text}"')
+# After the end of a line a string would go on with the one before it (see CONTINUED), hence the sign.
 PIECE = st.one_of(
     WORD,
     LITERAL,
     CONTINUED,
-    COMMENT,
+    COMMENT.map("{}+".format),
     NAME,
-    st.sampled_from(["1", "$1", "::", "+", "-", "*", "/", "=", ",", "\n", "<@"]),
+    st.sampled_from(["1", "$1", "::", "+", "-", "*", "/", "=", ",", "\n+", "<@"]),
 )
 BODY = st.lists(PIECE, max_size=6).map(" ".join)
 BLOCK = st.recursive(
