@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 import redis
+import worker_jobs
 from conftest import RedisServer, wait_until
 from rq.worker_pool import WorkerData
-from worker_stack import LAUNCHER, RUNID, Stack, alive
+from worker_stack import LAUNCHER, RUNID, Stack, alive, session_of
 
 pytest_plugins = ["worker_stack"]
 pytestmark = pytest.mark.timeout(180)
@@ -48,6 +49,21 @@ def test_the_password_is_on_no_command_line_and_in_no_log(stack: Stack) -> None:
         assert stack.server.password.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
     assert stack.server.password not in stack.log
     assert "p%40ss" not in stack.log
+
+
+def test_no_job_is_lost_that_comes_while_idle_workers_are_told_to_end(stack: Stack) -> None:
+    came = []
+    for _ in range(3):
+        pool = stack.start(RQ_WORKER_COUNT="2")
+        wait_until(lambda: stack.health().returncode == 0, "the pool being healthy")
+        pool.send_signal(signal.SIGTERM)
+        while pool.poll() is None:
+            came.append(stack.queue.enqueue(worker_jobs.by_keyword, runid=RUNID))
+            time.sleep(0.005)
+    stack.start(RQ_WORKER_COUNT="2")
+    for job in came:
+        stack.ended(job, "finished")
+    assert "lost" not in stack.log
 
 
 @pytest.mark.parametrize(
@@ -104,6 +120,19 @@ def test_workers_whose_entries_are_lost_are_replaced_and_work_goes_on(
     stack.started(job)
     release()
     stack.ended(job, "finished")
+
+
+def test_workers_end_when_told_while_redis_is_away(stack: Stack) -> None:
+    pool = stack.start(RQ_WORKER_COUNT="2")
+    wait_until(lambda: stack.health().returncode == 0, "the pool being healthy")
+    stack.server.stop()
+    try:
+        wait_until(lambda: stack.log.count("could not connect to Redis") >= 2, "the workers missing Redis")
+        pool.send_signal(signal.SIGTERM)
+        wait_until(lambda: pool.poll() is not None, "the pool ending")
+    finally:
+        stack.server.start()
+    assert session_of(pool.pid) == []
 
 
 def test_workers_come_back_to_a_redis_that_was_away_within_seconds(

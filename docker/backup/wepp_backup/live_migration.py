@@ -254,6 +254,7 @@ class LiveMigration:
         """Wait until the copy has what is at the source now, and few later changes are missing."""
         position = value(self._session, POSITION)
         first, least, since = 1, 1 << 62, time.monotonic()
+        self.report.progress("following", 0, first)
         while (lag := self.lag()) > SMALL_LAG or not self._has(position):
             first = max(first, lag)
             self.report.progress("following", first - lag, first)

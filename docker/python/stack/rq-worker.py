@@ -17,10 +17,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import redis
+from rq.exceptions import StopRequested
+from rq.worker import Worker
 from rq.worker_pool import WorkerData, WorkerPool
 
 EX_USAGE, EX_UNAVAILABLE, EX_NOPERM = 64, 69, 77
@@ -30,6 +33,8 @@ HEALTH_INTERVAL = 5.0  # s
 # s for which a worker's entry may be missing: it is written after the start, and again while a job runs.
 ENTRY_GRACE = 20.0
 RECONNECT_INTERVAL = 5.0  # s
+LOOK_INTERVAL = 1  # s
+SIGN_INTERVAL = 5.0  # s
 
 
 class StartError(Exception):
@@ -133,6 +138,58 @@ class WatchedPool(WorkerPool):
         return death is None and host is not None and host.decode() == socket.gethostname()
 
 
+class PollingWorker(Worker):
+    """A worker that, between two jobs, looks every second whether it was suspended or told to end.
+
+    rq waits minutes for a job, learns of a suspension only after it, and ends at once when a signal arrives. Redis may
+    have answered by then, and that job is in no list any more (with several queues rq's intermediate queue does not
+    hold it). This one ends between two questions instead: a job that was handed out is done first.
+    """
+
+    # It connects to a Redis that was away within seconds of its return; rq doubles the wait up to a minute.
+    max_connection_wait_time = RECONNECT_INTERVAL
+    _waits = False
+    _next_sign = 0.0  # s of the monotonic clock
+
+    def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
+        """Return the next job and its queue; called by rq for each."""
+        self._waits = True
+        found = None
+        while not found:
+            # rq's own loop waits for a Redis that went away.
+            with suppress(redis.ConnectionError, redis.TimeoutError):
+                self.check_for_suspension(burst=False)
+            if self._stop_requested:
+                raise StopRequested
+            found = super().dequeue_job_and_maintain_ttl(LOOK_INTERVAL, LOOK_INTERVAL)
+        self._waits = False
+        return found
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Show a sign of life; called by rq for each look, so most are left out: Redis logs each on its disk."""
+        now = time.monotonic()
+        if self._waits and now < self._next_sign:
+            return
+        try:
+            super().heartbeat(timeout, pipeline)
+        except (redis.ConnectionError, redis.TimeoutError):
+            if self._waits and self._stop_requested:
+                raise StopRequested from None
+            raise
+        self._next_sign = now + SIGN_INTERVAL
+
+    def set_state(self, state: str, pipeline: Any = None) -> None:
+        """Tell what it is at; called by rq for each look."""
+        if state != self.get_state():
+            super().set_state(state, pipeline)
+
+    def _shutdown(self) -> None:
+        """Called by rq on the signals that end a worker after its job."""
+        self._stop_requested = True
+        if self.scheduler:
+            self.stop_scheduler()
+
+
 def main(queues: list[str]) -> int:
     """Wait for Redis and run the pool until it is told to stop."""
     signal.signal(signal.SIGTERM, _leave)  # process 1 ignores what it has no handler for
@@ -166,12 +223,10 @@ def main(queues: list[str]) -> int:
 
 
 def _worker_class() -> Any:
-    """Return the tree's worker class, which connects to a Redis that was away within seconds of its return."""
+    """Return the tree's worker class, made so that no job is lost when it ends and none begins while suspended."""
     module, name = WORKER_CLASS
     found = getattr(importlib.import_module(module), name)
-    # rq doubles the wait between two attempts up to a minute; the workers are forks, so they have this value too.
-    found.max_connection_wait_time = min(found.max_connection_wait_time, RECONNECT_INTERVAL)
-    return found
+    return type(name, (PollingWorker, found), {})
 
 
 def _connect() -> redis.Redis:

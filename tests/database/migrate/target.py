@@ -16,6 +16,8 @@ SERVICES = "postgres,postgres-backup"
 END_SECONDS = 120.0
 # 1 at a source that a live move has closed.
 READ_ONLY = "SELECT count(*) FROM pg_db_role_setting, unnest(setconfig) c WHERE c = 'default_transaction_read_only=on'"
+# When one of these is told, the switchover may be over before whoever heard of it kills something.
+MAY_BE_MOVED = ("comparing", "following", "switching over")
 
 
 class Target(Stack):
