@@ -1,4 +1,4 @@
-"""The checks: `nox` runs lint, tests, smoke, tree and database; `nox --list` names them all.
+"""The checks: `nox` runs all but the sweeps and figures, `nox -t quick` lint and tests; `nox --list` names them.
 
 Everything runs inside the locked environment that scripts/setup made (.venv), so the tools' versions are
 those of requirements.lock and nowhere else. What needs a container says so in its first line.
@@ -16,10 +16,15 @@ import nox
 
 nox.needs_version = ">=2025.02.09"
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["lint", "tests", "smoke", "tree", "database"]
+nox.options.sessions = ["lint", "tests", "sample", "go", "backup", "smoke", "tree", "database"]
 nox.options.error_on_external_run = False
 
 ROOT = Path(__file__).resolve().parent
+if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+    sys.exit(
+        f"nox runs with the tools of {sys.prefix}, not with the locked ones of {ROOT / '.venv'}: "
+        "a check might pass here and fail in CI\n  fix: scripts/setup nox, or .venv/bin/nox"
+    )
 DOCKER = ROOT / "docker"
 COMPOSE_SETS = (
     ["docker-compose.dev.yml"],
@@ -65,12 +70,8 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(tags=["quick"])
 def tests(session: nox.Session) -> None:
-    """Host code and the rendered model without an engine; then the sample tree (in its own container)."""
+    """Host code and the rendered model, without an engine."""
     session.run("pytest", "--numprocesses", "2", "tests/unit", "tests/model", *session.posargs)
-    if not session.posargs:
-        session.notify("sample")
-        session.notify("go")
-        session.notify("backup")
 
 
 @nox.session
