@@ -8,7 +8,7 @@
 # dump.rdb or nothing), lost (bytes that are not replayed), keys (how many are there afterwards).
 set -eu
 
-action=$1 stamp=${2:-}
+action=$1 moment=${2:-}
 data=${REDIS_DATA:-/data}
 current=$data/appendonlydir copy=$data/appendonlydir.copy repaired=$data/appendonlydir.repaired
 manifest=$copy/appendonly.aof.manifest
@@ -189,7 +189,7 @@ if [ "$action" = repair ] && [ $state = damaged ]; then
   rm -rf "$repaired"
   mv "$copy" "$repaired"
   sync
-  [ ! -d "$current" ] || mv "$current" "$current.damaged-$stamp"
+  [ ! -d "$current" ] || mv "$current" "$current.damaged-$moment"
   mv "$repaired" "$current"
   sync
 else

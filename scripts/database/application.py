@@ -15,7 +15,7 @@ from scripts.engine.proof import prove
 from scripts.engine.proxy_request import Fetch, fetch
 from scripts.settings.secret_ids import DATABASE as DATABASE_SECRET
 
-PATIENCE_SECONDS, PAUSE_SECONDS = 30.0, 0.25
+WAIT_SECONDS, PAUSE_SECONDS = 30.0, 0.25
 
 
 class Application:
@@ -48,7 +48,7 @@ class Application:
 
     def check(self, services: Sequence[Service]) -> None:
         """Raise StackError (failed) unless these services answer as they should, now or within half a minute."""
-        deadline = self.clock.monotonic() + PATIENCE_SECONDS
+        deadline = self.clock.monotonic() + WAIT_SECONDS
         while unhealthy := self._unhealthy(services):
             if self.clock.monotonic() >= deadline:
                 failed = explain(self.compose, sorted(unhealthy))

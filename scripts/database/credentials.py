@@ -30,7 +30,7 @@ from scripts.settings import scram, secret_files, secret_ids
 CHANGE_LOCK = "hashtextextended('wepp-stack: password of a role', 0)"
 # psql's exit code where it found no server; one that is starting or recovering is worth waiting for.
 NO_CONNECTION = 2
-PATIENCE_SECONDS, PAUSE_SECONDS = 120, 0.5
+WAIT_SECONDS, PAUSE_SECONDS = 120, 0.5
 # What a service that is restarted gets for its requests, and a worker for a job that was not waited for.
 STOP_SECONDS = 10
 
@@ -103,7 +103,7 @@ class Credentials:
             # What was unhealthy before (a sidecar whose last backup failed) need not become better than it was.
             well = [each.service for each in stale if each.health != "unhealthy"]
             flags = ["--no-deps", "--timeout", str(STOP_SECONDS)]
-            restart_and_wait(self.compose, names, well, PATIENCE_SECONDS, flags)
+            restart_and_wait(self.compose, names, well, WAIT_SECONDS, flags)
         return self.clock.monotonic() - began
 
     def _write(self, path: Path, password: str, mode: int) -> None:
@@ -130,8 +130,8 @@ class Credentials:
         )
         psql = ["psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--username", self.role]
         argv = ["docker", "exec", "--interactive", server.name, *psql, "--dbname", "postgres"]
-        deadline = self.clock.monotonic() + PATIENCE_SECONDS
-        while not (result := self.compose.runner.capture(argv, stdin=statement, timeout=PATIENCE_SECONDS)).ok:
+        deadline = self.clock.monotonic() + WAIT_SECONDS
+        while not (result := self.compose.runner.capture(argv, stdin=statement, timeout=WAIT_SECONDS)).ok:
             away = result.returncode == NO_CONNECTION or not database_server.is_running(self.compose)
             if not away or self.clock.monotonic() >= deadline:
                 raise StackError(

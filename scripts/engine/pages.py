@@ -21,7 +21,7 @@ from scripts.engine.proxy_request import Fetch, Reply, fetch
 REQUEST_SECONDS = 20.0
 PAUSE_SECONDS = 0.25
 # A proxy's own answer while a backend comes up is waited for; an application's error seldom passes by itself.
-PATIENCE_SECONDS, ERROR_SECONDS = 10.0, 1.5
+UNAVAILABLE_SECONDS, ERROR_SECONDS = 10.0, 1.5
 UNAVAILABLE = (0, 502, 503, 504)
 MISSING = (404, 410)
 MOST_REDIRECTS = 8
@@ -59,7 +59,9 @@ def visit_all(
     if not pages:
         return []
     with ThreadPoolExecutor(max_workers=MOST_AT_ONCE) as pool:
-        visits = list(pool.map(lambda page: _patiently(page[0], page[1], proxy, clock, fetching), pages))
+        visits = list(
+            pool.map(lambda page: _fetch_until_answered(page[0], page[1], proxy, clock, fetching), pages)
+        )
         users: dict[str, Visit] = {}
         for each in visits:
             users |= {path: users.get(path, each) for path in each.files}
@@ -67,12 +69,14 @@ def visit_all(
     return [*visits, *files]
 
 
-def _patiently(service: str, path: str, proxy: tuple[str, int], clock: Clock, fetching: Fetch) -> Visit:
+def _fetch_until_answered(
+    service: str, path: str, proxy: tuple[str, int], clock: Clock, fetching: Fetch
+) -> Visit:
     began = clock.monotonic()
     while True:
         found = _visit(service, path, proxy, fetching)
-        patience = PATIENCE_SECONDS if found.status in UNAVAILABLE else ERROR_SECONDS
-        if found.ok or clock.monotonic() - began + PAUSE_SECONDS >= patience:
+        limit = UNAVAILABLE_SECONDS if found.status in UNAVAILABLE else ERROR_SECONDS
+        if found.ok or clock.monotonic() - began + PAUSE_SECONDS >= limit:
             return found
         clock.sleep(PAUSE_SECONDS)
 
@@ -102,7 +106,7 @@ def _visit(service: str, path: str, proxy: tuple[str, int], fetching: Fetch) -> 
 
 
 def _file(path: str, user: Visit, proxy: tuple[str, int], clock: Clock, fetching: Fetch) -> Visit:
-    found = _patiently(user.service, path, proxy, clock, fetching)
+    found = _fetch_until_answered(user.service, path, proxy, clock, fetching)
     problem = found.problem or (f"answered {found.status}" if found.status >= 400 else "")
     return replace(found, files=(), problem=f"{problem} (used by {user.path})" if problem else "")
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NAMESPACE = "wepp-base"
 RECIPE_LABEL = "wepp.base.recipe"
 # A registry that has not begun to answer by then is as good as none.
-REGISTRY_PATIENCE_SECONDS = 8.0
+REGISTRY_SECONDS = 8.0
 # Interpreters that a Debian release carries; other versions need a registry.
 PYTHON_RELEASES = {"3.11": "bookworm", "3.13": "trixie"}
 PYTHON_WITHOUT_REGISTRY = "3.13"
@@ -171,11 +171,11 @@ class BaseImages:
     def pull(self, images: Iterable[str]) -> str | None:
         """Pull the images; return None, or the reason why no registry can be used.
 
-        The first look-up has REGISTRY_PATIENCE_SECONDS; once a registry has answered, pulls may take long.
+        The first look-up has REGISTRY_SECONDS; once a registry has answered, pulls may take long.
         """
         for image in images:
             look = self.runner.capture(
-                ["docker", "buildx", "imagetools", "inspect", image], timeout=REGISTRY_PATIENCE_SECONDS
+                ["docker", "buildx", "imagetools", "inspect", image], timeout=REGISTRY_SECONDS
             )
             if not look.ok:
                 return look.complaint.removeprefix("ERROR: ")

@@ -83,9 +83,9 @@ def repair(compose: Compose, console: Console, clock: Clock, *, yes: bool, dry_r
                 raise StackError(
                     f"redis does not stop: {told}", "restart the container engine", ExitCode.FAILED
                 )
-            stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(clock.now()))
-            _run(compose, "repair", stamp)
-            kept = f"/data/appendonlydir.damaged-{stamp}"
+            moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(clock.now()))
+            _run(compose, "repair", moment)
+            kept = f"/data/appendonlydir.damaged-{moment}"
             console.say(f"repaired; the files found are kept in the volume, in {kept}")
             console.say(f"when all is well: invoke compose-exec --service={SERVICE} -- rm -r {kept}")
         _start(compose)

@@ -155,7 +155,7 @@ class Up:
         folder = backups_folder(self.compose)
         uid, gid = (int(self.compose.setting(key, "1000")) for key in ("UID", "GID"))
         try:
-            # Its owner's alone: that guards the dumps, which the database's own user has to be able to read.
+            # Its owner's alone: that protects the dumps, which the database's own user has to be able to read.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if is_root() and folder.stat().st_uid != uid:
                 os.chown(folder, uid, gid)

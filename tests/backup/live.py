@@ -91,7 +91,7 @@ def reach(live: LiveMigration, source: Server, lock: Lock, moment: str) -> Stagi
     return staging
 
 
-def demand_open(source_server: Server) -> None:
+def require_open(source_server: Server) -> None:
     with source_server.connect(SOURCE) as session:
         assert column(session, LEFTOVERS) == []
         execute(session, "INSERT INTO public.run VALUES (7000, 'on')")

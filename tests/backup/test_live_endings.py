@@ -14,7 +14,7 @@ from wepp_backup.server import Server, Session, column, execute, value
 from wepp_backup.staging import Lock, remove_leftovers
 
 from tests.backup.conftest import SOURCE
-from tests.backup.live import LEFTOVERS, TABLES, copied, demand_open, migration, moved, reach
+from tests.backup.live import LEFTOVERS, TABLES, copied, require_open, migration, moved, reach
 
 pytestmark = pytest.mark.usefixtures("before")
 
@@ -31,7 +31,7 @@ def test_a_migration_that_ends_before_the_switchover_leaves_the_source_as_it_was
     with pytest.raises(Stopped), migration(source_server, lock, report) as live:  # noqa: PT012
         reach(live, source_server, lock, moment)
         raise Stopped
-    demand_open(source_server)
+    require_open(source_server)
     assert value(lock.session, "SELECT count(*) FROM pg_subscription") == 0
     assert [
         each
@@ -72,7 +72,7 @@ def test_what_a_killed_migration_left_is_removed_by_the_next(
         assert closed(session, lock.session) == ""
         sweep(session, lock.session, report)
         assert "an interrupted move left on the source" in report.out.getvalue()  # type: ignore[union-attr]
-    demand_open(source_server)
+    require_open(source_server)
 
 
 def test_a_source_that_was_closed_for_good_is_told_and_stays_closed(
@@ -126,7 +126,7 @@ def test_it_gives_up_when_the_source_has_to_keep_too_much_of_its_log(
                 execute(inside, f"ALTER SUBSCRIPTION {live.name} DISABLE")
         execute(source, "INSERT INTO run SELECT g, repeat('x', 100) FROM generate_series(10000, 40000) g")
         live._watcher.join()
-        demand_open(source_server)
+        require_open(source_server)
         live.lag()
 
 
@@ -143,7 +143,7 @@ def test_it_gives_up_when_the_copy_does_not_catch_up(
             execute(holding, "BEGIN; LOCK TABLE public.run IN SHARE MODE")
             with pytest.raises(Problem, match="does not catch up"):
                 live.follow(staging)
-    demand_open(source_server)
+    require_open(source_server)
 
 
 def test_changes_that_the_copy_refuses_end_it_at_once(
@@ -157,7 +157,7 @@ def test_changes_that_the_copy_refuses_end_it_at_once(
         execute(source, "INSERT INTO run VALUES (5000, 'too large')")
         with pytest.raises(Problem, match="cannot apply the source's changes"):
             live.follow(staging)
-    demand_open(source_server)
+    require_open(source_server)
 
 
 def test_a_dropped_key_ends_it_and_updates_work_again(
@@ -170,7 +170,7 @@ def test_a_dropped_key_ends_it_and_updates_work_again(
         live._watcher.join()
         execute(source, "UPDATE run SET name = 'on'")
         live.lag()
-    demand_open(source_server)
+    require_open(source_server)
 
 
 def test_a_table_that_is_made_meanwhile_can_be_updated_without_a_key(
@@ -194,4 +194,4 @@ def test_a_change_of_definitions_that_the_watch_had_no_time_to_see_is_named_too(
         live._watched.set()
         execute(source, "CREATE TABLE later (id int PRIMARY KEY)")
         live.lock_source("")
-    demand_open(source_server)
+    require_open(source_server)

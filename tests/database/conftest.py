@@ -74,9 +74,9 @@ def light() -> Iterator[LightStack]:
 
 @pytest.fixture
 def stack(light: LightStack) -> Iterator[LightStack]:
-    """The light stack, settled; what restores kept is dropped afterwards."""
+    """The light stack, idle; what restores kept is dropped afterwards."""
     light.docker("start", *(light.container(name) for name in light.services))
-    light.wait_until_settled()
+    light.wait_until_idle()
     yield light
     light.drop_kept()
 

@@ -137,7 +137,7 @@ class LightStack(Stack):
         probe = ["docker", "exec", self.container("weppcloud"), *HEALTH, "http://127.0.0.1:8000/health"]
         return subprocess.run(probe, capture_output=True, timeout=60, check=False).returncode == 0
 
-    def wait_until_settled(self, seconds: float = READY_SECONDS) -> None:
+    def wait_until_idle(self, seconds: float = READY_SECONDS) -> None:
         """Returns when nothing is under way, no helper container is left and all services answer."""
         deadline = time.monotonic() + seconds
         while True:

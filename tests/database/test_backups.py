@@ -26,9 +26,9 @@ FROM generate_series(1, 100000) n
 def age(folder: Path, name: str, days: float) -> str:
     """Makes a finished backup so many days older, in its manifest and in its files' times; its name then."""
     then = time.time() - days * DAY
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(then))
+    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(then))
     manifest = json.loads((folder / f"{name}.json").read_text())
-    aged = f"wepppy-{stamp}.dump"
+    aged = f"wepppy-{moment}.dump"
     manifest |= {"name": aged, "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(then))}
     (folder / f"{name}.json").write_text(json.dumps(manifest))
     for each in folder.glob(f"{name}*"):

@@ -20,7 +20,7 @@ def text_of(stack: LightStack) -> list[str]:
     return [line for line in lines if not line.startswith(("\\restrict", "\\unrestrict"))]
 
 
-def demand_equal(stack: LightStack) -> None:
+def require_equal(stack: LightStack) -> None:
     before = text_of(stack)
     stack.dump("zoo.dump")
     stack.must("db-restore", "--dump=zoo.dump", "--yes", "--no-keep", timeout=900)
@@ -32,7 +32,7 @@ def demand_equal(stack: LightStack) -> None:
 def test_everything_a_database_may_hold_is_the_same_after_a_restore(stack: LightStack) -> None:
     stack.psql(ZOO)
     try:
-        demand_equal(stack)
+        require_equal(stack)
     finally:
         stack.psql(
             "DROP EVENT TRIGGER watching; DROP SCHEMA zoo CASCADE;"
@@ -60,7 +60,7 @@ def test_restored_rows_are_frozen_so_that_no_reader_has_to_mark_them(stack: Ligh
 def test_five_thousand_tables_are_the_same_after_a_restore(stack: LightStack) -> None:
     stack.psql("CREATE SCHEMA many")
     stack.psql(TABLES)
-    demand_equal(stack)
+    require_equal(stack)
     for first in range(1, 5001, 500):
         names = ", ".join(f"many.t{n}" for n in range(first, first + 500))
         stack.psql(f"DROP TABLE {names}")

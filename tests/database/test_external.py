@@ -127,4 +127,4 @@ def test_a_server_that_is_away_is_told_and_nothing_of_the_stack_stops(distant: D
     finally:
         distant.docker("start", distant.other)
         until(lambda: distant.psql("SELECT 1", check=False), "the other machine's server")
-    distant.wait_until_settled()
+    distant.wait_until_idle()

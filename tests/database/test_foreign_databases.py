@@ -26,7 +26,7 @@ FORGOTTEN = "DROP TABLE a_searching, z_known, the_factor; DROP FUNCTION times; D
 @pytest.fixture(params=["with tables", "without tables"])
 def foreign(request: pytest.FixtureRequest, stack: LightStack) -> Iterator[dict[str, str]]:
     """Somebody else's databases, and what each holds."""
-    stack.wait_until_settled()
+    stack.wait_until_idle()
     for name in FOREIGN:
         stack.psql(f"CREATE DATABASE {name}", "postgres")
         if request.param == "with tables":

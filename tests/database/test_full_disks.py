@@ -71,8 +71,8 @@ def cramped() -> Iterator[Cramped]:
 
 @pytest.fixture
 def stack(cramped: Cramped) -> Iterator[Cramped]:
-    """The cramped stack, settled and with nothing in it but the application's own."""
-    cramped.wait_until_settled()
+    """The cramped stack, idle and with nothing in it but the application's own."""
+    cramped.wait_until_idle()
     yield cramped
     cramped.drop_kept()
     cramped.psql(f"DROP TABLE IF EXISTS rows; {NO_OBJECTS}; CHECKPOINT")
@@ -83,7 +83,7 @@ def unharmed(stack: Cramped) -> Iterator[None]:
     """The live database, the list of databases and the services are the same afterwards."""
     before, databases = stack.content(), stack.databases()
     yield
-    stack.wait_until_settled()
+    stack.wait_until_idle()
     assert stack.content() == before
     assert stack.databases() == databases
     assert stack.left_behind() == []

@@ -23,7 +23,7 @@ TASKS = {
 @pytest.fixture(scope="module", autouse=True)
 def restored(light: LightStack) -> None:
     """A dump to restore, and a kept database to go back to."""
-    light.wait_until_settled()
+    light.wait_until_idle()
     light.dump("good.dump")
 
 

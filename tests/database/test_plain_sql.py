@@ -36,7 +36,7 @@ END = "\n--\n-- PostgreSQL database dump complete\n--\n\n"
 
 @pytest.fixture(scope="module", autouse=True)
 def zoo(light: LightStack) -> Iterator[None]:
-    light.wait_until_settled()
+    light.wait_until_idle()
     light.psql(CONTENT + ROWS)
     yield
     light.psql(GONE)

@@ -20,7 +20,7 @@ SLOW = "CREATE TABLE slow AS SELECT n, repeat(md5(n::text), 20) AS word FROM gen
 
 @pytest.fixture(autouse=True, scope="module")
 def good(light: LightStack) -> None:
-    light.wait_until_settled()
+    light.wait_until_idle()
     light.dump("good.dump")
 
 

@@ -52,7 +52,7 @@ REFUSED_BY_THE_LOAD, CHANGED_UNSEEN = "refused by the load", "without any sum an
 @pytest.fixture(scope="module")
 def good(light: LightStack) -> dict[str, Path]:
     """One good dump of each kind with its checksums."""
-    light.wait_until_settled()
+    light.wait_until_idle()
     light.psql(SMALL)
     made = {}
     for kind, options in KINDS.items():

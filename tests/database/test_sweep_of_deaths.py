@@ -61,17 +61,17 @@ def test_whatever_is_killed_the_database_is_whole_and_the_next_run_works(
         stack.must("db-prune", "--yes")
     if death.victim == "sidecar":
         stack.docker("start", stack.container("postgres-backup"))
-    stack.wait_until_settled()
+    stack.wait_until_idle()
     if death.operation != "rotate":
         assert untouched(stack, started, death) == []
     sweep.look()
     if source:
-        demand_source(sweep, death, there, moved=sweep.now != before)
+        require_source(sweep, death, there, moved=sweep.now != before)
     assert "Traceback" not in run.output, run.output
     if death.operation in FIXED:
         assert sweep.now == before
-        demand_one_password(stack)
-        demand_whole_backups(stack)
+        require_one_password(stack)
+        require_whole_backups(stack)
     elif death.victim != "task":
         # A program that dies in the switchover cannot tell of it: then its task asks the server, and says so.
         told = ended_well or "is live now" in run.output
@@ -83,9 +83,9 @@ def test_whatever_is_killed_the_database_is_whole_and_the_next_run_works(
     assert sweep.now == wanted
     assert stack.left_behind() == []
     assert set(stack.roles()) == sweep.expected_roles()
-    demand_one_password(stack)
+    require_one_password(stack)
     if source:
-        demand_source(sweep, death, there, moved=True)
+        require_source(sweep, death, there, moved=True)
 
 
 def untouched(stack: LightStack, before: dict[str, str], death: Death) -> list[str]:
@@ -96,7 +96,7 @@ def untouched(stack: LightStack, before: dict[str, str], death: Death) -> list[s
     return [name for name in before if name not in killed and now.get(name) != before[name]]
 
 
-def demand_source(sweep: Sweep, death: Death, there: dict[str, str], *, moved: bool) -> None:
+def require_source(sweep: Sweep, death: Death, there: dict[str, str], *, moved: bool) -> None:
     """The source is as it was and has nothing left of the move; only a live one that is done leaves it closed."""
     sweep.wait_until_clean()
     assert sweep.sealed() == ([sweep.now] if moved and death.operation == "migrate-live" else [])
@@ -104,13 +104,13 @@ def demand_source(sweep: Sweep, death: Death, there: dict[str, str], *, moved: b
     assert sweep.source_holds() == there
 
 
-def demand_whole_backups(stack: LightStack) -> None:
+def require_whole_backups(stack: LightStack) -> None:
     """Every backup under its final name can be restored, whatever was killed while it was made."""
     for backup in stack.backups.glob("wepppy-*.dump"):
         stack.in_sidecar("wepp-backup", "verify", "--dump", backup.name)
 
 
-def demand_one_password(stack: LightStack) -> None:
+def require_one_password(stack: LightStack) -> None:
     """The secret file and the role have the same password, and it is asked for; none is in `.env`."""
     password = stack.secret("postgres_password")
     assert password not in stack.env_file.read_text()

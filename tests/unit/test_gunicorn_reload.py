@@ -59,7 +59,7 @@ def test_a_worker_ends_whenever_one_of_its_files_is_saved(hooks: ModuleType, fil
             hooks.post_fork(None, None)
             hooks.post_worker_init(SimpleNamespace(pid=process.pid, log=logging.getLogger("worker")))
             assert process.poll() is None
-            now = time.time()  # the kernel's own stamp may be some milliseconds older
+            now = time.time()  # the kernel's own time may be some milliseconds older
             os.utime(file, (now, now))
             assert process.wait(timeout=30) == -signal.SIGTERM
         finally:

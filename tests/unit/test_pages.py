@@ -12,7 +12,7 @@ import pytest
 
 from scripts.base.errors import StackError
 from scripts.engine.catalogue import Catalogue
-from scripts.engine.pages import PATIENCE_SECONDS, Visit, visit_all
+from scripts.engine.pages import UNAVAILABLE_SECONDS, Visit, visit_all
 from scripts.engine.proof import prove
 from scripts.engine.proxy_request import Reply, fetch
 from tests.unit.fakes import Checkout, FakeClock, container, model
@@ -135,7 +135,7 @@ def test_a_backend_that_comes_up_late_is_waited_for(site: Site) -> None:
     clock = FakeClock()
     site.answers["/weppcloud/"] = [*(Reply(502) for _ in range(12)), page(FRONT)]
     assert site.visits("/weppcloud/", clock=clock)["/weppcloud/"].ok
-    assert 0 < clock.seconds < PATIENCE_SECONDS
+    assert 0 < clock.seconds < UNAVAILABLE_SECONDS
 
 
 def test_services_without_pages_are_asked_for_nothing(site: Site) -> None:

@@ -26,7 +26,7 @@ def test_jobs_are_waited_for_then_role_and_file_change_then_those_who_log_in_are
     assert rotating.stack.all_back()
 
 
-def test_without_patience_jobs_are_queued_again(rotating: Rotating) -> None:
+def test_at_once_jobs_are_queued_again(rotating: Rotating) -> None:
     rotating.rotate(now=True)
     assert rotating.holds(NEW)
     assert rotating.stack.events == ["alter", "restart web worker"]

@@ -58,7 +58,7 @@ def found(checkout: Checkout) -> list[str]:
     return stale_secrets(compose, Catalogue.of(compose.model).services.values(), containers)
 
 
-def test_a_running_service_whose_secret_is_younger_is_outdated(checkout: Checkout) -> None:
+def test_a_running_service_whose_secret_is_younger_needs_a_restart(checkout: Checkout) -> None:
     write(checkout, "vapid_private_key", BEFORE)
     assert found(checkout) == []
     write(checkout, "vapid_private_key", AFTER)
@@ -79,7 +79,7 @@ def test_the_databases_password_is_left_to_its_rotation(checkout: Checkout) -> N
     assert found(checkout) == []
 
 
-def test_a_secret_that_is_not_there_makes_nobody_outdated(checkout: Checkout) -> None:
+def test_a_secret_that_is_not_there_restarts_nothing(checkout: Checkout) -> None:
     assert found(checkout) == []
 
 

@@ -121,7 +121,7 @@ def test_ctrl_c_in_the_switchover_says_so_when_it_came_too_late(tmp_path: Path) 
     assert "the new wepppy is live now" in error.what
 
 
-class Impatient(FakeLineProcess):
+class InterruptedAgain(FakeLineProcess):
     """A program during whose answer the user presses Ctrl-C once more."""
 
     def lines(self) -> Iterator[str]:
@@ -129,7 +129,7 @@ class Impatient(FakeLineProcess):
         yield from super().lines()
 
 
-class Tidying(FakeLineProcess):
+class InterruptedAtItsEnd(FakeLineProcess):
     """A program during whose end the user presses Ctrl-C."""
 
     def end(self) -> tuple[int, str]:
@@ -143,8 +143,8 @@ def test_ctrl_c_while_the_program_tidies_up_after_the_switchover_says_that_the_n
     tmp_path: Path,
 ) -> None:
     made = scene(tmp_path, [])
-    live = Impatient([event("result", answer=NEW)])
-    made.made.runner.conversations[:] = [Tidying(script()), live]
+    live = InterruptedAgain([event("result", answer=NEW)])
+    made.made.runner.conversations[:] = [InterruptedAtItsEnd(script()), live]
     error = failed(made)
     assert error.exit_code == ExitCode.INTERRUPTED
     assert "the new wepppy is live now" in error.what
@@ -156,7 +156,7 @@ def test_ctrl_c_after_the_switchover_says_that_the_new_one_is_live(tmp_path: Pat
     made = scene(tmp_path, [])
     # It was dropped already; what is kept last is of an earlier switchover.
     look = NEW if keep else {**NEW, "kept": "wepppy_before_20261101_000000"}
-    live = Impatient([event("result", answer=look)])
+    live = InterruptedAgain([event("result", answer=look)])
     made.made.runner.conversations[:] = [Interrupted(script()[:3]), live]
     error = failed(made, keep=keep)
     assert error.exit_code == ExitCode.INTERRUPTED

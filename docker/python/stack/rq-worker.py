@@ -254,9 +254,9 @@ def _probe_of(connection: redis.Redis) -> redis.Redis:
 
 def _wait_for(probe: redis.Redis) -> None:
     """Return when Redis answers; loading its data set from disk does not count as an answer."""
-    patience = _number("RQ_REDIS_WAIT_TIMEOUT_SECONDS", 300)
+    limit = _number("RQ_REDIS_WAIT_TIMEOUT_SECONDS", 300)
     pause = _number("RQ_REDIS_WAIT_INTERVAL_SECONDS", 1)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + limit
     said = ""
     while True:
         try:
@@ -270,7 +270,7 @@ def _wait_for(probe: redis.Redis) -> None:
                 print(f"rq-worker: waiting for Redis ({reason})", file=sys.stderr, flush=True)
             if time.monotonic() >= deadline:
                 raise StartError(
-                    f"Redis did not answer within {patience:g} s ({reason})", EX_UNAVAILABLE
+                    f"Redis did not answer within {limit:g} s ({reason})", EX_UNAVAILABLE
                 ) from None
             time.sleep(pause)
         else:
