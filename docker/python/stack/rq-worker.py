@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from rq.exceptions import StopRequested
 from rq.worker import Worker
 from rq.worker_pool import WorkerData, WorkerPool
 
@@ -138,6 +137,10 @@ class WatchedPool(WorkerPool):
         return death is None and host is not None and host.decode() == socket.gethostname()
 
 
+class EndedWithoutRedisError(Exception):
+    """A worker was told to end while it waits for a Redis that went away."""
+
+
 class PollingWorker(Worker):
     """A worker that, between two jobs, looks every second whether it was suspended or told to end.
 
@@ -152,7 +155,7 @@ class PollingWorker(Worker):
     _next_sign = 0.0  # s of the monotonic clock
 
     def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
-        """Return the next job and its queue; called by rq for each."""
+        """Return the next job and its queue, None when it is to end; called by rq for each."""
         self._waits = True
         found = None
         while not found:
@@ -160,8 +163,9 @@ class PollingWorker(Worker):
             with suppress(redis.ConnectionError, redis.TimeoutError):
                 self.check_for_suspension(burst=False)
             if self._stop_requested:
-                raise StopRequested
-            found = super().dequeue_job_and_maintain_ttl(LOOK_INTERVAL, LOOK_INTERVAL)
+                return None
+            with suppress(EndedWithoutRedisError):
+                found = super().dequeue_job_and_maintain_ttl(LOOK_INTERVAL, LOOK_INTERVAL)
         self._waits = False
         return found
 
@@ -174,7 +178,7 @@ class PollingWorker(Worker):
             super().heartbeat(timeout, pipeline)
         except (redis.ConnectionError, redis.TimeoutError):
             if self._waits and self._stop_requested:
-                raise StopRequested from None
+                raise EndedWithoutRedisError from None
             raise
         self._next_sign = now + SIGN_INTERVAL
 
