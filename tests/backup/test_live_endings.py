@@ -14,7 +14,7 @@ from wepp_backup.server import Server, Session, column, execute, value
 from wepp_backup.staging import Lock, remove_leftovers
 
 from tests.backup.conftest import SOURCE
-from tests.backup.live import LEFTOVERS, TABLES, copied, require_open, migration, moved, reach
+from tests.backup.live import LEFTOVERS, TABLES, copied, migration, moved, reach, require_open
 
 pytestmark = pytest.mark.usefixtures("before")
 
