@@ -17,6 +17,8 @@ RULES = (
      "an absolute path; empty for a volume"),
     ("SITE_PREFIX", r"(/[^/\s]+)+", "a path such as /weppcloud, without a slash at its end"),
     (".*_(WORKERS|THREADS|COUNT|PIDS)", r"[1-9]\d*", "a whole number from 1 on"),
+    ("RUN_LIMIT_PER_.*", r"[1-9]\d*/(second|minute|hour|day)(,[1-9]\d*/(second|minute|hour|day))*",
+     "limits such as 10/minute,100/day"),
     (".*_(MEMORY|SHM)|SCRATCH_SIZE", r"\d+(\.\d+)?[bkmgBKMG]?[bB]?", "a size such as 512m or 2g"),
 )  # fmt: skip
 

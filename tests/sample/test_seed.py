@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from test_weppcloud_accounts import EMAIL
 from test_weppcloud_runs import make_run
 from wepppy.config.redis_settings import RedisDB, redis_client
+from wepppy.microservices.webpush_store import Store
 from wepppy.prep import RedisPrep
 from wepppy.rq.jobs import TASKS
 from wepppy.rq.project import read_project
@@ -168,6 +169,19 @@ def test_a_reset_removes_what_seed_made_and_nothing_of_what_people_made(site: Fl
     assert [key for key in before if before[key] != after[key]] == ["people"]  # those are made again at once
     with site.app_context():
         assert db.session.scalars(select(User.email).where(User.email == EMAIL)).one() == EMAIL
+
+
+def test_a_reset_removes_the_push_subscriptions_of_the_runs_it_removes(seeded: Flask) -> None:
+    store = Store()
+    client = seeded.test_client()
+    by_a_person = make_run(client)
+    with seeded.app_context():
+        [of_seed, *_] = db.session.scalars(select(Run.runid).where(Run.runid != by_a_person))
+    for runid in (by_a_person, of_seed):
+        assert store.add(runid, "https://push.example/one", "key", "secret")
+    answer(seeded, "--reset", "--scale", "0")
+    assert store.runids() == [by_a_person]
+    store.close()
 
 
 def test_an_account_on_which_a_persons_run_depends_stays(seeded: Flask) -> None:

@@ -271,10 +271,26 @@ def test_who_guesses_locks_nobody_else_out(site: Flask) -> None:
 def test_one_address_has_a_hundred_guesses_at_all_accounts_together(
     site: Flask, redis_server: RedisServer
 ) -> None:
-    with redis.Redis.from_url(redis_server.url(11)) as direct:
-        direct.set("login:failures:address:127.0.0.1", 99, ex=900)
     assert log_in(site.test_client(), "wrong", "a@example.org") == 401
-    assert log_in(site.test_client(), "wrong", "b@example.org") == 429
+    with redis.Redis.from_url(redis_server.url(11), decode_responses=True) as direct:
+        [counter] = direct.keys("LIMITS:*/100/*")
+        direct.incrby(counter, 98)
+    assert log_in(site.test_client(), "wrong", "b@example.org") == 401
+    client = site.test_client()
+    headers = {"X-CSRFToken": token(client)}
+    answer = client.post("/api/login", json={"email": "c@example.org", "password": "x"}, headers=headers)
+    assert answer.status_code == 429
+    assert 1 <= int(answer.headers["Retry-After"]) <= 900
+    assert answer.get_json()["error"]["message"].startswith("Too many failed logins. Try again in ")
+
+
+def test_the_form_and_the_interface_count_the_same_failures(site: Flask) -> None:
+    client = site.test_client()
+    assert [log_in(client, "wrong") for _ in range(9)] == [401] * 9
+    form = {"csrf_token": token(client), "email": f" {EMAIL.upper()}", "password": "wrong"}
+    assert client.post("/login", data=form).status_code == 401
+    assert client.post("/login", data=form).status_code == 429
+    assert log_in(client) == 429
 
 
 def test_a_post_without_the_token_changes_nothing(site: Flask) -> None:

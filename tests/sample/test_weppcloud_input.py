@@ -11,7 +11,7 @@ from flask import Flask
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_weppcloud_accounts import EMAIL, token
-from wepppy.config.redis_settings import RedisDB, redis_client
+from wepppy.weppcloud.rate_limits import limiter
 from werkzeug.test import TestResponse
 
 FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -56,7 +56,7 @@ def test_no_run_id_breaks_a_start(site: Flask, data_env: Path, path: str) -> Non
     body=st.binary(max_size=200), kind=st.sampled_from(["application/json", "text/plain", "", "a/b; c=\xe9"])
 )
 def test_no_body_breaks_any_of_the_interface(site: Flask, data_env: Path, body: bytes, kind: str) -> None:
-    redis_client(RedisDB.SESSION).delete("login:failures:address:127.0.0.1")
+    limiter.reset()
     client = site.test_client()
     headers = {"X-CSRFToken": token(client), "Content-Type": kind}
     for path, statuses in (
@@ -78,7 +78,7 @@ def test_no_body_breaks_any_of_the_interface(site: Flask, data_env: Path, body: 
 def test_no_form_breaks_a_page(
     site: Flask, data_env: Path, form: dict[str, str], query: dict[str, str]
 ) -> None:
-    redis_client(RedisDB.SESSION).delete("login:failures:address:127.0.0.1")
+    limiter.reset()
     form = {name: value.encode("utf-8", "replace").decode() for name, value in form.items()}
     query = {name: value.encode("utf-8", "replace").decode() for name, value in query.items()}
     client = site.test_client()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from test_weppcloud_accounts import EMAIL, log_in, token
 from wepppy.config.redis_settings import RedisDB, redis_client
 from wepppy.config.run_paths import get_wd
+from wepppy.weppcloud.rate_limits import limiter
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -359,7 +360,7 @@ def test_no_name_and_no_flag_breaks_the_making_of_a_run(site: Flask, name: objec
 @FUZZ
 @given(email=any_json, password=any_json)
 def test_no_input_breaks_the_login(site: Flask, email: object, password: object) -> None:
-    redis_client(RedisDB.SESSION).delete("login:failures:address:127.0.0.1")
+    limiter.reset()
     client = site.test_client()
     answer = client.post(
         "/api/login",

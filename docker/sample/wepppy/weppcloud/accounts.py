@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, current_app, redirect, render_template, request, session, url_for
 from flask_login import LoginManager, current_user, login_user, logout_user
-from redis import Redis
 from sqlalchemy import select
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -15,13 +13,8 @@ from wepppy.weppcloud.browse_token import revoke_tokens
 from wepppy.weppcloud.errors import Problem
 from wepppy.weppcloud.models import Run, User, db
 from wepppy.weppcloud.passwords import verify_password
+from wepppy.weppcloud.rate_limits import limit_failed_logins
 from wepppy.weppcloud.sessions import Sessions
-
-# In a window: of one account from one address, so that nobody locks others out of theirs; and of all accounts from one
-# address, which many people may share.
-FAILURES_ALLOWED = 10
-FAILURES_ALLOWED_TO_ADDRESS = 100
-FAILURES_WINDOW_SECONDS = 900
 
 # What a session remembers of runs that were made without an account; its cookie has room for so many.
 _MADE = "made"
@@ -40,13 +33,11 @@ def load_user(uniquifier: str) -> User | None:
 def log_in(email: object, password: object) -> User:
     """Check an e-mail address and password and start the visitor's session.
 
-    Raises Problem 400 for input that is no text, 401 for a wrong pair, 429 after ten failures in a quarter of
-    an hour for this account from this address, or a hundred from this address.
+    Raises Problem 400 for input that is no text, 401 for a wrong pair.
     """
     if not isinstance(email, str) or not isinstance(password, str):
         raise Problem(400, "email and password must be text", "validation_error")
     email = email.strip().lower()
-    _refuse_guessing(email)
     known: User | None = None
     if 0 < len(email) <= 255 and email.isprintable() and email.isascii():
         known = db.session.scalar(select(User).where(User.email == email))
@@ -54,9 +45,7 @@ def log_in(email: object, password: object) -> User:
         known.password if known else None, password, current_app.config["PASSWORD_SALT"]
     )
     if known is None or not matches or not known.active:
-        _count_failure(email)
         raise Problem(401, "The e-mail address or the password is wrong.", "login_failed")
-    _redis().delete(*_counters(email)[:1])
     # Nothing of the session from before the login must be worth anything after it, but for the runs made in it.
     made = session.get(_MADE)
     _new_session_id()
@@ -106,11 +95,12 @@ def login_page() -> str | AnyResponse:
     if current_user.is_authenticated:
         return redirect(_next_page())
     # Nothing of this visit is stored, but a form that leads to no session must not be shown: this raises RedisError.
-    _redis().ping()
+    current_app.extensions["session_redis"].ping()
     return render_template("login.html", next=request.args.get("next", ""))
 
 
 @blueprint.post("/login")
+@limit_failed_logins
 def login_form() -> tuple[str, int] | AnyResponse:
     """Log in from the form."""
     try:
@@ -153,39 +143,6 @@ def _new_session_id() -> None:
     sessions = current_app.session_interface
     assert isinstance(sessions, Sessions)  # noqa: S101 - set by create_app
     sessions.regenerate(session)
-
-
-def _redis() -> Redis:
-    client: Redis = current_app.extensions["session_redis"]
-    return client
-
-
-def _counters(email: str) -> list[str]:
-    address = _network(request.remote_addr or "")
-    return [f"login:failures:account:{email[:255]!a}:{address}", f"login:failures:address:{address}"]
-
-
-def _network(address: str) -> str:
-    """Return what one client has of addresses: an IPv4 address, or the /64 of an IPv6 one."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(parsed) if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))
-
-
-def _refuse_guessing(email: str) -> None:
-    of_account, of_address = (int(count or 0) for count in _redis().mget(_counters(email)))
-    if of_account >= FAILURES_ALLOWED or of_address >= FAILURES_ALLOWED_TO_ADDRESS:
-        raise Problem(429, "Too many failed logins. Wait a quarter of an hour.", "too_many_requests")
-
-
-def _count_failure(email: str) -> None:
-    with _redis().pipeline() as pipeline:
-        for counter in _counters(email):
-            pipeline.incr(counter)
-            pipeline.expire(counter, FAILURES_WINDOW_SECONDS, nx=True)
-        pipeline.execute()
 
 
 @login_manager.unauthorized_handler

@@ -11,6 +11,7 @@ from flask_wtf.csrf import generate_csrf
 from wepppy.weppcloud import accounts, run_removal, run_store
 from wepppy.weppcloud.errors import Problem
 from wepppy.weppcloud.models import Run
+from wepppy.weppcloud.rate_limits import limit_failed_logins, limit_runs
 from wepppy.weppcloud.sessions import require_session
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
@@ -24,6 +25,7 @@ def csrf_token() -> Response:
 
 
 @blueprint.post("/login")
+@limit_failed_logins
 def login() -> Response:
     """Log in with `{"email", "password"}`. The reply holds the token of the new session."""
     body = json_body()
@@ -49,6 +51,7 @@ def list_runs() -> Response:
 
 
 @blueprint.post("/runs")
+@limit_runs("created")
 def create_run() -> tuple[Response, int]:
     """Create a run from `{"name": text, "public": true}`, both optional. Answers 201."""
     body = json_body()
@@ -82,6 +85,7 @@ def delete_run(runid: str) -> tuple[str, int]:
 
 
 @blueprint.post("/runs/<runid>/start")
+@limit_runs("started")
 def start_run(runid: str) -> tuple[Response, int]:
     """Put a run on the queue: 202 with a new job, 200 with the job that is already waiting or working."""
     job_id, new = start(visible_run(runid))

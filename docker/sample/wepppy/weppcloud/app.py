@@ -14,9 +14,10 @@ from flask_wtf import CSRFProtect
 from sqlalchemy.exc import DBAPIError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from wepppy.config.redis_settings import RedisDB, redis_client
+from wepppy.config.redis_settings import RedisDB, redis_client, redis_url
 from wepppy.weppcloud import accounts, api, commands, errors, health, pages, seed
 from wepppy.weppcloud.models import db
+from wepppy.weppcloud.rate_limits import limiter
 from wepppy.weppcloud.sessions import Sessions, require_session
 from wepppy.weppcloud.settings import settings
 
@@ -50,6 +51,9 @@ def create_app() -> Flask:
     app.before_request(_need_session)  # before the token is looked for in it
     CSRFProtect(app)
     accounts.login_manager.init_app(app)
+    app.config["RATELIMIT_STORAGE_URI"] = redis_url(RedisDB.SESSION)
+    app.config["RATELIMIT_STORAGE_OPTIONS"] = {"connection_pool": sessions.connection_pool}
+    limiter.init_app(app)
     for part in (health, accounts, api, pages):
         app.register_blueprint(part.blueprint)
     errors.register(app)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import time
 import uuid
 from typing import Any
 
 from flask import Flask, Response, current_app, jsonify, render_template, request
+from flask_limiter import RateLimitExceeded
 from flask_wtf.csrf import CSRFError
 from redis import RedisError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from werkzeug.exceptions import BadHost, HTTPException
+
+from wepppy.weppcloud.rate_limits import limiter
 
 CODES = {
     400: "bad_request",
@@ -90,12 +95,28 @@ def register(app: Flask) -> None:
                 response.headers[name] = value
         return response, status
 
+    @app.errorhandler(RateLimitExceeded)
+    def too_often(error: RateLimitExceeded) -> tuple[Response | str, int] | HTTPException:
+        broken = limiter.current_limit
+        seconds = max(1, int(broken.reset_at - time.time())) if broken else 1
+        error.retry_after = seconds
+        error.description = f"{error.description} Try again in {_duration(seconds)}."
+        return http(error)
+
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> tuple[Response | str, int]:
         # The session is saved after the view; its failures arrive here wrapped in nothing else.
         error_id = uuid.uuid4().hex
         current_app.logger.exception("unexpected error %s", error_id, exc_info=error)
         return failure(500, "Something went wrong on the server.", "internal_error", error_id=error_id)
+
+
+def _duration(seconds: int) -> str:
+    for unit, length in (("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = math.ceil(seconds / length)
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds} second{'' if seconds == 1 else 's'}"
 
 
 def _gone(service: str, error: Exception) -> tuple[Response | str, int]:

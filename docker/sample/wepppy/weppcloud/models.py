@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from flask_login import UserMixin
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Boolean, Column, DateTime, ForeignKey, Integer, String, Table
+from sqlalchemy import Boolean, Column, DateTime, ForeignKey, Integer, String, Table, column, table
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
@@ -35,6 +35,9 @@ runs_users = Table(
     Column("user_id", ForeignKey("user.id", ondelete="CASCADE"), primary_key=True),
     Column("run_id", ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
 )
+
+# The push service's own table; here only rows of deleted runs are removed from it.
+push_subscriptions = table("webpush_subscription", column("runid"))
 
 
 class Role(Base):

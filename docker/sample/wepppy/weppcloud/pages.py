@@ -24,6 +24,7 @@ from wepppy.weppcloud.api import checked_name, new_run, search_text, start, visi
 from wepppy.weppcloud.browse_token import give_token
 from wepppy.weppcloud.errors import Problem
 from wepppy.weppcloud.models import Run, db
+from wepppy.weppcloud.rate_limits import limit_runs
 
 PAGE_LENGTH = 50
 # The steps of a run in the order they are done, by the keys of the preflight service.
@@ -68,6 +69,7 @@ def runs_folder() -> AnyResponse:
 
 
 @blueprint.post("/runs/")
+@limit_runs("created")
 def create_run() -> AnyResponse:
     """Create a run from the form and show it."""
     run = new_run(request.form.get("name", ""), "private" not in request.form)
@@ -104,6 +106,7 @@ def run(runid: str, config: str) -> Response:
 
 
 @blueprint.post("/runs/<runid>/<config>/start")
+@limit_runs("started")
 def start_run(runid: str, config: str) -> AnyResponse:
     """Start a run from the button, for browsers without scripts."""
     start(visible_run(runid, config))

@@ -1,4 +1,4 @@
-"""Renaming and deleting runs: the row, the directory and the state in Redis together."""
+"""Renaming and deleting runs: row, push subscriptions, directory, state and last job in Redis together."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 
 from flask import current_app
 from redis import Redis
+from sqlalchemy import delete as delete_from
 
 from wepppy.config.run_paths import get_wd
 from wepppy.rq.project import rename_project
 from wepppy.weppcloud import accounts, run_store
 from wepppy.weppcloud.errors import Problem
-from wepppy.weppcloud.models import Run, db
+from wepppy.weppcloud.models import Run, db, push_subscriptions
 
 
 def rename(run: Run, name: str) -> None:
@@ -44,6 +45,7 @@ def delete(run: Run) -> None:
         if there:
             folder.rename(hidden)
         try:
+            db.session.execute(delete_from(push_subscriptions).where(push_subscriptions.c.runid == runid))
             db.session.delete(run)
             db.session.commit()
         except BaseException:
@@ -52,6 +54,8 @@ def delete(run: Run) -> None:
                 hidden.rename(folder)
             raise
         hashes.delete(runid)
+        if job is not None:
+            run_store.delete_job(job["id"])
     shutil.rmtree(hidden, ignore_errors=True)
     if hidden.exists():
         current_app.logger.warning("files of the deleted run %s are left in %s", runid, hidden)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import shutil
@@ -146,6 +147,15 @@ def start_run(run: Run) -> tuple[str, bool]:
     run.last_modified = datetime.now(UTC)
     db.session.commit()
     return job_id, True
+
+
+def delete_job(job_id: str) -> None:
+    """Delete a job with its result from Redis, if it is still there."""
+    from rq.exceptions import NoSuchJobError
+    from rq.job import Job
+
+    with contextlib.suppress(NoSuchJobError):
+        Job.fetch(job_id, connection=current_app.extensions["job_redis"]).delete()
 
 
 def job_states(runids: list[str]) -> dict[str, dict[str, str] | None]:

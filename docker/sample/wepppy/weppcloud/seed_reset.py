@@ -11,7 +11,7 @@ from sqlalchemy import delete, exists, select
 
 from wepppy.config.run_paths import get_wd
 from wepppy.weppcloud import run_store
-from wepppy.weppcloud.models import Run, User, db, runs_users
+from wepppy.weppcloud.models import Run, User, db, push_subscriptions, runs_users
 from wepppy.weppcloud.seed_plan import RUNID
 from wepppy.weppcloud.seed_stores import BATCH, Held, Say, hashes
 
@@ -43,7 +43,9 @@ def remove(held: Held, say: Say) -> Removed:
     """
     for job in _jobs(held):
         job.delete()
-    db.session.execute(delete(Run).where(Run.runid.regexp_match(f"^{RUNID.pattern}$")))
+    pattern = f"^{RUNID.pattern}$"
+    db.session.execute(delete(push_subscriptions).where(push_subscriptions.c.runid.regexp_match(pattern)))
+    db.session.execute(delete(Run).where(Run.runid.regexp_match(pattern)))
     kept = _in_use(held.emails)
     db.session.execute(delete(User).where(User.email.in_(held.emails - kept)))
     db.session.commit()

@@ -6,6 +6,8 @@ import os
 from datetime import timedelta
 from typing import Any
 
+from limits import parse_many
+
 from wepppy.config.database import database_url
 from wepppy.config.secrets import get_secret
 
@@ -35,11 +37,20 @@ def sqlalchemy_url(url: str) -> str:
     return f"postgresql+psycopg2://{rest}" if separator and scheme in {"postgres", "postgresql"} else url
 
 
+def _rate_limit(name: str) -> str:
+    """Return the rate limits in the environment variable `name`, "" (none) where it is unset or blank."""
+    limits = os.environ.get(name, "").strip()
+    try:
+        return limits if limits and parse_many(limits) else ""
+    except ValueError as error:
+        raise RuntimeError(f"{name}={limits} is no list of limits such as 10/minute,100/day") from error
+
+
 def settings() -> dict[str, Any]:
     """Return the Flask configuration.
 
-    Raises RuntimeError when `SECRET_KEY` or `SECURITY_PASSWORD_SALT` is missing or a secret file can't be
-    read.
+    Raises RuntimeError when `SECRET_KEY` or `SECURITY_PASSWORD_SALT` is missing, a secret file can't be read, or a
+    setting has a value that can't work.
     """
     csrf_limit = (
         os.environ.get("WTF_CSRF_TIME_LIMIT_SECONDS") or os.environ.get("WTF_CSRF_TIME_LIMIT") or "43200"
@@ -63,6 +74,8 @@ def settings() -> dict[str, Any]:
         "PERMANENT_SESSION_LIFETIME": timedelta(hours=SESSION_HOURS),
         "WTF_CSRF_TIME_LIMIT": int(csrf_limit) or None,
         "ANONYMOUS_CREATION": flag("WEPPCLOUD_ALLOW_ANONYMOUS_PROJECT_CREATION", True),
+        "RUN_LIMIT_PER_CLIENT": _rate_limit("RUN_LIMIT_PER_CLIENT"),
+        "RUN_LIMIT_PER_ADDRESS": _rate_limit("RUN_LIMIT_PER_ADDRESS"),
         "SEND_FILE_MAX_AGE_DEFAULT": int(os.environ.get("STATIC_MAX_AGE", "").strip() or 0),
         "PROXIES": 2 if os.environ.get("TRUSTED_PROXIES", "").strip() else 1,
         "SITE_PREFIX": "/" + prefix if prefix else "",
