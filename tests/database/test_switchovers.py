@@ -21,7 +21,7 @@ from tests.engine.stack import ROOT
 # seconds, and how often it was turned away. Runs in the application's container, as the application would.
 WRITERS = r"""
 import json, os, sys, threading, time
-import psycopg2
+import psycopg
 password = open(os.environ["POSTGRES_PASSWORD_FILE"]).read().strip()
 ended, told = threading.Event(), []
 def write(number):
@@ -29,7 +29,7 @@ def write(number):
     last, longest = time.monotonic(), 0.0
     while not ended.is_set():
         try:
-            session = psycopg2.connect(host=os.environ["POSTGRES_HOST"], user="wepppy", dbname="wepppy",
+            session = psycopg.connect(host=os.environ["POSTGRES_HOST"], user="wepppy", dbname="wepppy",
                                        password=password, application_name="writer")
             try:
                 with session, session.cursor() as cursor:
@@ -39,7 +39,7 @@ def write(number):
             written += 1
             now = time.monotonic()
             last, longest = now, max(longest, now - last)
-        except psycopg2.Error:
+        except psycopg.Error:
             failed += 1
         time.sleep(0.005)
     told.append({"written": written, "failed": failed, "longest": longest})

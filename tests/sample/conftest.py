@@ -167,10 +167,10 @@ class PostgresServer:
 
     def new_database(self, name: str) -> None:
         """Make an empty database, dropping one of the same name."""
-        import psycopg2
+        import psycopg
 
         with contextlib.closing(
-            psycopg2.connect(
+            psycopg.connect(
                 host=self.host, port=self.port, user=self.user, password=self.password, dbname="postgres"
             )
         ) as connection:

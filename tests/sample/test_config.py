@@ -97,9 +97,9 @@ def test_a_client_outlives_a_restart_of_redis(redis_env: RedisServer) -> None:
 
 
 def test_the_database_url_escapes_and_connects(postgres_env: PostgresServer) -> None:
-    import psycopg2
+    import psycopg
 
-    with psycopg2.connect(database_url()) as connection, connection.cursor() as cursor:
+    with psycopg.connect(database_url()) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT current_database()")
         assert cursor.fetchone() == ("wepppy",)
 
@@ -107,10 +107,10 @@ def test_the_database_url_escapes_and_connects(postgres_env: PostgresServer) -> 
 def test_an_idle_transaction_timeout_reaches_the_server(
     postgres_env: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import psycopg2
+    import psycopg
 
     monkeypatch.setenv("POSTGRES_IDLE_IN_TX_TIMEOUT", "47s")
-    with psycopg2.connect(database_url()) as connection, connection.cursor() as cursor:
+    with psycopg.connect(database_url()) as connection, connection.cursor() as cursor:
         cursor.execute("SHOW idle_in_transaction_session_timeout")
         assert cursor.fetchone() == ("47s",)
 

@@ -181,7 +181,6 @@ def test_a_reset_removes_the_push_subscriptions_of_the_runs_it_removes(seeded: F
         assert store.add(runid, "https://push.example/one", "key", "secret")
     answer(seeded, "--reset", "--scale", "0")
     assert store.runids() == [by_a_person]
-    store.close()
 
 
 def test_an_account_on_which_a_persons_run_depends_stays(seeded: Flask) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-import psycopg2
+import psycopg
 import pytest
 import redis
 from conftest import PostgresServer, RedisServer
@@ -19,7 +19,7 @@ from wepppy.microservices import webpush_push, webpush_watch
 
 @pytest.fixture
 def stack(redis_env: RedisServer, postgres_env: PostgresServer) -> Iterator[Stack]:
-    with psycopg2.connect(postgres_env.url) as connection, connection.cursor() as cursor:
+    with psycopg.connect(postgres_env.url) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE run (id serial PRIMARY KEY, runid text UNIQUE, config text NOT NULL)")
         cursor.execute(
             "CREATE TABLE webpush_subscription (id serial PRIMARY KEY, runid text NOT NULL, endpoint text NOT NULL, "
@@ -31,7 +31,6 @@ def stack(redis_env: RedisServer, postgres_env: PostgresServer) -> Iterator[Stac
     with PushService() as service:
         made = Stack(redis_env, postgres_env, service)
         yield made
-        made.store.close()
 
 
 @pytest.mark.parametrize("status", ["finished", "failed"])

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import psycopg2
+import psycopg
 import pytest
 import redis
 from conftest import PostgresServer, RedisServer
@@ -37,7 +37,7 @@ def servers(
     site: Flask, redis_env: RedisServer, postgres_env: PostgresServer, key_env: str
 ) -> PostgresServer:
     """All servers, with the tables as the migrations make them and one run."""
-    with psycopg2.connect(postgres_env.url) as connection, connection.cursor() as cursor:
+    with psycopg.connect(postgres_env.url) as connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO run (runid, config) VALUES (%s, 'sample')", (RUNID,))
     connection.close()
     return postgres_env
@@ -69,7 +69,7 @@ async def healthy(client: httpx.AsyncClient, status: int = 200) -> httpx.Respons
 
 
 def rows(server: PostgresServer) -> list[tuple[Any, ...]]:
-    connection = psycopg2.connect(server.url)
+    connection = psycopg.connect(server.url)
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT runid, endpoint, p256dh, auth FROM webpush_subscription ORDER BY id")
         found: list[tuple[Any, ...]] = cursor.fetchall()

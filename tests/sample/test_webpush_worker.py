@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2
+import psycopg
 import pytest
 import redis
 from conftest import PostgresServer, RedisServer
@@ -30,13 +30,12 @@ WepppyRqWorker([Queue("default", connection=connection)], connection=connection)
 
 @pytest.fixture
 def stack(site: Flask, redis_env: RedisServer, postgres_env: PostgresServer) -> Iterator[Stack]:
-    with psycopg2.connect(postgres_env.url) as connection, connection.cursor() as cursor:
+    with psycopg.connect(postgres_env.url) as connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO run (runid, config) VALUES (%s, 'sample')", (RUNID,))
     connection.close()
     with PushService() as service:
         made = Stack(redis_env, postgres_env, service)
         yield made
-        made.store.close()
 
 
 @pytest.mark.parametrize("heard", [True, False])

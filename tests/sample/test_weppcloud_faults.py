@@ -67,7 +67,7 @@ def test_health_names_postgres_while_it_is_gone_and_recovers(
         assert listing.status_code == 503
         assert listing.get_json()["error"]["code"] == "postgres_unavailable"
         assert len(listing.get_json()["error_id"]) == 32
-        assert "psycopg2" not in listing.text
+        assert "psycopg" not in listing.text
         page = client.get("/", headers={"Accept": "text/html"})
         assert page.status_code == 503
         assert page.mimetype == "text/html"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psycopg2
+import psycopg
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from conftest import PASSWORD, SAMPLE_TREE, PostgresServer
@@ -27,7 +27,7 @@ def upgrade(env: dict[str, str], folder: Path) -> subprocess.CompletedProcess[st
 
 def rows(server: PostgresServer, query: str) -> list[tuple[object, ...]]:
     """Return the rows of a query, past the application."""
-    with psycopg2.connect(server.url) as connection, connection.cursor() as cursor:
+    with psycopg.connect(server.url) as connection, connection.cursor() as cursor:
         cursor.execute(query)
         return cursor.fetchall()
 

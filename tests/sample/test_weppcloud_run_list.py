@@ -107,7 +107,6 @@ def test_a_deleted_run_leaves_no_push_subscription_and_no_result_of_its_job(
     assert send(owner, "DELETE", f"/api/runs/{runid}") == 204
     assert store.runids() == [kept]
     assert not Job.exists(job.id, connection=jobs)
-    store.close()
 
 
 def test_a_run_that_is_being_computed_is_not_deleted(owner: FlaskClient) -> None:

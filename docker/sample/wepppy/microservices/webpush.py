@@ -35,7 +35,7 @@ from urllib.parse import quote
 
 import anyio.to_thread
 import httpx
-import psycopg2
+import psycopg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from starlette.applications import Starlette
@@ -92,7 +92,6 @@ class Service:
                 self.watching.cancel()
                 await asyncio.gather(self.watching, return_exceptions=True)
                 await redis.close()
-                self.store.close()
 
     async def problem(self) -> str | None:
         """Return why notifications would not arrive, None if they would."""
@@ -102,7 +101,7 @@ class Service:
             return "the watcher has stopped"
         try:
             await anyio.to_thread.run_sync(self.store.check)
-        except psycopg2.Error:
+        except psycopg.Error:
             return "postgres does not answer"
         try:
             await self.watcher.ping()
@@ -242,7 +241,7 @@ app = Starlette(
     exception_handlers={
         BrowseError: told_browse_error,
         HTTPException: told_http_error,
-        psycopg2.Error: told_no_database,
+        psycopg.Error: told_no_database,
     },
 )
 app.router.redirect_slashes = False  # such an answer would repeat the Host header

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
-import psycopg2
-from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a class
+import psycopg
 
 from wepppy.config.database import database_url
 
@@ -35,19 +34,17 @@ class TooManySubscriptionsError(Exception):
 
 
 class Store:
-    """Subscriptions in Postgres over one connection, opened anew after a restart of the server.
+    """Subscriptions in Postgres, over a connection for each statement: there are few, and none outlives a restart.
 
-    Every method blocks, may be called from any thread, and raises psycopg2.Error when Postgres is away. A statement
-    on a connection that turns out to be dead is sent once more, so each of them may be run twice without harm.
+    Every method blocks, may be called from any thread, and raises psycopg.Error when Postgres does not answer.
     """
 
-    def __init__(self, url: Callable[[], str] = database_url) -> None:
-        self._url = url
+    def __init__(self) -> None:
+        # However many callers there are, they take one connection of the server's.
         self._lock = threading.Lock()
-        self._connection: Connection | None = None
 
     def check(self) -> None:
-        """Raise psycopg2.Error unless subscriptions can be read."""
+        """Raise psycopg.Error unless subscriptions can be read."""
         self._run("SELECT 1 FROM webpush_subscription LIMIT 1")
 
     def config_of(self, runid: str) -> str | None:
@@ -92,44 +89,19 @@ class Store:
         """Return every run that somebody wants to hear of."""
         return [str(row[0]) for row in self._run("SELECT DISTINCT runid FROM webpush_subscription")]
 
-    def close(self) -> None:
-        """Close the connection."""
-        with self._lock:
-            self._drop()
-
-    def _run(self, sql: str, values: Sequence[Any] | dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        with self._lock:
-            fresh = self._connection is None
-            try:
-                return self._once(sql, values)
-            except (psycopg2.OperationalError, psycopg2.InterfaceError):
-                self._drop()
-                if fresh:
-                    raise
-            try:
-                return self._once(sql, values)
-            except psycopg2.Error:
-                self._drop()
-                raise
-
-    def _once(self, sql: str, values: Sequence[Any] | dict[str, Any] | None) -> list[tuple[Any, ...]]:
-        if self._connection is None:
-            self._connection = psycopg2.connect(
-                self._url(),
+    def _run(
+        self, sql: LiteralString, values: Sequence[Any] | dict[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        with (
+            self._lock,
+            psycopg.connect(
+                database_url(),
+                autocommit=True,
                 connect_timeout=CONNECT_SECONDS,
                 application_name="webpush",
-                keepalives_idle=15,
-                keepalives_interval=5,
-                keepalives_count=3,
-            )
-            self._connection.autocommit = True
-            with self._connection.cursor() as cursor:
-                cursor.execute("SET statement_timeout = %s", (STATEMENT_MILLISECONDS,))
-        with self._connection.cursor() as cursor:
-            cursor.execute(sql, values)
+                options=f"-c statement_timeout={STATEMENT_MILLISECONDS}",
+                tcp_user_timeout=STATEMENT_MILLISECONDS,
+            ) as connection,
+        ):
+            cursor = connection.execute(sql, values)
             return cursor.fetchall() if cursor.description else []
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None

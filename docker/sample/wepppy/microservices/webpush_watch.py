@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import anyio.to_thread
-import psycopg2
+import psycopg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -149,7 +149,7 @@ class Watcher:
                 if job in ends:
                     await self._tell(runid, job, ends[job])
                     return
-            except (RedisError, OSError, psycopg2.Error) as error:
+            except (RedisError, OSError, psycopg.Error) as error:
                 _log.warning("the end of a job can't be looked at now: %s", type(error).__name__)
                 self._look.set()
                 return
@@ -166,14 +166,14 @@ class Watcher:
             try:
                 await self.sweep()
                 pause = 1.0
-            except (RedisError, OSError, psycopg2.Error) as error:
+            except (RedisError, OSError, psycopg.Error) as error:
                 _log.warning("runs can't be looked at now: %s", type(error).__name__)
                 await self._sleep(pause)
                 pause = min(30.0, pause * 2)
                 self._look.set()
 
     async def sweep(self) -> None:
-        """Look at the jobs of every run that has subscribers. Raises RedisError, psycopg2.Error."""
+        """Look at the jobs of every run that has subscribers. Raises RedisError, psycopg.Error."""
         for key, outcome in list(self._unwritten.items()):
             await self._redis.runs.set(key, outcome, ex=KEEP_SECONDS)
             self._unwritten.pop(key, None)
@@ -254,7 +254,7 @@ class Watcher:
                     await anyio.to_thread.run_sync(self._store.remove_endpoint, subscription.endpoint)
                 await self._redis.runs.set(key, outcome, ex=KEEP_SECONDS)
                 self._unwritten.pop(key, None)
-            except (RedisError, OSError, psycopg2.Error):
+            except (RedisError, OSError, psycopg.Error):
                 self._look.set()  # the sweep writes it
         finally:
             self._sending.discard(key)

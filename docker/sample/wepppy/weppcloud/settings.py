@@ -32,9 +32,9 @@ def flag(name: str, default: bool) -> bool:
 
 
 def sqlalchemy_url(url: str) -> str:
-    """Return a libpq URL in the form that makes SQLAlchemy use psycopg2, whichever driver is its default."""
+    """Return a libpq URL in the form that makes SQLAlchemy use psycopg 3, whichever driver is its default."""
     scheme, separator, rest = url.partition("://")
-    return f"postgresql+psycopg2://{rest}" if separator and scheme in {"postgres", "postgresql"} else url
+    return f"postgresql+psycopg://{rest}" if separator and scheme in {"postgres", "postgresql"} else url
 
 
 def _rate_limit(name: str) -> str:
