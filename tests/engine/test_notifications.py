@@ -213,7 +213,7 @@ def test_the_button_says_that_the_browser_was_told_to_show_none(run_page: Page) 
     run_page.context.clear_permissions()
     run_page.get_by_role("button", name="Notify me").click()
     expect(run_page.locator("#problem")).to_have_text(
-        "Notifications are not available: this browser was told not to show any"
+        "Notifications are not available: this browser does not allow them"
     )
 
 

@@ -27,7 +27,7 @@ DUMP = "redisprep.dump"
 _DUMP_LOCK = ".redisprep.lock"
 _NAME = re.compile(r"[A-Za-z0-9_.\-]+")
 # A restart of Redis takes seconds and must not cost a run its state: 12 tries wait about 40 s altogether.
-_PATIENCE = Retry(
+_RETRY = Retry(
     ExponentialBackoff(cap=5, base=0.1),
     12,
     supported_errors=(ConnectionError, TimeoutError, BusyLoadingError),
@@ -37,16 +37,16 @@ _PATIENCE = Retry(
 class RedisPrep:
     """The state of one run. Every method is atomic and may be called from any process."""
 
-    def __init__(self, runid: str, *, patient: bool = False, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, runid: str, *, retry: bool = False, clock: Callable[[], float] = time.time) -> None:
         """Open the state of a run, loading it from the run directory if Redis does not have it.
 
-        A `patient` state outlasts a restart of Redis (jobs want that; a web request had better fail at once).
+        With `retry` every method outlasts a restart of Redis: for jobs. A web request had better fail at once.
         Raises ValueError for a bad run id, redis.RedisError if Redis stays away.
         """
         self._folder = get_wd(runid)
         self._key = self._folder.name
         self._clock = clock
-        self._redis = _client(patient)
+        self._redis = _client(retry)
         self._recorded: dict[str, int] = {}
         if not self._redis.hexists(self._key, "attrs:loaded"):
             self._load()
@@ -175,9 +175,9 @@ def _word(value: bool) -> str:
 
 
 @lru_cache(maxsize=2)
-def _client(patient: bool) -> redis.Redis:
-    if not patient:
+def _client(retry: bool) -> redis.Redis:
+    if not retry:
         return redis_client(RedisDB.LOCK)
     return redis_client(
-        RedisDB.LOCK, retry=_PATIENCE, retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError]
+        RedisDB.LOCK, retry=_RETRY, retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError]
     )

@@ -20,7 +20,7 @@ def encode_raster(
     nodata: float | None = None,
     colours: Colours | None = None,
 ) -> bytes:
-    """Return values [band, row, column] as a file of a GDAL driver; `options` are its, and the place of the raster."""
+    """Return values [band, row, column] as a file of a GDAL driver; `options` are the driver's, crs and transform."""
     count, height, width = values.shape
     # Without PAM there are no `.aux.xml` files beside the one that is read back.
     with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile(ext=suffix) as memory:

@@ -1,4 +1,4 @@
-"""Progress messages: text that whoever watches a run sees at once, and that nobody keeps."""
+"""Progress messages: text sent to the watchers of a run at once, and stored nowhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 def publish(runid: str, channel: str, text: str) -> int:
     """Send `text` to the watchers of `<runid>:<channel>` and return how many connections received it.
 
-    Never raises for a Redis that is away: a message nobody can hear must not stop the work that it tells of.
+    Log a Redis that does not answer instead of raising: a lost message must not stop the work.
     """
     try:
         receivers: int = _client().publish(f"{runid}:{channel}", text)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from urllib.parse import quote
 
+from wepppy.config.environment import setting
 from wepppy.config.secrets import get_secret
 
 
@@ -15,22 +15,15 @@ def database_url() -> str:
     `POSTGRES_PORT` (5432), `POSTGRES_DB`, `POSTGRES_USER` (both wepppy) and `POSTGRES_PASSWORD[_FILE]`.
     `POSTGRES_IDLE_IN_TX_TIMEOUT` (a Postgres duration: `30s`, or milliseconds) ends forgotten transactions.
     """
-    for name in ("SQLALCHEMY_DATABASE_URI", "DATABASE_URL"):
-        value = os.environ.get(name, "").strip()
-        if value:
-            return value
-    host = _setting("POSTGRES_HOST", "postgres")
-    port = _setting("POSTGRES_PORT", "5432")
-    user = quote(_setting("POSTGRES_USER", "wepppy"), safe="")
-    name = quote(_setting("POSTGRES_DB", "wepppy"), safe="")
+    if given := setting("SQLALCHEMY_DATABASE_URI") or setting("DATABASE_URL"):
+        return given
+    host = setting("POSTGRES_HOST", "postgres")
+    port = setting("POSTGRES_PORT", "5432")
+    user = quote(setting("POSTGRES_USER", "wepppy"), safe="")
+    name = quote(setting("POSTGRES_DB", "wepppy"), safe="")
     password = get_secret("POSTGRES_PASSWORD")
     login = f"{user}:{quote(password, safe='')}" if password else user
     url = f"postgresql://{login}@{host}:{port}/{name}"
-    timeout = os.environ.get("POSTGRES_IDLE_IN_TX_TIMEOUT", "").strip()
-    if timeout:
+    if timeout := setting("POSTGRES_IDLE_IN_TX_TIMEOUT"):
         url += "?options=" + quote(f"-c idle_in_transaction_session_timeout={timeout}", safe="")
     return url
-
-
-def _setting(name: str, default: str) -> str:
-    return os.environ.get(name, "").strip() or default

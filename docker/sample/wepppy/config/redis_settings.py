@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import IntEnum
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -11,6 +10,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from wepppy.config.environment import setting
 from wepppy.config.secrets import get_secret
 
 
@@ -35,18 +35,12 @@ def redis_url(db: RedisDB) -> str:
     percent-encoded, when the base has no password of its own. Raises RuntimeError for a secret file that
     can't be read.
     """
-    base = next(
-        (
-            value
-            for name in ("REDIS_URL", "RQ_REDIS_URL", "SESSION_REDIS_URL")
-            if (value := os.environ.get(name, "").strip())
-        ),
-        None,
+    base = (
+        setting("REDIS_URL")
+        or setting("RQ_REDIS_URL")
+        or setting("SESSION_REDIS_URL")
+        or f"redis://{setting('REDIS_HOST', 'localhost')}:{setting('REDIS_PORT', '6379')}"
     )
-    if base is None:
-        host = os.environ.get("REDIS_HOST", "").strip() or "localhost"
-        port = os.environ.get("REDIS_PORT", "").strip() or "6379"
-        base = f"redis://{host}:{port}"
     parts = urlsplit(base)
     location = parts.netloc
     if parts.password is None:
@@ -61,7 +55,7 @@ def redis_client(db: RedisDB, **kwargs: Any) -> redis.Redis:
     """Return a client of one database that survives a Redis restart.
 
     Answers are text unless `decode_responses=False` is given. Connections are checked after 15 idle seconds,
-    a server that refuses is tried five times within two seconds, one that is silent for 5 s is given up; a
+    a server that refuses is tried five times within two seconds, one that does not answer for 5 s is given up; a
     caller that waits on purpose (Pub/Sub, blocking pops) passes its own `socket_timeout`.
     """
     options: dict[str, Any] = {

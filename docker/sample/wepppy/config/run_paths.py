@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from wepppy.config.environment import setting
 
 SEPARATOR = ";;"
 MARKER = "ron.nodb"
@@ -14,12 +15,12 @@ _PROFILE_ROOTS = {"tmp": "run", "fork": "fork", "archive": "archive"}
 
 def wc1_root() -> Path:
     """Return the root of the runs volume: `WC1_DIR`, else `/wc1`."""
-    return Path(os.environ.get("WC1_DIR", "").strip() or "/wc1")
+    return Path(setting("WC1_DIR", "/wc1"))
 
 
 def geodata_root() -> Path:
     """Return the root of the shared geodata: `GEODATA_DIR`, else `/geodata`."""
-    return Path(os.environ.get("GEODATA_DIR", "").strip() or "/geodata")
+    return Path(setting("GEODATA_DIR", "/geodata"))
 
 
 def get_wd(runid: str) -> Path:
@@ -66,4 +67,4 @@ def _check(part: str, runid: str) -> None:
 
 
 def _root(variable: str, folder: str) -> Path:
-    return Path(os.environ.get(variable, "").strip() or wc1_root() / folder)
+    return Path(setting(variable) or wc1_root() / folder)

@@ -37,16 +37,18 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from wepppy.config.environment import setting, site_prefix
 from wepppy.config.run_paths import wc1_root
+from wepppy.config.run_tokens import signing_secrets
 from wepppy.microservices import browse_pages, browse_pictures, browse_rasters, browse_tables
-from wepppy.microservices.browse_access import Access, check_access, configured_secrets
+from wepppy.microservices.browse_access import Access, check_access
 from wepppy.microservices.browse_download import FileResponse, disposition, precondition_status
-from wepppy.microservices.browse_errors import BrowseError, invalid
 from wepppy.microservices.browse_kinds import kind
 from wepppy.microservices.browse_listing import as_json, parse_query, select
-from wepppy.microservices.browse_tree import Node, file_paths, open_node, quoted, shown
+from wepppy.microservices.browse_tree import Node, file_paths, open_node, shown
+from wepppy.microservices.service_errors import ServiceError, invalid
 
-PREFIX = "/" + (os.environ.get("SITE_PREFIX", "").strip() or "/weppcloud").strip("/")
+PREFIX = site_prefix()
 _CONFIG = re.compile(r"[A-Za-z0-9_.;-]{1,100}")
 _HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _drawing = anyio.CapacityLimiter(2)  # pictures and tables take memory: two at a time
@@ -56,13 +58,13 @@ async def health(request: Request) -> Response:
     """Answer OK when runs can be read and tokens can be checked with the configured secrets."""
 
     def look() -> None:
-        names = os.listdir(wc1_root())  # noqa: PTH208 - raises at once, iterdir only when first asked
+        names = os.listdir(wc1_root())  # noqa: PTH208 - raises at once, iterdir at its first item
         if "runs" in names:  # a volume that nobody has used yet has none
             os.listdir(wc1_root() / "runs")  # noqa: PTH208
 
     try:
         await anyio.to_thread.run_sync(look)
-        await anyio.to_thread.run_sync(configured_secrets)
+        await anyio.to_thread.run_sync(signing_secrets)
     except OSError as error:
         return PlainTextResponse(f"the runs directory can't be read: {error.strerror}", 503)
     except RuntimeError:
@@ -70,29 +72,28 @@ async def health(request: Request) -> Response:
     return PlainTextResponse("OK")
 
 
-async def open_place(request: Request) -> tuple[browse_pages.Place, Access]:
-    """Return whose files the request is about, after checking that the visitor may read them."""
+async def open_run(request: Request) -> Access:
+    """Return the visitor's access to the run of a request. Raises ServiceError."""
     runid, config = request.path_params["runid"], request.path_params["config"]
     if not _CONFIG.fullmatch(config):
         raise invalid("config", "must be letters, digits, dots, hyphens and underscores")
-    access = await check_access(request, runid, config)
-    return browse_pages.Place(access.run, _run_url(runid, config), runid, access.privileged), access
+    return await check_access(request, runid, config)
 
 
-async def open_file(request: Request, only_files: bool = True) -> tuple[browse_pages.Place, Node]:
-    """Return the place and the open node of the request's path; the caller closes it."""
-    place, access = await open_place(request)
+async def open_file(request: Request, only_files: bool = True) -> tuple[Access, Node]:
+    """Return the access and the open node of the request's path; the caller closes it."""
+    access = await open_run(request)
     path = request.path_params.get("path", "")
     node = await anyio.to_thread.run_sync(lambda: open_node(access.run, path, privileged=access.privileged))
     if only_files and node.is_directory:
         node.close()
-        raise BrowseError(400, "not_a_file", "This path is a directory.")
-    return place, node
+        raise ServiceError(400, "not_a_file", "This path is a directory.")
+    return access, node
 
 
 async def browse(request: Request) -> Response:
     """Answer the page of a directory or file, or a file's picture or raw form for such a page."""
-    place, node = await open_file(request, only_files=False)
+    access, node = await open_file(request, only_files=False)
     if not node.is_directory and request.query_params.get("raw") and kind(node.name) in ("picture", "page"):
         return FileResponse(node, request.headers, inline=True)
     with node:
@@ -100,13 +101,13 @@ async def browse(request: Request) -> Response:
             query = parse_query(request.query_params, browse_pages.PAGE_ENTRIES)
 
             def page() -> Response:
-                portion = select(node, query, privileged=place.privileged, folders_first=True)
-                return browse_pages.directory_page(place, node, portion, query)
+                listing = select(node, query, privileged=access.privileged, folders_first=True)
+                return browse_pages.directory_page(access, node, listing, query)
 
             return await anyio.to_thread.run_sync(page)
         if request.query_params.get("preview"):
             return await picture(request, node)
-        return await anyio.to_thread.run_sync(browse_pages.file_page, place, node, limiter=_drawing)
+        return await anyio.to_thread.run_sync(browse_pages.file_page, access, node, limiter=_drawing)
 
 
 async def picture(request: Request, node: Node) -> Response:
@@ -132,15 +133,15 @@ async def picture(request: Request, node: Node) -> Response:
 async def files(request: Request) -> Response:
     """Answer a directory as JSON."""
     if not _accepts_json(request.headers.get("accept")):
-        raise BrowseError(406, "not_acceptable", "This address answers application/json.")
+        raise ServiceError(406, "not_acceptable", "This address answers application/json.")
     query = parse_query(request.query_params)
-    place, node = await open_file(request, only_files=False)
+    access, node = await open_file(request, only_files=False)
 
     def reply() -> JSONResponse:
-        portion = select(node, query, privileged=place.privileged)
-        listed = as_json(node, portion, query, run=place.run, url=place.url, privileged=place.privileged)
+        listing = select(node, query, privileged=access.privileged)
+        listed = as_json(node, listing, query, run=access.run, url=access.url, privileged=access.privileged)
         return JSONResponse(
-            {"runid": shown(place.runid), "config": request.path_params["config"], **listed},
+            {"runid": shown(access.runid), "config": request.path_params["config"], **listed},
             headers={"cache-control": "private, no-cache"},
         )
 
@@ -150,7 +151,7 @@ async def files(request: Request) -> Response:
 
 async def download(request: Request) -> Response:
     """Answer a file's bytes, or a Parquet file as CSV."""
-    _place, node = await open_file(request)
+    _access, node = await open_file(request)
     if request.query_params.get("as_csv", "").lower() not in ("1", "true", "yes", "on"):
         return FileResponse(node, request.headers)
     try:
@@ -174,21 +175,21 @@ async def download(request: Request) -> Response:
 
 async def schema(request: Request) -> Response:
     """Answer the columns of a Parquet file."""
-    _place, node = await open_file(request)
+    _access, node = await open_file(request)
     with node:
         return JSONResponse(await anyio.to_thread.run_sync(browse_tables.schema, node, limiter=_drawing))
 
 
 async def gdalinfo(request: Request) -> Response:
     """Answer the facts of a raster."""
-    _place, node = await open_file(request)
+    _access, node = await open_file(request)
     with node:
         return JSONResponse(await anyio.to_thread.run_sync(browse_rasters.describe, node, limiter=_drawing))
 
 
 async def aria2c(request: Request) -> Response:
     """Answer the list of all files as aria2c reads it with `--input-file`: a URL, then where to put it."""
-    place, access = await open_place(request)
+    access = await open_run(request)
     host = request.headers.get("host", "")
     named = _HOST.fullmatch(host)
     if named is None or named[1].lower() not in _own_names():
@@ -204,21 +205,15 @@ async def aria2c(request: Request) -> Response:
             async for path, _size in iterate_in_threadpool(file_paths(node, access.privileged)):
                 name = shown(path)
                 if name == path and name.isprintable():  # a line break in a name would end the line
-                    yield f"{base}{place.link('download', path)}\n  out={name}\n"
+                    yield f"{base}{access.link('download', path)}\n  out={name}\n"
 
     return StreamingResponse(lines(), media_type="text/plain")
 
 
-def _run_url(runid: str, config: str) -> str:
-    return f"{PREFIX}/runs/{quoted(runid)}/{quoted(config)}"
-
-
 def _own_names() -> set[str]:
-    """Return the names under which the site is reached; what is told of another Host would lead there."""
-    settings = f"{os.environ.get('EXTERNAL_HOST', '')},{os.environ.get('SITE_ADDRESS', '')}".lower()
-    return {"localhost", "127.0.0.1", "[::1]"} | {
-        name.strip() for name in settings.split(",") if name.strip()
-    }
+    """Return the names under which the site is reached; a link made from another Host would lead there."""
+    names = f"{setting('EXTERNAL_HOST')},{setting('SITE_ADDRESS')}".lower().split(",")
+    return {"localhost", "127.0.0.1", "[::1]"} | {name.strip() for name in names if name.strip()}
 
 
 def _accepts_json(accept: str | None) -> bool:
@@ -230,20 +225,19 @@ def _accepts_json(accept: str | None) -> bool:
     return False
 
 
-async def told_browse_error(request: Request, error: Exception) -> Response:
-    """Answer a failure in the shape of its route."""
-    assert isinstance(error, BrowseError)  # noqa: S101 - registered for this class alone
+async def service_error(request: Request, error: Exception) -> Response:
+    """Answer an expected error as JSON, text or a page, as its route does."""
+    assert isinstance(error, ServiceError)  # noqa: S101 - registered for this class alone
     endpoint = request.scope.get("endpoint")
-    headers = {"cache-control": "no-store"}
     if endpoint is files:
-        return JSONResponse(error.as_json(), error.status, headers)
-    runid, config = request.path_params.get("runid", ""), request.path_params.get("config", "")
+        return error.as_response()
     if "text/html" in request.headers.get("accept", "") and endpoint is browse:
-        return browse_pages.error_page(_run_url(runid, config), runid, error.status, error.message)
-    return PlainTextResponse(error.message, error.status, headers)
+        runid, config = request.path_params.get("runid", ""), request.path_params.get("config", "")
+        return browse_pages.error_page(runid, config, error.status, error.message)
+    return PlainTextResponse(error.message, error.status, {"cache-control": "no-store"})
 
 
-async def told_http_error(request: Request, error: Exception) -> Response:
+async def http_error(request: Request, error: Exception) -> Response:
     """Answer an unknown address or method as text."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
     return PlainTextResponse(error.detail, error.status_code, error.headers)
@@ -286,6 +280,6 @@ app = Starlette(
         Route(_run + "/aria2c.spec", aria2c),
     ],
     middleware=[Middleware(ExactPath)],
-    exception_handlers={BrowseError: told_browse_error, HTTPException: told_http_error},
+    exception_handlers={ServiceError: service_error, HTTPException: http_error},
 )
 app.router.redirect_slashes = False

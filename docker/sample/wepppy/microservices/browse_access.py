@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,28 +24,45 @@ import jwt
 from redis import Redis, RedisError
 from starlette.requests import Request
 
+from wepppy.config.environment import site_prefix
 from wepppy.config.redis_settings import RedisDB, redis_client
 from wepppy.config.run_paths import MARKER, PUBLIC_MARKER, SEPARATOR, get_wd
-from wepppy.config.secrets import get_secret
-from wepppy.microservices.browse_errors import BrowseError, run_not_found
+from wepppy.config.run_tokens import REVOKED, audience, cookie_name, signing_secrets
+from wepppy.microservices.browse_tree import quoted
+from wepppy.microservices.service_errors import ServiceError, run_not_found
 
-REVOKED = "auth:jwt:revoked:"
 EVERY_RUN = frozenset({"admin", "root"})
 _SCENARIOS = frozenset({"omni", "omni-contrast"})
 
 
 @dataclass(frozen=True)
 class Access:
-    """What the visitor may do with one run: `privileged` opens its exception logs."""
+    """A visitor's access to one run: its directory and its names; `privileged` opens its exception logs."""
 
     run: Path
+    runid: str
+    config: str
     privileged: bool
+
+    @property
+    def url(self) -> str:
+        """The run's address, `/weppcloud/runs/R/C`."""
+        return run_url(self.runid, self.config)
+
+    def link(self, route: str, path: str) -> str:
+        """Return the address of a path under one of the run's routes, `browse` or `download` for example."""
+        return f"{self.url}/{route}/{quoted(path)}"
+
+
+def run_url(runid: str, config: str) -> str:
+    """Return the address of a run's page."""
+    return f"{site_prefix()}/runs/{quoted(runid)}/{quoted(config)}"
 
 
 async def check_access(request: Request, runid: str, config: str) -> Access:
     """Return the visitor's access to a run.
 
-    Raises BrowseError: `run_not_found` (404) also for a run that the visitor may not read,
+    Raises ServiceError: `run_not_found` (404) also for a run that the visitor may not read,
     `token_check_unavailable` (503).
     """
     run, public = await anyio.to_thread.run_sync(_find, runid)
@@ -55,19 +71,13 @@ async def check_access(request: Request, runid: str, config: str) -> Access:
     if token is not None:
         try:
             claims = await anyio.to_thread.run_sync(_claims, token)
-        except BrowseError:
+        except ServiceError:
             if not public:  # an old cookie must not lock anybody out of what everybody may read
                 raise
     roles = {str(role).lower() for role in _items(claims.get("roles"))}
     if run is None or not (public or _names_run(claims, runid) or roles & EVERY_RUN):
         raise run_not_found()
-    return Access(run, privileged="root" in roles)
-
-
-def configured_secrets() -> list[str]:
-    """Return the secrets tokens may be signed with. Raises RuntimeError for an unreadable secret file."""
-    value = get_secret("WEPP_AUTH_JWT_SECRETS") or ""
-    return [secret.strip() for secret in value.split(",") if secret.strip()]
+    return Access(run, runid, config, privileged="root" in roles)
 
 
 def _find(runid: str) -> tuple[Path | None, bool]:
@@ -86,7 +96,7 @@ def _find(runid: str) -> tuple[Path | None, bool]:
 
 
 def _token(request: Request, runid: str, config: str) -> str | None:
-    cookie = os.environ.get("WEPP_BROWSE_JWT_COOKIE_NAME", "").strip() or "wepp_browse_jwt"
+    cookie = cookie_name()
     names = [cookie]
     if ";" in runid:
         digest = hashlib.sha256(f"{runid}\n{config}".encode("utf-8", "surrogateescape")).hexdigest()
@@ -100,8 +110,7 @@ def _token(request: Request, runid: str, config: str) -> str | None:
 
 
 def _claims(token: str) -> dict[str, Any]:
-    """Return the claims of a valid token, none of another; raises BrowseError while that can't be told."""
-    audience = os.environ.get("RQ_ENGINE_JWT_AUDIENCE", "").strip() or "rq-engine"
+    """Return the claims of a valid token, none of another; raises ServiceError 503 while that can't be checked."""
     claims: dict[str, Any] | None = None
     for secret in _secrets_now():
         try:
@@ -109,7 +118,7 @@ def _claims(token: str) -> dict[str, Any]:
                 token,
                 secret,
                 algorithms=["HS256"],
-                audience=audience,
+                audience=audience(),
                 options={"require": ["exp", "jti", "aud"]},
             )
             break
@@ -120,7 +129,7 @@ def _claims(token: str) -> dict[str, Any]:
     try:
         revoked = _denylist().exists(REVOKED + claims["jti"])
     except RedisError as error:
-        raise BrowseError(
+        raise ServiceError(
             503, "token_check_unavailable", "Tokens can't be checked at the moment. Try again."
         ) from error
     return {} if revoked else claims
@@ -128,9 +137,11 @@ def _claims(token: str) -> dict[str, Any]:
 
 def _secrets_now() -> list[str]:
     try:
-        return configured_secrets()
+        return signing_secrets()
     except RuntimeError as error:
-        raise BrowseError(503, "token_check_unavailable", "Tokens can't be checked at the moment.") from error
+        raise ServiceError(
+            503, "token_check_unavailable", "Tokens can't be checked at the moment."
+        ) from error
 
 
 @functools.lru_cache(maxsize=1)

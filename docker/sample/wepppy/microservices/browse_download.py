@@ -31,11 +31,11 @@ Span = tuple[int, int]  # first byte, last byte (both sent)
 
 
 class UnsatisfiableRangeError(Exception):
-    """Every range asked for lies beyond the end of the file."""
+    """Every requested range lies beyond the end of the file."""
 
 
 def parse_ranges(header: str | None, size: int) -> list[Span] | None:
-    """Return the spans that a `Range` header asks for of a file of `size` bytes; None to send it whole.
+    """Return the spans that a `Range` header requests of a file of `size` bytes; None to send it whole.
 
     A header that is malformed, of another unit, or greedy (overlapping spans, more than `MAX_RANGES`) is
     ignored, as RFC 9110 14.2 allows. Raises UnsatisfiableRangeError (status 416).
@@ -137,7 +137,7 @@ def _date(value: str | None) -> int | None:
 
 
 class FileResponse(Response):
-    """The answer to a GET or HEAD of one file. It owns the node and closes it when sent."""
+    """The answer to a GET or HEAD of one file; closes the node when it is sent."""
 
     def __init__(self, node: Node, headers: Mapping[str, str], *, inline: bool = False) -> None:
         self.node = node
@@ -164,11 +164,11 @@ class FileResponse(Response):
             del self.headers["content-type"]
 
     def _select(self, headers: Mapping[str, str], size: int, fields: dict[str, str]) -> None:
-        asked = headers.get("range")
+        header = headers.get("range")
         if not range_applies(headers.get("if-range"), self.node.etag, self.node.status.st_mtime):
-            asked = None
+            header = None
         try:
-            spans = parse_ranges(asked, size)
+            spans = parse_ranges(header, size)
         except UnsatisfiableRangeError:
             self.status_code = 416
             fields["content-range"] = f"bytes */{size}"

@@ -1,4 +1,4 @@
-"""What a directory holds, in the order and portion somebody asked for."""
+"""The entries of a directory: filtered, sorted, one page of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from wepppy.microservices import browse_kinds
-from wepppy.microservices.browse_errors import BrowseError, Fault
 from wepppy.microservices.browse_tree import Node, is_listed, open_node, quoted, shown
+from wepppy.microservices.service_errors import Fault, ServiceError
 
 SORTS = ("name", "date", "size")
 ORDERS = ("asc", "desc")
@@ -51,15 +51,15 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Portion:
-    """The entries asked for, and how many matched in all."""
+class Listing:
+    """One page of entries, and how many matched in all."""
 
     entries: list[Entry]
     total: int
 
 
 def parse_query(values: Mapping[str, str], default_limit: int = DEFAULT_LIMIT) -> Query:
-    """Return the query that URL parameters ask for; raises BrowseError naming every wrong parameter."""
+    """Return the query that URL parameters describe; raises ServiceError naming every wrong parameter."""
     faults: list[Fault] = []
 
     def wrong(path: str, message: str) -> None:
@@ -92,17 +92,17 @@ def parse_query(values: Mapping[str, str], default_limit: int = DEFAULT_LIMIT) -
         wrong("pattern", f"must be at most {MAX_PATTERN} characters without / and NUL")
     if faults:
         names = ", ".join(fault.path for fault in faults)
-        raise BrowseError(400, "validation_error", f"Invalid parameters: {names}.", tuple(faults))
+        raise ServiceError(400, "validation_error", f"Invalid parameters: {names}.", tuple(faults))
     return Query(limit, offset, pattern, cast(Any, sort), cast(Any, order), meta in _TRUE)
 
 
-def select(node: Node, query: Query, *, privileged: bool = False, folders_first: bool = False) -> Portion:
-    """Return the portion of a directory's entries that `query` asks for.
+def select(node: Node, query: Query, *, privileged: bool = False, folders_first: bool = False) -> Listing:
+    """Return the page of a directory's entries that `query` selects.
 
-    Raises BrowseError `not_a_directory` (400).
+    Raises ServiceError `not_a_directory` (400).
     """
     if not node.is_directory:
-        raise BrowseError(400, "not_a_directory", "This path is a file, not a directory.")
+        raise ServiceError(400, "not_a_directory", "This path is a file, not a directory.")
     entries: list[Entry] = []
     with os.scandir(node.fd) as found:
         for item in found:
@@ -131,21 +131,21 @@ def select(node: Node, query: Query, *, privileged: bool = False, folders_first:
         entries.sort(key=lambda entry: entry.size, reverse=reverse)
     if folders_first:
         entries.sort(key=lambda entry: entry.kind != "directory")
-    return Portion(entries[query.offset : query.offset + query.limit], len(entries))
+    return Listing(entries[query.offset : query.offset + query.limit], len(entries))
 
 
 def as_json(
-    node: Node, portion: Portion, query: Query, *, run: Path, url: str, privileged: bool = False
+    node: Node, listing: Listing, query: Query, *, run: Path, url: str, privileged: bool = False
 ) -> dict[str, Any]:
     """Return path, entries and paging of the `files` reply; `url` is the run's, `/weppcloud/runs/R/C`."""
-    entries = [_entry(node, entry, query.meta, run, url, privileged) for entry in portion.entries]
+    entries = [_entry(node, entry, query.meta, run, url, privileged) for entry in listing.entries]
     return {
         "path": shown(node.path),
         "entries": entries,
-        "total": portion.total,
+        "total": listing.total,
         "limit": query.limit,
         "offset": query.offset,
-        "has_more": query.offset + len(entries) < portion.total,
+        "has_more": query.offset + len(entries) < listing.total,
     }
 
 
@@ -154,7 +154,7 @@ def link_target(node: Node, name: str, run: Path, privileged: bool = False) -> t
     try:
         with open_node(run, f"{node.path}/{name}" if node.path else name, privileged=privileged) as target:
             return target.path, target.is_directory
-    except BrowseError:
+    except ServiceError:
         return None
 
 
@@ -178,7 +178,7 @@ def _entry(node: Node, entry: Entry, meta: bool, run: Path, url: str, privileged
     elif entry.kind == "symlink":
         target = link_target(node, entry.name, run, privileged)
         item["symlink_is_dir"] = target is not None and target[1]
-        # Where a link leads to outside of the run is nobody's business.
+        # The target of a link out of the run is not disclosed.
         item["symlink_target"] = shown(target[0]) if target else None
     else:
         item["size_bytes"] = entry.size

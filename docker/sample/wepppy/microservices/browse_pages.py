@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,11 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from wepppy.microservices import browse_pictures, browse_rasters, browse_tables
-from wepppy.microservices.browse_errors import BrowseError
+from wepppy.microservices.browse_access import Access, run_url
 from wepppy.microservices.browse_kinds import kind
-from wepppy.microservices.browse_listing import Entry, Portion, Query, link_target
-from wepppy.microservices.browse_tree import Node, quoted, shown
+from wepppy.microservices.browse_listing import Entry, Listing, Query, link_target
+from wepppy.microservices.browse_tree import Node, shown
+from wepppy.microservices.service_errors import ServiceError
 
 PAGE_ENTRIES = 500
 TEXT_BYTES = 64 * 1024
@@ -39,55 +39,41 @@ POLICY = (
 )
 
 
-@dataclass(frozen=True)
-class Place:
-    """Whose files are shown: the run's directory, its address (`/weppcloud/runs/R/C`), and its name."""
-
-    run: Path
-    url: str
-    runid: str
-    privileged: bool
-
-    def link(self, kind: str, path: str) -> str:
-        """Return the address of a path under one of the run's routes, `browse` or `download` for example."""
-        return f"{self.url}/{kind}/{quoted(path)}"
-
-
-def directory_page(place: Place, node: Node, portion: Portion, query: Query) -> HTMLResponse:
+def directory_page(access: Access, node: Node, listing: Listing, query: Query) -> HTMLResponse:
     """Return the page of an open directory."""
-    shown_now = len(portion.entries)
+    shown_now = len(listing.entries)
     first = query.offset + 1 if shown_now else 0
     parent = None
     if node.path:
         above = node.path.rpartition("/")[0]
-        parent = place.link("browse", above + "/" if above else "")
+        parent = access.link("browse", above + "/" if above else "")
     return _page(
         "directory.html",
-        place,
+        access,
         node.path,
         query=query,
         columns=[
             _column(query, *column) for column in (("name", "Name"), ("size", "Size"), ("date", "Changed"))
         ],
-        rows=[_row(place, node, entry) for entry in portion.entries],
+        rows=[_row(access, node, entry) for entry in listing.entries],
         parent=parent,
-        summary=f"{first} to {query.offset + shown_now} of {portion.total}",
+        summary=f"{first} to {query.offset + shown_now} of {listing.total}",
         before=_paged(query, max(0, query.offset - query.limit)) if query.offset else None,
-        after=_paged(query, query.offset + query.limit) if query.offset + shown_now < portion.total else None,
-        json_link=place.link("files", node.path) if node.path else f"{place.url}/files",
+        after=_paged(query, query.offset + query.limit) if query.offset + shown_now < listing.total else None,
+        json_link=access.link("files", node.path) if node.path else f"{access.url}/files",
     )
 
 
-def file_page(place: Place, node: Node) -> HTMLResponse:
+def file_page(access: Access, node: Node) -> HTMLResponse:
     """Return the page of an open file with what can be shown of its contents."""
-    own = place.link("browse", node.path)
+    own = access.link("browse", node.path)
     content: dict[str, Any] = {"actions": [], "text": None}
     sort = kind(node.name)
     try:
         if sort == "raster":
-            content |= _raster(place, node, own)
+            content |= _raster(access, node, own)
         elif sort in ("parquet", "table"):
-            content |= _table(place, node, sort)
+            content |= _table(access, node, sort)
         elif sort == "picture":
             content["image"] = own + "?raw=1"
         elif sort == "page":
@@ -96,21 +82,21 @@ def file_page(place: Place, node: Node) -> HTMLResponse:
             content |= _text(node)
         else:
             content["problem"] = "There is no preview for this kind of file."
-    except BrowseError as error:
+    except ServiceError as error:
         content["problem"] = error.message
     return _page(
         "file.html",
-        place,
+        access,
         node.path,
         size=_size(node.status.st_size),
-        download=place.link("download", node.path),
+        download=access.link("download", node.path),
         **_times(node.status.st_mtime),
         **content,
     )
 
 
-def error_page(url: str, runid: str, status: int, message: str) -> HTMLResponse:
-    """Return a page that tells what went wrong."""
+def error_page(runid: str, config: str, status: int, message: str) -> HTMLResponse:
+    """Return a page with an error message."""
     heading = {404: "Not found", 403: "Access denied", 400: "That can't be shown"}.get(
         status, "Something is wrong"
     )
@@ -119,26 +105,26 @@ def error_page(url: str, runid: str, status: int, message: str) -> HTMLResponse:
         heading=heading,
         message=message,
         style=_style,
-        home=url,
+        home=run_url(runid, config),
         runid=shown(runid),
         crumbs=[],
     )
     return HTMLResponse(text, status, {"content-security-policy": POLICY, "cache-control": "no-store"})
 
 
-def _page(template: str, place: Place, path: str, **content: Any) -> HTMLResponse:
+def _page(template: str, access: Access, path: str, **content: Any) -> HTMLResponse:
     parts = [part for part in path.split("/") if part]
-    crumbs: list[tuple[str, str | None]] = [("files", place.link("browse", "") if parts else None)]
+    crumbs: list[tuple[str, str | None]] = [("files", access.link("browse", "") if parts else None)]
     for at, part in enumerate(parts):
         last = at == len(parts) - 1
-        crumbs.append((shown(part), None if last else place.link("browse", "/".join(parts[: at + 1]) + "/")))
+        crumbs.append((shown(part), None if last else access.link("browse", "/".join(parts[: at + 1]) + "/")))
     heading = shown(parts[-1]) if parts else "Files"
     text = _templates.get_template(template).render(
-        title=f"{heading} · {shown(place.runid)}",
+        title=f"{heading} · {shown(access.runid)}",
         heading=heading,
         style=_style,
-        home=place.url,
-        runid=shown(place.runid),
+        home=access.url,
+        runid=shown(access.runid),
         crumbs=crumbs,
         **content,
     )
@@ -175,36 +161,36 @@ def _paged(query: Query, offset: int) -> str:
     return "?" + urlencode(parameters, errors="replace")
 
 
-def _row(place: Place, node: Node, entry: Entry) -> dict[str, Any]:
+def _row(access: Access, node: Node, entry: Entry) -> dict[str, Any]:
     path = f"{node.path}/{entry.name}" if node.path else entry.name
     row: dict[str, Any] = {"name": shown(entry.name), "size": "", "note": "", **_times(entry.modified)}
     if entry.kind == "directory":
-        return row | {"link": place.link("browse", path + "/"), "folder": True, "name": row["name"] + "/"}
+        return row | {"link": access.link("browse", path + "/"), "folder": True, "name": row["name"] + "/"}
     if entry.kind == "symlink":
-        target = link_target(node, entry.name, place.run, place.privileged)
+        target = link_target(node, entry.name, access.run, access.privileged)
         if target is None:
             return row | {"note": "(link that leads nowhere)"}
         leads = f"\u2192 {shown(target[0]) or '/'}"
         if target[1]:
-            return row | {"link": place.link("browse", path + "/"), "folder": True, "note": leads}
+            return row | {"link": access.link("browse", path + "/"), "folder": True, "note": leads}
         return row | {
-            "link": place.link("browse", path),
+            "link": access.link("browse", path),
             "note": leads,
-            "download": place.link("download", path),
+            "download": access.link("download", path),
         }
     return row | {
-        "link": place.link("browse", path),
+        "link": access.link("browse", path),
         "size": _size(entry.size),
-        "download": place.link("download", path),
+        "download": access.link("download", path),
     }
 
 
-def _raster(place: Place, node: Node, own: str) -> dict[str, Any]:
+def _raster(access: Access, node: Node, own: str) -> dict[str, Any]:
     facts = browse_rasters.describe(node)
     picture = browse_pictures.picture(node)
     system = facts.get("coordinateSystem", {}).get("epsg")
     transform = facts["geoTransform"]
-    told: list[tuple[str, str]] = [
+    facts_shown: list[tuple[str, str]] = [
         ("Cells", f"{facts['size'][0]} \u00d7 {facts['size'][1]}"),
         ("Cell size", f"{abs(transform[1]):g} \u00d7 {abs(transform[5]):g}"),
         ("Coordinates", f"EPSG:{system}" if system else "not a known system"),
@@ -212,7 +198,7 @@ def _raster(place: Place, node: Node, own: str) -> dict[str, Any]:
     ]
     if "noDataValue" in facts["bands"][0]:
         nothing = facts["bands"][0]["noDataValue"]
-        told.append(("No data", nothing if isinstance(nothing, str) else f"{nothing:g}"))
+        facts_shown.append(("No data", nothing if isinstance(nothing, str) else f"{nothing:g}"))
     enlarged = max(1, SMALL_PICTURE // max(picture.width, picture.height))
     legend = {
         "relief": f"Elevation from {picture.low:.6g} to {picture.high:.6g}, lit from the north-west",
@@ -223,21 +209,21 @@ def _raster(place: Place, node: Node, own: str) -> dict[str, Any]:
         "colour": "Red, green and blue bands",
     }[picture.style]
     return {
-        "facts": told,
+        "facts": facts_shown,
         "image": f"{own}?preview=png",
         "image_size": (picture.width * enlarged, picture.height * enlarged),
         "legend": legend,
-        "actions": [("Facts (gdalinfo)", place.link("gdalinfo", node.path))],
+        "actions": [("Facts (gdalinfo)", access.link("gdalinfo", node.path))],
     }
 
 
-def _table(place: Place, node: Node, sort: str) -> dict[str, Any]:
+def _table(access: Access, node: Node, sort: str) -> dict[str, Any]:
     actions: list[tuple[str, str]] = []
     if sort == "parquet":
         table = browse_tables.preview_parquet(node)
         actions = [
-            ("Schema", place.link("schema", node.path)),
-            ("As CSV", place.link("download", node.path) + "?as_csv=1"),
+            ("Schema", access.link("schema", node.path)),
+            ("As CSV", access.link("download", node.path) + "?as_csv=1"),
         ]
     else:
         table = browse_tables.preview_csv(node)

@@ -8,9 +8,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from wepppy.microservices.browse_errors import BrowseError
 from wepppy.microservices.browse_rasters import open_raster
 from wepppy.microservices.browse_tree import Node
+from wepppy.microservices.service_errors import ServiceError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,7 @@ def picture_etag(node: Node, side: int) -> str:
 def picture(node: Node, side: int = DEFAULT_SIDE) -> Picture:
     """Return the first band (or red, green, blue) of a raster drawn with at most `side` pixels each way.
 
-    Recently drawn pictures come from memory. Raises BrowseError: 400 if the file is no raster, 413 if it is
+    Recently drawn pictures come from memory. Raises ServiceError: 400 if the file is no raster, 413 if it is
     too large to be drawn while somebody waits.
     """
     key = (node.etag, side)
@@ -88,7 +88,7 @@ def _draw(node: Node, side: int) -> Picture:
 
     with open_raster(node) as raster:
         if raster.width * raster.height > MAX_PIXELS:
-            raise BrowseError(413, "validation_error", "The raster is too large for a picture; download it.")
+            raise ServiceError(413, "validation_error", "The raster is too large for a picture; download it.")
         scale = max(raster.width, raster.height, side) / side
         height, width = max(1, round(raster.height / scale)), max(1, round(raster.width / scale))
         colours = raster.count >= 3 and set(raster.dtypes[:3]) == {"uint8"}

@@ -12,8 +12,8 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from wepppy.microservices.browse_errors import BrowseError
 from wepppy.microservices.browse_tree import Node, shown
+from wepppy.microservices.service_errors import ServiceError
 
 if TYPE_CHECKING:  # rasterio takes long to import; the first raster pays for it
     from rasterio.io import DatasetReader
@@ -40,7 +40,7 @@ _TYPES = {"uint8": "Byte", "complex64": "CFloat32", "complex128": "CFloat64", "c
 
 @contextlib.contextmanager
 def open_raster(node: Node) -> Iterator[DatasetReader]:
-    """Open a raster for reading. Raises BrowseError (400) for anything else, also while it is read."""
+    """Open a raster for reading. Raises ServiceError (400) for anything else, also while it is read."""
     import warnings
 
     import rasterio
@@ -67,7 +67,7 @@ def open_raster(node: Node) -> Iterator[DatasetReader]:
 def describe(node: Node) -> dict[str, Any]:
     """Return the facts of a raster under the names of `gdalinfo -json`; coordinates in its own units.
 
-    Raises BrowseError (400) if the file is no raster.
+    Raises ServiceError (400) if the file is no raster.
     """
     from rasterio.warp import transform as transform_points
 
@@ -134,8 +134,8 @@ def _band(raster: DatasetReader, index: int) -> dict[str, Any]:
     return band
 
 
-def _not_a_raster() -> BrowseError:
-    return BrowseError(400, "validation_error", "This is not a raster that can be read here.")
+def _not_a_raster() -> ServiceError:
+    return ServiceError(400, "validation_error", "This is not a raster that can be read here.")
 
 
 def _number(value: float) -> float | str:

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from wepppy.microservices.browse_errors import BrowseError
+from wepppy.config.environment import setting
 from wepppy.microservices.browse_kinds import TABLES, suffix
 from wepppy.microservices.browse_tree import Node, shown
+from wepppy.microservices.service_errors import ServiceError
 
 if TYPE_CHECKING:  # pyarrow takes a quarter of a second to import; only tables pay for it
     import pyarrow as pa
@@ -40,12 +41,12 @@ class Table:
 
 def preview_limit() -> int:
     """Return how many rows of a Parquet file a page shows."""
-    return _setting("BROWSE_PARQUET_PREVIEW_LIMIT", 500)
+    return _limit("BROWSE_PARQUET_PREVIEW_LIMIT", 500)
 
 
 def export_limit() -> int:
     """Return how many rows of a Parquet file are given as CSV at most."""
-    return _setting("BROWSE_PARQUET_EXPORT_MAX_ROWS", 2_000_000)
+    return _limit("BROWSE_PARQUET_EXPORT_MAX_ROWS", 2_000_000)
 
 
 def preview_csv(node: Node) -> Table:
@@ -72,7 +73,7 @@ def preview_csv(node: Node) -> Table:
 
 
 def preview_parquet(node: Node) -> Table:
-    """Return the first rows of a Parquet file. Raises BrowseError `validation_error` (400) if it is none."""
+    """Return the first rows of a Parquet file. Raises ServiceError `validation_error` (400) if it is none."""
     import pyarrow as pa
 
     with _descriptor(node) as stream:
@@ -96,7 +97,7 @@ def preview_parquet(node: Node) -> Table:
 
 
 def schema(node: Node) -> dict[str, Any]:
-    """Return the columns, row count and layout of a Parquet file. Raises BrowseError (400) if it is none."""
+    """Return the columns, row count and layout of a Parquet file. Raises ServiceError (400) if it is none."""
     with _descriptor(node) as stream:
         parquet = _open(stream)
         metadata = parquet.metadata
@@ -120,7 +121,7 @@ def schema(node: Node) -> dict[str, Any]:
 def csv_of_parquet(node: Node) -> Iterator[bytes]:
     """Yield a Parquet file as CSV with a header line, some thousand rows at a time; nested values as JSON.
 
-    Raises BrowseError before the first piece: 400 `validation_error` if it is no Parquet file,
+    Raises ServiceError before the first piece: 400 `validation_error` if it is no Parquet file,
     413 `parquet_filter_row_limit_exceeded` if it has too many rows. The node must stay open until the end.
     """
     stream = _descriptor(node)
@@ -128,7 +129,7 @@ def csv_of_parquet(node: Node) -> Iterator[bytes]:
         parquet = _open(stream)
         rows, limit = parquet.metadata.num_rows, export_limit()
         if rows > limit:
-            raise BrowseError(
+            raise ServiceError(
                 413,
                 "parquet_filter_row_limit_exceeded",
                 f"The table has {rows} rows; at most {limit} are given as CSV. Download the Parquet file.",
@@ -180,8 +181,8 @@ def _open(stream: BinaryIO) -> Any:
         raise _not_parquet() from error
 
 
-def _not_parquet() -> BrowseError:
-    return BrowseError(400, "validation_error", "This is not a Parquet file that can be read.")
+def _not_parquet() -> ServiceError:
+    return ServiceError(400, "validation_error", "This is not a Parquet file that can be read.")
 
 
 def _descriptor(node: Node) -> BinaryIO:
@@ -210,6 +211,6 @@ def _words(metadata: dict[bytes, bytes]) -> dict[str, str]:
     }
 
 
-def _setting(name: str, default: int) -> int:
-    text = os.environ.get(name, "").strip()
+def _limit(name: str, default: int) -> int:
+    text = setting(name)
     return int(text) if re.fullmatch(r"[1-9][0-9]{0,8}", text) else default

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
-from wepppy.microservices.browse_errors import (
-    BrowseError,
+from wepppy.microservices.service_errors import (
+    ServiceError,
     forbidden_path,
     invalid,
     path_not_found,
@@ -39,7 +39,7 @@ _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL
 class Node:
     """An open file or directory of a run; close it, or use it in a `with` block.
 
-    `path` is the place relative to the run after all links were resolved, `""` for the run itself.
+    `path` is relative to the run, after all links were resolved, `""` for the run itself.
     """
 
     fd: int
@@ -81,9 +81,9 @@ class Node:
 
 
 def split_path(path: str) -> list[str]:
-    """Return the components of a path asked for by a visitor (already percent-decoded).
+    """Return the components of a requested path (already percent-decoded).
 
-    Raises BrowseError: `path_outside_root` for an absolute path or one with `..`, `validation_error` for NUL
+    Raises ServiceError: `path_outside_root` for an absolute path or one with `..`, `validation_error` for NUL
     or an absurd length.
     """
     if "\0" in path:
@@ -102,7 +102,7 @@ def open_node(run: Path, path: str, *, privileged: bool = False) -> Node:
     """Open what `path` (relative, as the visitor gave it) names inside the directory `run`.
 
     Only regular files and directories open. `privileged` opens the two exception logs as well.
-    Raises BrowseError: `run_not_found`, `path_not_found` (also for hidden names), `path_outside_root`,
+    Raises ServiceError: `run_not_found`, `path_not_found` (also for hidden names), `path_outside_root`,
     `forbidden_path`, `validation_error`.
     """
     parts = split_path(path)
@@ -152,7 +152,7 @@ class _Walk:
             self.stack.append((part, descriptor))
 
     def finish(self) -> Node:
-        """Return the place reached as a node with a descriptor of its own."""
+        """Return the last step of the walk as a node with a descriptor of its own."""
         descriptor = self.stack[-1][1]
         status = os.fstat(descriptor)
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
@@ -180,7 +180,7 @@ class _Walk:
 
 
 def check_name(name: str, privileged: bool = False) -> None:
-    """Raise BrowseError for a component that is hidden (404) or refused (403)."""
+    """Raise ServiceError for a component that is hidden (404) or refused (403)."""
     if name.startswith("."):
         raise path_not_found()
     if name in REFUSED or (name in ROOT_ONLY and not privileged):
@@ -191,7 +191,7 @@ def is_listed(name: str, privileged: bool = False) -> bool:
     """Return whether a directory page names this entry."""
     try:
         check_name(name, privileged)
-    except BrowseError:
+    except ServiceError:
         return False
     return True
 
@@ -199,7 +199,7 @@ def is_listed(name: str, privileged: bool = False) -> bool:
 def file_paths(node: Node, privileged: bool = False) -> Iterator[tuple[str, int]]:
     """Yield the path relative to `node` and the size in bytes of every regular file beneath it, by name.
 
-    Links are left out: what they name inside the run is found at its own place.
+    Links are left out: what they name inside the run is listed where it is.
     """
     waiting = [""]
     while waiting:
@@ -239,7 +239,7 @@ def _open_beneath(root: int, folder: str) -> int:
     return descriptor
 
 
-def _reason(error: OSError) -> BrowseError:
+def _reason(error: OSError) -> ServiceError:
     if error.errno in _GONE:
         return path_not_found()
     return forbidden_path()  # EACCES, ENXIO of a socket, EPERM: there, but not to be read

@@ -15,14 +15,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from wepppy.config.environment import site_prefix
 from wepppy.config.run_paths import geodata_root, get_wd, wc1_root
 from wepppy.microservices.browse_access import check_access
-from wepppy.microservices.browse_errors import BrowseError
+from wepppy.microservices.service_errors import ServiceError
 from wepppy.webservices.bounded_work import RETRY_AFTER_SECONDS, BoundedWork, BusyError
 from wepppy.webservices.raster_crs import WGS84, CrsError, transform_point
 from wepppy.webservices.raster_source import RasterCache, RasterError
 
-SITE_PREFIX = os.environ.get("SITE_PREFIX", "/weppcloud").rstrip("/")
+SITE_PREFIX = site_prefix()
 MAX_BODY_BYTES = 64 * 1024
 _PARAMETERS = ("lat", "lng", "srs", "pup")
 
@@ -40,7 +41,7 @@ _work = BoundedWork(workers=1, waiting=64)
 
 
 class _Refusal(Exception):  # noqa: N818 - an expected answer, not an error of the program
-    """An expected problem: what the caller is told, with status 200."""
+    """An expected problem, answered with status 200."""
 
 
 async def health(_: Request) -> Response:
@@ -68,15 +69,15 @@ async def elevationquery(request: Request) -> Response:
     try:
         open_to_visitor = await _is_open(request, runid)
         return await _work.run(lambda: _look_up(runid, values, open_to_visitor))
-    except (BusyError, BrowseError) as error:
+    except (BusyError, ServiceError) as error:
         raise HTTPException(503, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
 
 
 async def _is_open(request: Request, runid: str) -> bool:
-    """Return whether the visitor may read the run. Raises BrowseError 503 while that can't be told."""
+    """Return whether the visitor may read the run. Raises ServiceError 503 while that can't be checked."""
     try:
         await check_access(request, runid, request.path_params["config"])
-    except BrowseError as error:
+    except ServiceError as error:
         if error.status != 404:
             raise
         return False

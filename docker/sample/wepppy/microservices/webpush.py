@@ -1,4 +1,4 @@
-"""Notifications when a run ends, to browsers that asked for them (port 9003).
+"""Notifications when a run ends, to browsers that subscribed to it (port 9003).
 
 Routes; the proxy strips `/weppcloud-microservices/webpush`:
 
@@ -15,9 +15,10 @@ Failures: `{"error": {"message", "code", "details"}[, "errors": [{"code", "messa
 
 The message a service worker receives (`event.data.json()`): `{"type": "run", "runid", "config", "status": "finished" or
 "failed", "title", "body", "url", "tag"}`; `url` is the run page's path, `tag` makes a later message replace an
-earlier one of the same run. Who knows a run's id may subscribe, as with the live log; nothing but the end is told.
+earlier one of the same run. Whoever knows a run's id may subscribe, as with the live log; a message says
+how the run ended, nothing else.
 
-A job is noticed in `webpush_watch` (which tells how no end is lost and none is told twice), sent by `webpush_push`,
+`webpush_watch` notices the end of a job (and describes why none is lost or sent twice), `webpush_push` sends it,
 only to public addresses (`webpush_address`), signed with `VAPID_PRIVATE_KEY[_FILE]` (`webpush_keys`).
 """
 
@@ -27,7 +28,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -44,8 +44,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from wepppy.config.environment import site_prefix
 from wepppy.config.redis_settings import RedisDB, redis_url
-from wepppy.microservices.browse_errors import BrowseError, run_not_found
+from wepppy.microservices.service_errors import ServiceError, run_not_found
 from wepppy.microservices.webpush_address import PublicTransport, insecure_allowed
 from wepppy.microservices.webpush_keys import VapidKey, load_key
 from wepppy.microservices.webpush_push import Pusher
@@ -85,7 +86,7 @@ class Service:
         ) as client:
             self.watcher = Watcher(redis, self.store, Pusher(client, self.key), payload)
             self.watching = asyncio.create_task(self.watcher.run())
-            self.watching.add_done_callback(tell_stop)
+            self.watching.add_done_callback(log_stop)
             try:
                 yield
             finally:
@@ -112,7 +113,7 @@ class Service:
 
 def connect() -> Connections:
     """Return clients of the Redis databases. Raises RuntimeError for a secret that can't be read."""
-    # A Redis that vanished without a word is noticed after half a minute, also by a connection that only listens.
+    # A lost connection is noticed after half a minute, also one that only listens.
     alive = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
     common: dict[str, Any] = {
         "decode_responses": True,
@@ -130,15 +131,14 @@ def connect() -> Connections:
     )
 
 
-def tell_stop(task: asyncio.Task[None]) -> None:
-    """Log why the watcher ended, if nobody asked it to; health tells of it from then on."""
+def log_stop(task: asyncio.Task[None]) -> None:
+    """Log why the watcher ended unless it was cancelled; health fails from then on."""
     if not task.cancelled() and task.exception() is not None:
         _log.error("the watcher has stopped", exc_info=task.exception())
 
 
 def payload(runid: str, config: str, status: str) -> bytes:
     """Return the message of a run's end as JSON."""
-    prefix = "/" + (os.environ.get("SITE_PREFIX", "").strip() or "/weppcloud").strip("/")
     word = "is finished" if status == "finished" else "has failed"
     message = {
         "type": "run",
@@ -147,7 +147,7 @@ def payload(runid: str, config: str, status: str) -> bytes:
         "status": status,
         "title": f"Run {runid} {word}",
         "body": "Open it to see the results." if status == "finished" else "Open it to see what went wrong.",
-        "url": f"{prefix}/runs/{quote(runid, safe='')}/{quote(config, safe='')}/",
+        "url": f"{site_prefix()}/runs/{quote(runid, safe='')}/{quote(config, safe='')}/",
         "tag": f"run-{runid}",
     }
     return json.dumps(message, ensure_ascii=False).encode()
@@ -165,20 +165,20 @@ async def health(request: Request) -> Response:
 async def public_key(request: Request) -> Response:
     """Answer the key that a browser needs to subscribe."""
     if service.key is None:
-        raise BrowseError(503, "unavailable", f"Notifications are off: {service.reason}.")
+        raise ServiceError(503, "unavailable", f"Notifications are off: {service.reason}.")
     return JSONResponse({"public_key": service.key.public_key}, headers={"cache-control": "no-cache"})
 
 
 async def subscribe(request: Request) -> Response:
     """Keep a browser's subscription to a run."""
     if service.key is None:
-        raise BrowseError(503, "unavailable", f"Notifications are off: {service.reason}.")
+        raise ServiceError(503, "unavailable", f"Notifications are off: {service.reason}.")
     endpoint, p256dh, auth = read_subscription(await read_body(request))
     runid = await _runid(request)
     try:
         new = await anyio.to_thread.run_sync(service.store.add, runid, endpoint, p256dh, auth)
     except TooManySubscriptionsError as error:
-        raise BrowseError(409, "too_many_subscriptions", "Too many browsers wait for this run.") from error
+        raise ServiceError(409, "too_many_subscriptions", "Too many browsers wait for this run.") from error
     return JSONResponse({}, 201 if new else 200)
 
 
@@ -199,26 +199,25 @@ async def _runid(request: Request) -> str:
     return runid
 
 
-async def told_browse_error(request: Request, error: Exception) -> Response:
-    """Answer a failure in the shape of the interface."""
-    assert isinstance(error, BrowseError)  # noqa: S101 - registered for this class alone
-    return JSONResponse(error.as_json(), error.status, {"cache-control": "no-store"})
+async def service_error(request: Request, error: Exception) -> Response:
+    """Answer an expected error as JSON."""
+    assert isinstance(error, ServiceError)  # noqa: S101 - registered for this class alone
+    return error.as_response()
 
 
-async def told_no_database(request: Request, error: Exception) -> Response:
-    """Answer that Postgres is away."""
+async def database_error(request: Request, error: Exception) -> Response:
+    """Answer that Postgres does not."""
     _log.warning("postgres does not answer: %s", type(error).__name__)
-    return JSONResponse(
-        BrowseError(503, "unavailable", "postgres does not answer. Try again.").as_json(), 503
-    )
+    return ServiceError(503, "unavailable", "postgres does not answer. Try again.").as_response()
 
 
-async def told_http_error(request: Request, error: Exception) -> Response:
-    """Answer an unknown address or method."""
+async def http_error(request: Request, error: Exception) -> Response:
+    """Answer an unknown address or method as JSON."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
-    body = BrowseError(error.status_code, code, error.detail).as_json()
-    return JSONResponse(body, error.status_code, error.headers)
+    answer = ServiceError(error.status_code, code, error.detail).as_response()
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 @contextlib.asynccontextmanager
@@ -239,9 +238,9 @@ app = Starlette(
     ],
     lifespan=lifespan,
     exception_handlers={
-        BrowseError: told_browse_error,
-        HTTPException: told_http_error,
-        psycopg.Error: told_no_database,
+        ServiceError: service_error,
+        HTTPException: http_error,
+        psycopg.Error: database_error,
     },
 )
 app.router.redirect_slashes = False  # such an answer would repeat the Host header

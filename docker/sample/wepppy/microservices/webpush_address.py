@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import socket
 from urllib.parse import urlsplit
 
 import httpx
+
+from wepppy.config.environment import flag
 
 MAX_ENDPOINT = 2048
 # Ranges that count as global but stand for another address (NAT64, 6to4, Teredo) or for many hosts.
@@ -29,7 +30,7 @@ class AddressRefusedError(Exception):
 
 def insecure_allowed() -> bool:
     """Return whether any address may be pushed to."""
-    return os.environ.get("WEBPUSH_ALLOW_INSECURE", "").strip().lower() in ("1", "true", "yes", "on")
+    return flag("WEBPUSH_ALLOW_INSECURE")
 
 
 def endpoint_fault(endpoint: str, *, insecure: bool) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from wepppy.config.environment import setting
 from wepppy.config.secrets import get_secret
 
 TOKEN_SECONDS = 12 * 3600  # RFC 8292 allows 24 h at most
@@ -63,7 +63,7 @@ def load_key() -> VapidKey:
     text = get_secret("VAPID_PRIVATE_KEY")
     if text is None:
         raise RuntimeError("VAPID_PRIVATE_KEY_FILE is not set")
-    subject = os.environ.get("VAPID_SUBJECT", "").strip() or None
+    subject = setting("VAPID_SUBJECT") or None
     if subject and not subject.startswith(("mailto:", "https://")):
         raise RuntimeError("VAPID_SUBJECT must start with mailto: or https://")
     return VapidKey(parse_private_key(text), subject)

@@ -1,4 +1,4 @@
-"""One push message: encrypted for one browser, signed, sent, and sent again when the push service asks for patience.
+"""One push message: encrypted for one browser, signed, sent, and sent again after the time that the push service sets.
 
 Protocols: RFC 8030 (Web Push), RFC 8291 (encryption, done by pywebpush), RFC 8292 (VAPID), RFC 9110 10.2.3
 (Retry-After).
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds that a `Retry-After` header (seconds or HTTP date) asks to wait, None if it says nothing."""
+    """Return the seconds of a `Retry-After` header (seconds or HTTP date), None without a usable one."""
     if not value:
         return None
     text = value.strip()
@@ -90,12 +90,12 @@ class Pusher:
             return "refused"
         started = self.clock()
         for attempt in range(MAX_ATTEMPTS):
-            outcome, asked = await self._attempt(subscription, body)
+            outcome, wait = await self._attempt(subscription, body)
             if outcome is not None:
                 return outcome
             # Full jitter: many messages that failed together must not come back together.
             pause = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * (0.5 + 0.5 * self.chance())
-            pause = max(pause, asked or 0.0)
+            pause = max(pause, wait or 0.0)
             if attempt == MAX_ATTEMPTS - 1 or self.clock() + pause - started > TTL_SECONDS:
                 break
             await waiting(pause)
@@ -103,7 +103,7 @@ class Pusher:
         return "given up"
 
     async def _attempt(self, subscription: Subscription, body: bytes) -> tuple[Outcome | None, float | None]:
-        """Return the outcome, or None and the seconds the push service asks to wait."""
+        """Return the outcome, or None and the seconds that the push service sets to wait."""
         headers = {
             "Authorization": self.key.authorization(subscription.endpoint),
             "Content-Encoding": "aes128gcm",

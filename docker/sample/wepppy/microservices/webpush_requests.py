@@ -8,7 +8,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from starlette.requests import Request
 
-from wepppy.microservices.browse_errors import BrowseError, Fault, invalid
+from wepppy.microservices.service_errors import Fault, ServiceError, invalid
 from wepppy.microservices.webpush_address import endpoint_fault, insecure_allowed
 from wepppy.microservices.webpush_keys import decode
 
@@ -16,15 +16,15 @@ MAX_BODY = 8192
 
 
 async def read_body(request: Request) -> dict[str, Any]:
-    """Return the JSON object that a request sends; raises BrowseError 400, 413 or 415."""
+    """Return the JSON object that a request sends; raises ServiceError 400, 413 or 415."""
     # A form on a foreign page can't send this type, so a visitor can't be subscribed behind their back.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise BrowseError(415, "unsupported_media_type", "Send application/json.")
+        raise ServiceError(415, "unsupported_media_type", "Send application/json.")
     data = b""
     async for piece in request.stream():
         data += piece
         if len(data) > MAX_BODY:
-            raise BrowseError(413, "too_large", f"At most {MAX_BODY} bytes, please.")
+            raise ServiceError(413, "too_large", f"At most {MAX_BODY} bytes, please.")
     try:
         body = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -35,7 +35,7 @@ async def read_body(request: Request) -> dict[str, Any]:
 
 
 def read_subscription(body: dict[str, Any]) -> tuple[str, str, str]:
-    """Return endpoint and keys of a PushSubscription; raises BrowseError naming every part that is wrong."""
+    """Return endpoint and keys of a PushSubscription; raises ServiceError naming every part that is wrong."""
     faults: list[Fault] = []
     endpoint = body.get("endpoint")
     fault = (
@@ -59,12 +59,12 @@ def read_subscription(body: dict[str, Any]) -> tuple[str, str, str]:
     except ValueError:
         faults.append(Fault("validation_error", "must be 16 bytes in base64url", "keys.auth"))
     if faults:
-        raise BrowseError(400, "validation_error", "This is not a push subscription.", tuple(faults))
+        raise ServiceError(400, "validation_error", "This is not a push subscription.", tuple(faults))
     return str(endpoint), str(p256dh), str(auth)
 
 
 def read_endpoint(body: dict[str, Any]) -> str:
-    """Return the endpoint of a subscription to forget; raises BrowseError 400."""
+    """Return the endpoint of a subscription to forget; raises ServiceError 400."""
     endpoint = body.get("endpoint")
     fault = endpoint_fault(endpoint, insecure=True) if isinstance(endpoint, str) else "must be a URL"
     if fault or not isinstance(endpoint, str):

@@ -1,11 +1,11 @@
-"""Noticing that a run ended, and telling each subscriber once.
+"""Notice that a run ended, and notify each subscriber once.
 
 What is true is the job itself: its hash `rq:job:<id>` in database 9 keeps `status` and `ended_at` for a week. The
 worker's event on `<runid>:rq` is only a hint to look at once, so a lost event costs time and never a message: after
 every (re)subscription, and every `SWEEP_SECONDS`, the watcher looks at the last jobs (`rq:<task>` in the run's hash,
 database 0) of all runs that somebody subscribed to. It subscribes BEFORE it looks, so no end falls in between.
 
-What was told is a key per job, outcome and subscription, `webpush:<job>:<status>:<id>`, in database 0:
+What was sent is a key per job, outcome and subscription, `webpush:<job>:<status>:<id>`, in database 0:
 `SET NX` with a short life claims the message (two processes never send the same one), the final word (`sent`,
 `gone`, ...) replaces it for longer than a job is kept. It lies in Redis and not in Postgres because it is worth
 exactly as much as the job's state: a Redis that lost the one has lost the other. A process that dies between the
@@ -71,7 +71,7 @@ class Connections:
 
 
 class Watcher:
-    """Listens and looks until cancelled. `listening` tells whether events arrive."""
+    """Listens for events and polls jobs until cancelled. `listening`: events arrive."""
 
     def __init__(
         self,
@@ -90,7 +90,9 @@ class Watcher:
         self._sleep = sleep
         self._sweep_seconds = sweep_seconds
         self._look = asyncio.Event()
-        self._settled: dict[tuple[str, str], None] = {}  # job, status: everybody was told; oldest first
+        self._settled: dict[
+            tuple[str, str], None
+        ] = {}  # job, status: every subscriber was notified; oldest first
         self._unwritten: dict[str, Outcome] = {}  # final words that Redis could not take yet
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: set[str] = set()
@@ -147,7 +149,7 @@ class Watcher:
             try:
                 ends = await self._ends([job])
                 if job in ends:
-                    await self._tell(runid, job, ends[job])
+                    await self._notify(runid, job, ends[job])
                     return
             except (RedisError, OSError, psycopg.Error) as error:
                 _log.warning("the end of a job can't be looked at now: %s", type(error).__name__)
@@ -182,7 +184,7 @@ class Watcher:
             owners = await self._jobs_of(runids[start : start + BATCH])
             for job, end in (await self._ends(owners)).items():
                 if (job, end.status) not in self._settled:
-                    await self._tell(owners[job], job, end)
+                    await self._notify(owners[job], job, end)
 
     async def _jobs_of(self, runids: list[str]) -> dict[str, str]:
         """Return job id -> run id for the last jobs of some runs."""
@@ -210,8 +212,8 @@ class Watcher:
                 ends[job] = End(status, _moment(ended))
         return ends
 
-    async def _tell(self, runid: str, job: str, end: End) -> None:
-        """Start a message to every subscriber who was not told yet."""
+    async def _notify(self, runid: str, job: str, end: End) -> None:
+        """Start a message to every subscriber who has not been notified yet."""
         subscriptions = await anyio.to_thread.run_sync(self._store.of_run, runid)
         config = await anyio.to_thread.run_sync(self._store.config_of, runid) if subscriptions else None
         settled = True

@@ -1,6 +1,6 @@
 """Background work: the worker class, the jobs, and run directories.
 
-`WepppyRqWorker` is loaded when first asked for, so that whoever only creates runs does not import the queue.
+`WepppyRqWorker` is imported at its first use, so that a program that only creates runs does not import the queue.
 """
 
 from __future__ import annotations

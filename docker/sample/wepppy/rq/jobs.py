@@ -65,7 +65,7 @@ def run_project(runid: str) -> dict[str, Any]:
         from wepppy.rq.steps.report import finished_report, write_report
         from wepppy.rq.steps.state import RunState
 
-        prep = RedisPrep(runid, patient=True)
+        prep = RedisPrep(runid, retry=True)
         prep.unlock_all()
         done = finished_report(folder, job_id) if job_id else None
         if done is not None:

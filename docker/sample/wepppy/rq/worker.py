@@ -82,7 +82,7 @@ class WepppyRqWorker(Worker):
         self.connection.hset(self.key, recovery.PROCESS, process_identity(os.getpid()) or "")
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
-        """Work until told to stop, also if that is said in the moment before rq is ready to hear it."""
+        """Work until a signal stops it, also one that comes before rq handles signals."""
         try:
             worked: bool = super().work(*args, **kwargs)
         except StopRequested:
@@ -171,7 +171,7 @@ class WepppyRqWorker(Worker):
         """In the worker: the work-horse ended without a word. What follows re-queues jobs that have retries left."""
         super().handle_work_horse_killed(job, retpid, ret_val, rusage)
         job.get_meta(refresh=True)
-        # The work-horse of a worker that was told to stop is killed by that worker: no fault of the job.
+        # A stopping worker kills its work-horse: no failure of the job.
         kills = recovery.kills_of(job) + (0 if self._hand_back_at is not None else 1)
         job.meta["kills"] = kills
         job.save_meta()

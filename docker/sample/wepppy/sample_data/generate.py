@@ -1,4 +1,4 @@
-"""Makes the whole of the sample geodata in a folder beside its place, then moves it in and marks it complete."""
+"""Make the whole of the sample geodata in a folder beside its destination, then move it in and mark it complete."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _CLIMATE_STEP = 0.01  # degrees
 
 
 class ForeignDataError(Exception):
-    """The place holds data that this program did not make."""
+    """The destination holds data that this program did not make."""
 
 
 def generate(geodata: Path, seed: int, force: bool, say: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""Work off the event loop, so much at a time and no more waiting than is worth it: what else comes is told when."""
+"""Work off the event loop, in so many threads and with so many waiting; more is refused with a time to retry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RETRY_AFTER_SECONDS = 5
 
 
 class BusyError(Exception):
-    """There is more to do than the service can promise; asked again after RETRY_AFTER_SECONDS it may be different."""
+    """All threads work and the queue is full; worth another try after RETRY_AFTER_SECONDS."""
 
 
 class BoundedWork:

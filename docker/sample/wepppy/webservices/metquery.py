@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import BadRequest, HTTPException
+from flask import Response, jsonify, request
+from werkzeug.exceptions import BadRequest
 
 from wepppy.config.run_paths import geodata_root
+from wepppy.webservices.flask_service import create_service
 from wepppy.webservices.raster_crs import WGS84, CrsError, transform_point
-from wepppy.webservices.raster_dataset import DatasetMissingError, find_dataset, geodata_problem
+from wepppy.webservices.raster_dataset import DatasetMissingError, find_dataset
 from wepppy.webservices.raster_grid import BoxFormatError, GridError, degrees_box
 from wepppy.webservices.raster_interpolation import METHODS, interpolate
 from wepppy.webservices.raster_series import SeriesError, SeriesFileError, crop_daily, daily_at_point
@@ -43,23 +44,14 @@ FIRST_YEAR, LAST_YEAR, MOST_YEARS = 1900, 2200, 100
 _log = logging.getLogger(__name__)
 _rasters = RasterCache()
 _rasters_lock = threading.Lock()  # a worker may have threads, an open raster may not
-app = Flask(__name__, static_folder=None)
-app.url_map.strict_slashes = False
-app.url_map.merge_slashes = False  # such a redirect would repeat the Host header
+app = create_service(__name__)
 app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
 
 Values = Mapping[str, Any]
 
 
 class _Refusal(Exception):  # noqa: N818 - an expected answer, not an error of the program
-    """An expected problem: what the caller is told, with status 200."""
-
-
-@app.get("/health")
-def health() -> Response | tuple[Response, int]:
-    """Answer the JSON string "OK", or 503 with the reason when the geodata can't be read."""
-    problem = geodata_problem()
-    return (jsonify({"Error": problem}), 503) if problem else jsonify("OK")
+    """An expected problem, answered with status 200."""
 
 
 @app.get("/monthly/catalog")
@@ -263,21 +255,3 @@ def unreadable(error: SeriesFileError) -> tuple[Response, int]:
     """Answer a daily file that can't be read, with the status that clients know for it."""
     _log.warning("daily climate can't be read: %s", error)
     return jsonify({"Error": "Error cropping dataset."}), 418
-
-
-@app.errorhandler(HTTPException)
-def http_error(error: HTTPException) -> HTTPException | tuple[Response, int]:
-    """Answer unknown routes and methods, and bodies that are not JSON."""
-    status = error.code or 500
-    if status < 400:
-        return error
-    answer = jsonify({"Error": error.description if status == 400 else error.name})
-    answer.headers.update({key: value for key, value in error.get_headers() if key == "Allow"})
-    return answer, status
-
-
-@app.errorhandler(Exception)
-def unexpected(error: Exception) -> tuple[Response, int]:
-    """Answer what nobody expected, without telling the server's inside."""
-    _log.error("unexpected error", exc_info=error)
-    return jsonify({"Error": "An internal error occurred."}), 500

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from wepppy.config.environment import setting
 from wepppy.config.run_paths import geodata_root
 
 VRT = ".vrt"
@@ -41,7 +42,7 @@ def list_datasets() -> list[str]:
     tiles.
     """
     root = geodata_root()
-    catalog = os.environ.get("CATALOG_PATH", "").strip() or root / "catalog.json"
+    catalog = setting("CATALOG_PATH") or root / "catalog.json"
     try:
         entries = json.loads(Path(catalog).read_text(encoding="utf-8"))
         listed = [entry for entry in entries if isinstance(entry, str)]

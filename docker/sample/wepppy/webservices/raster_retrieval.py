@@ -24,7 +24,7 @@ RETRY_AFTER_SECONDS = 5
 
 
 class _Turns:
-    """So many threads work at a time and so many wait for it; what else comes is refused."""
+    """Let so many threads work at a time and so many wait; refuse more."""
 
     def __init__(self, working: int, waiting: int) -> None:
         self._places = threading.BoundedSemaphore(working + waiting)
@@ -57,7 +57,7 @@ class RetrievalError(Exception):
 
 @dataclass(frozen=True)
 class Retrieval:
-    """What a caller asks for; the names are those of the query string."""
+    """The parameters of a request; the names are those of the query string."""
 
     dataset: str
     bbox: str
@@ -78,7 +78,7 @@ class Retrieved:
 
 
 def retrieve(request: Retrieval) -> Retrieved:
-    """Return the crop that was asked for. Raises RetrievalError."""
+    """Return the requested crop. Raises RetrievalError."""
     for name, known in (("format", FORMATS), ("resample", RESAMPLINGS), ("gdaldem", raster_shading.MODES)):
         value = getattr(request, name)
         if value is not None and value not in known:
@@ -109,7 +109,7 @@ def retrieve(request: Retrieval) -> Retrieved:
 
 
 def _shade(wide: Crop, mode: str) -> Crop:
-    """Return the relief of a crop that has one more cell on each side than what was asked for."""
+    """Return the relief of a crop that has one more cell on each side than requested."""
     values, empty, outer = wide.values[0], wide.empty[0], wide.grid
     left, top = outer.left + outer.cellsize, outer.top - outer.cellsize
     inner = type(outer)(outer.crs, left, top, outer.cellsize, outer.width - 2, outer.height - 2)

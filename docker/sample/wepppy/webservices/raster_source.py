@@ -20,7 +20,7 @@ _SLACK = 1e-6
 # A mosaic can have thousands of tiles; looking at each of them for every request would cost more than the
 # answer.
 _WATCHED_FILES = 64
-# Rasters up to this size are held in memory once a cell was asked for: 8 or 16 MB each.
+# Rasters up to this size are held in memory once a cell was read: 8 or 16 MB each.
 _HELD_CELLS = 2 * 2**20
 
 Signature = tuple[tuple[int, int, int], ...]
@@ -103,7 +103,7 @@ class RasterSource:
         return np.ma.MaskedArray(values, np.ma.getmaskarray(block) | ~np.isfinite(values))
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._dataset.close()
 
 
@@ -114,7 +114,7 @@ class RasterCache:
     """
 
     def __init__(self, capacity: int = 8, allow: Callable[[Path], bool] = lambda _: True) -> None:
-        """`allow` is asked, with links resolved, before a file is opened."""
+        """`allow` decides, with links resolved, whether a file may be opened."""
         self._capacity = capacity
         self._allow = allow
         self._sources: OrderedDict[str, RasterSource] = OrderedDict()

@@ -1,30 +1,19 @@
-"""Crops of the shared rasters for old clients: `/<dataset>/<year>`, and errors told with status 200."""
+"""Crops of the shared rasters for old clients: `/<dataset>/<year>`, and errors with status 200."""
 
 from __future__ import annotations
 
-import logging
 import math
 
-from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException
+from flask import Response, jsonify, request
 
-from wepppy.webservices.raster_dataset import geodata_problem, list_datasets
+from wepppy.webservices.flask_service import create_service
+from wepppy.webservices.raster_dataset import list_datasets
 from wepppy.webservices.raster_retrieval import CELLSIZE, Retrieval, RetrievalError, retrieve
 
 MIN_CELLSIZE = 1.0
 _FEWEST_PARTS, _MOST_PARTS = 2, 7
 
-_log = logging.getLogger(__name__)
-app = Flask(__name__, static_folder=None)
-app.url_map.strict_slashes = False
-app.url_map.merge_slashes = False  # such a redirect would repeat the Host header
-
-
-@app.get("/health")
-def health() -> Response | tuple[Response, int]:
-    """Answer the JSON string "OK", or 503 with the reason when the geodata can't be read."""
-    problem = geodata_problem()
-    return (jsonify({"Error": problem}), 503) if problem else jsonify("OK")
+app = create_service(__name__)
 
 
 @app.get("/catalog")
@@ -57,21 +46,3 @@ def retrieve_dataset(dataset: str) -> Response | tuple[Response, int]:
 def refuse(error: RetrievalError) -> tuple[Response, int, dict[str, str]]:
     """Answer a crop that can't be given, with the status old clients expect, or 503 while there is too much to do."""
     return jsonify({"Error": error.message}), 503 if error.status == 503 else 200, error.headers
-
-
-@app.errorhandler(HTTPException)
-def http_error(error: HTTPException) -> Response | HTTPException | tuple[Response, int]:
-    """Answer unknown routes and methods."""
-    status = error.code or 500
-    if status < 400:
-        return error
-    answer = jsonify({"Error": error.name})
-    answer.headers.update({key: value for key, value in error.get_headers() if key == "Allow"})
-    return answer, status
-
-
-@app.errorhandler(Exception)
-def unexpected(error: Exception) -> tuple[Response, int]:
-    """Answer what nobody expected, without telling the server's inside."""
-    _log.error("unexpected error", exc_info=error)
-    return jsonify({"Error": "An internal error occurred during processing."}), 500

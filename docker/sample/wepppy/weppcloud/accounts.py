@@ -132,7 +132,7 @@ def log_out() -> None:
 
 
 def _next_page() -> str:
-    """Return the page asked for by `next` if it is one of this site, else the list of runs."""
+    """Return the page of the parameter `next` if it is one of this site, else the list of runs."""
     wanted = request.values.get("next", "")
     # Two slashes begin a host, and browsers take a backslash for a slash and pass over what can't be printed.
     local = wanted.startswith("/") and wanted[1:2] not in ("/", "\\") and wanted.isprintable()

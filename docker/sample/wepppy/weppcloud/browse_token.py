@@ -6,7 +6,6 @@ sent only to the addresses of that run.
 
 from __future__ import annotations
 
-import os
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -15,11 +14,10 @@ from flask import Response, current_app, request, session
 from flask_login import current_user
 from redis import Redis
 
-from wepppy.config.secrets import get_secret
+from wepppy.config.run_tokens import REVOKED, audience, cookie_name, signing_secrets
 from wepppy.weppcloud.models import Run
 from wepppy.weppcloud.settings import SESSION_HOURS
 
-REVOKED = "auth:jwt:revoked:"
 _SESSION_KEY = "browse_jti"
 _LIFETIME = timedelta(hours=SESSION_HOURS)
 
@@ -27,24 +25,24 @@ _LIFETIME = timedelta(hours=SESSION_HOURS)
 def give_token(response: Response, run: Run, prefix: str) -> None:
     """Add the token for `run` to a page for somebody who is logged in; `prefix` is the run's address.
 
-    Does nothing without `WEPP_AUTH_JWT_SECRETS[_FILE]` (comma separated, the first one signs).
+    Do nothing without a secret to sign with.
     """
-    secret = next(iter((get_secret("WEPP_AUTH_JWT_SECRETS") or "").split(",")), "").strip()
-    if not secret or not current_user.is_authenticated:
+    secrets = signing_secrets()
+    if not secrets or not current_user.is_authenticated:
         return
     # One id per login, so that logging out ends every token at once.
     jti = session.setdefault(_SESSION_KEY, uuid.uuid4().hex)
     claims = {
         "sub": current_user.email,
-        "aud": os.environ.get("RQ_ENGINE_JWT_AUDIENCE", "").strip() or "rq-engine",
+        "aud": audience(),
         "exp": datetime.now(UTC) + _LIFETIME,
         "jti": jti,
         "runid": run.runid,
         "roles": [role.name for role in current_user.roles],
     }
     response.set_cookie(
-        os.environ.get("WEPP_BROWSE_JWT_COOKIE_NAME", "").strip() or "wepp_browse_jwt",
-        jwt.encode(claims, secret, algorithm="HS256"),
+        cookie_name(),
+        jwt.encode(claims, secrets[0], algorithm="HS256"),
         max_age=_LIFETIME,
         path=prefix,
         secure=request.is_secure,

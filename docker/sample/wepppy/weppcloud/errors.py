@@ -1,4 +1,4 @@
-"""The one shape in which every failure is told: `{"error": {"message", "code", "details"}, "error_id"}`."""
+"""The one shape of every error: `{"error": {"message", "code", "details"}, "error_id"}`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CODES = {
 
 
 class Problem(Exception):  # noqa: N818 - most of them are the visitor's, not errors of the program
-    """Something the visitor should be told, with the HTTP status and code that say so."""
+    """An expected error: HTTP status, message for the visitor, and code of the interface."""
 
     def __init__(self, status: int, message: str, code: str | None = None) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class Problem(Exception):  # noqa: N818 - most of them are the visitor's, not er
 
 
 def wants_json() -> bool:
-    """Return whether the visitor is a program: it called the JSON interface, sent JSON or asked for it."""
+    """Return whether the visitor is a program: it called the JSON interface, sent JSON or accepts it alone."""
     if request.path == "/health" or request.path.startswith("/api/") or request.is_json:
         return True
     best = request.accept_mimetypes.best_match(["text/html", "application/json"])
@@ -50,7 +50,7 @@ def wants_json() -> bool:
 
 
 def failure(status: int, message: str, code: str, **extra: Any) -> tuple[Response | str, int]:
-    """Return the answer for a failure, as JSON for programs and as a page for people (where one can be made).
+    """Return the answer for an error, as JSON for programs and as a page for browsers (where one can be made).
 
     `details` goes inside `error`, everything else (`error_id`) beside it.
     """
@@ -64,7 +64,7 @@ def failure(status: int, message: str, code: str, **extra: Any) -> tuple[Respons
 
 
 def register(app: Flask) -> None:
-    """Make the application answer every failure in that shape."""
+    """Make the application answer every error in that shape."""
 
     @app.errorhandler(Problem)
     def problem(error: Problem) -> tuple[Response | str, int]:

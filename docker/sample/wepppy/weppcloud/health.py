@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NoAnswer
+from concurrent.futures import TimeoutError as CheckTimeoutError
 
 from flask import Blueprint, Response, current_app, jsonify
 from redis import Redis
@@ -17,7 +17,7 @@ from wepppy.config.redis_settings import RedisDB, redis_client
 from wepppy.weppcloud.errors import failure
 from wepppy.weppcloud.models import db
 
-PATIENCE_SECONDS = 3.0
+TIMEOUT_SECONDS = 3.0
 
 blueprint = Blueprint("health", __name__)
 # A server that hangs holds its checking thread, so their number is the most that can ever be stuck.
@@ -30,17 +30,17 @@ def health() -> Response | tuple[Response | str, int]:
     engine = db.engine
     client = current_app.extensions["health_redis"]
     checks: dict[str, Callable[[], object]] = {
-        "postgres": lambda: _ask_postgres(engine),
+        "postgres": lambda: _query_postgres(engine),
         "redis": lambda: client.ping(),
     }
     waiting = {name: _checkers.submit(check) for name, check in checks.items()}
     gone: dict[str, str] = {}
     for name, answer in waiting.items():
         try:
-            answer.result(timeout=PATIENCE_SECONDS)
-        except NoAnswer:
+            answer.result(timeout=TIMEOUT_SECONDS)
+        except CheckTimeoutError:
             answer.cancel()
-            gone[name] = f"no answer within {PATIENCE_SECONDS:g} s"
+            gone[name] = f"no answer within {TIMEOUT_SECONDS:g} s"
         except ProgrammingError:
             gone[name] = "the tables of the application are missing; upgrade the database"
         except Exception as error:
@@ -59,6 +59,6 @@ def probe_client() -> Redis:
     )
 
 
-def _ask_postgres(engine: Engine) -> None:
+def _query_postgres(engine: Engine) -> None:
     with engine.connect() as connection:
         connection.execute(text("SELECT 1 FROM run LIMIT 1"))

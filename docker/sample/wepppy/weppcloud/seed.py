@@ -1,7 +1,7 @@
 """`flask seed`: fills an empty site with people, runs and checklists for a look around or a load test.
 
 A second call changes nothing; what people made is never touched. Progress and outcome are lines: text for people, JSON
-objects (`{"step", "state"}`, at the end `{"answer"}` or `{"refused"}`) for the program that asked with `--json-lines`.
+objects (`{"step", "state"}`, at the end `{"answer"}` or `{"refused"}`) for a program that calls it with `--json-lines`.
 """
 
 from __future__ import annotations

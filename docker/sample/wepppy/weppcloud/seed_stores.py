@@ -111,7 +111,7 @@ def fill(seed: int, count: int, held: Held, say: Say, *, dry_run: bool = False) 
 
 
 def _start_first(runids: list[str], dry_run: bool) -> int:
-    """Have the worker compute what it was never asked to compute; return how many runs that is."""
+    """Enqueue the runs that have no job yet; return how many these are."""
     idle = [runid for runid, job in run_store.job_states(runids).items() if job is None]
     for runid in idle if not dry_run else ():
         if (run := run_store.find_run(runid)) is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from typing import Any
 
 from limits import parse_many
 
 from wepppy.config.database import database_url
+from wepppy.config.environment import flag, setting, site_prefix
 from wepppy.config.secrets import get_secret
 
 SESSION_HOURS = 12
@@ -23,14 +23,6 @@ CONNECT_ARGUMENTS = {
 }
 
 
-def flag(name: str, default: bool) -> bool:
-    """Return the environment variable `name` read as yes or no; `default` when it is unset or blank."""
-    value = os.environ.get(name, "").strip().lower()
-    if not value:
-        return default
-    return value in {"1", "true", "yes", "on"}
-
-
 def sqlalchemy_url(url: str) -> str:
     """Return a libpq URL in the form that makes SQLAlchemy use psycopg 3, whichever driver is its default."""
     scheme, separator, rest = url.partition("://")
@@ -39,7 +31,7 @@ def sqlalchemy_url(url: str) -> str:
 
 def _rate_limit(name: str) -> str:
     """Return the rate limits in the environment variable `name`, "" (none) where it is unset or blank."""
-    limits = os.environ.get(name, "").strip()
+    limits = setting(name)
     try:
         return limits if limits and parse_many(limits) else ""
     except ValueError as error:
@@ -52,10 +44,7 @@ def settings() -> dict[str, Any]:
     Raises RuntimeError when `SECRET_KEY` or `SECURITY_PASSWORD_SALT` is missing, a secret file can't be read, or a
     setting has a value that can't work.
     """
-    csrf_limit = (
-        os.environ.get("WTF_CSRF_TIME_LIMIT_SECONDS") or os.environ.get("WTF_CSRF_TIME_LIMIT") or "43200"
-    )
-    prefix = os.environ.get("SITE_PREFIX", "/weppcloud").strip().strip("/")
+    csrf_limit = setting("WTF_CSRF_TIME_LIMIT_SECONDS") or setting("WTF_CSRF_TIME_LIMIT", "43200")
     return {
         "SECRET_KEY": get_secret("SECRET_KEY", required=True),
         "PASSWORD_SALT": get_secret("SECURITY_PASSWORD_SALT", required=True),
@@ -67,16 +56,16 @@ def settings() -> dict[str, Any]:
             "pool_recycle": 1800,
             "connect_args": CONNECT_ARGUMENTS,
         },
-        "SESSION_COOKIE_NAME": os.environ.get("SESSION_COOKIE_NAME", "").strip() or "session",
+        "SESSION_COOKIE_NAME": setting("SESSION_COOKIE_NAME", "session"),
         "SESSION_COOKIE_HTTPONLY": True,
-        "SESSION_COOKIE_SAMESITE": os.environ.get("SESSION_COOKIE_SAMESITE", "").strip() or "Lax",
+        "SESSION_COOKIE_SAMESITE": setting("SESSION_COOKIE_SAMESITE", "Lax"),
         "SESSION_REFRESH_EACH_REQUEST": False,
         "PERMANENT_SESSION_LIFETIME": timedelta(hours=SESSION_HOURS),
         "WTF_CSRF_TIME_LIMIT": int(csrf_limit) or None,
         "ANONYMOUS_CREATION": flag("WEPPCLOUD_ALLOW_ANONYMOUS_PROJECT_CREATION", True),
         "RUN_LIMIT_PER_CLIENT": _rate_limit("RUN_LIMIT_PER_CLIENT"),
         "RUN_LIMIT_PER_ADDRESS": _rate_limit("RUN_LIMIT_PER_ADDRESS"),
-        "SEND_FILE_MAX_AGE_DEFAULT": int(os.environ.get("STATIC_MAX_AGE", "").strip() or 0),
-        "PROXIES": 2 if os.environ.get("TRUSTED_PROXIES", "").strip() else 1,
-        "SITE_PREFIX": "/" + prefix if prefix else "",
+        "SEND_FILE_MAX_AGE_DEFAULT": int(setting("STATIC_MAX_AGE", "0")),
+        "PROXIES": 2 if setting("TRUSTED_PROXIES") else 1,
+        "SITE_PREFIX": site_prefix(),
     }

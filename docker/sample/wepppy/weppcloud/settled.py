@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
+
+from wepppy.config.environment import setting
 
 ROLES = {
     "User": "Makes runs and sees their own",
@@ -17,7 +18,7 @@ ADMIN_EMAIL = "admin@example.org"
 
 def admin_email() -> str:
     """Return the first account's address: `ADMIN_EMAIL`, else admin@example.org."""
-    return os.environ.get("ADMIN_EMAIL", "").strip().lower() or ADMIN_EMAIL
+    return setting("ADMIN_EMAIL", ADMIN_EMAIL).lower()
 
 
 def settled(cursor: Any) -> bool:

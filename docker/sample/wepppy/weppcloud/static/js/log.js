@@ -17,14 +17,14 @@ const LOG_LINE = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d),\d+ \w+ wepppy[\w.]*: (.*)
  */
 export function followLog(statusBase, runid, runUrl, element, status) {
   let waiting = null; // what is said while the file is being read
-  let asked = false; // to read the file (again)
+  let requested = false; // to read the file (again)
   let heard = Date.now();
 
   async function catchUp() {
-    asked = true;
-    if (waiting) return; // whoever reads now, reads again: what was asked for may be newer than what is being read
-    while (asked) {
-      asked = false;
+    requested = true;
+    if (waiting) return; // the read under way is followed by another: the file may be newer than what it sees
+    while (requested) {
+      requested = false;
       await readAgain();
     }
   }
@@ -37,7 +37,7 @@ export function followLog(statusBase, runid, runUrl, element, status) {
     const all = [...lines, ...waiting.filter((line) => !known.has(line.text))].slice(-LONGEST);
     waiting = null;
     const shown = [...element.children].map((line) => line.dataset.text);
-    // Nobody's place in the list is lost for nothing, and what a vanished file service can't tell stays.
+    // The scroll position stays where nothing changed, and so do lines while the file service does not answer.
     if (!all.length || (all.length === shown.length && all.every((line, at) => line.text === shown[at]))) return;
     element.replaceChildren();
     for (const line of all) addLine(element, line);

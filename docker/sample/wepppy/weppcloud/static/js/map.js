@@ -30,13 +30,13 @@ export function showMap(element, note, coordinates, extent, picked) {
   let shown = null; // the layer of results over the relief
   let channels = null;
   let watershed = null;
-  let place = null;
+  let marker = null;
   let chosen = null;
 
   return {
     mark(latitude, longitude) {
-      place?.remove();
-      place = L.circleMarker([latitude, longitude], { radius: 7, className: "picked", interactive: false }).addTo(map);
+      marker?.remove();
+      marker = L.circleMarker([latitude, longitude], { radius: 7, className: "picked", interactive: false }).addTo(map);
     },
     addChannels(shapes) {
       channels?.remove();
@@ -54,7 +54,7 @@ export function showMap(element, note, coordinates, extent, picked) {
     },
     /** Return the layer of a picture `{url, bounds, title}`. */
     picture: ({ url, bounds: box, title }) => L.imageOverlay(url, box, { alt: title, opacity: 0.75, className: "codes", pane: PICTURES }),
-    /** Return the layer of subcatchments, each filled with `colour(properties)` and told as `text(properties)`. */
+    /** Return the layer of subcatchments, each filled with `colour(properties)` and described by `text(properties)`. */
     choropleth(shapes, colour, text) {
       return L.geoJSON(shapes, {
         style: ({ properties }) => ({ color: "#333", weight: 0.5, fillColor: colour(properties), fillOpacity: 0.7 }),

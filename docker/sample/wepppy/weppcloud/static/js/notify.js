@@ -3,7 +3,7 @@
 const WEBPUSH = "/weppcloud-microservices/webpush";
 const OFF = "Notify me when it ends";
 const ON = "Don't notify me";
-const PATIENCE = 15000; // ms; a browser that can't reach its push service tries for ever and says nothing
+const TIMEOUT = 15000; // ms; a browser that can't reach its push service tries for ever and says nothing
 // Browsers' own words ("Registration failed") tell nobody what to do.
 const REASONS = {
   AbortError: "this browser has no push service, or cannot reach it",
@@ -13,7 +13,7 @@ const REASONS = {
 /** Show `button` if this browser can receive notifications; `worker` is the service worker's address. */
 export async function offerNotifications(button, runid, worker, problem) {
   if (!isSecureContext || !("serviceWorker" in navigator) || !("PushManager" in window)) return;
-  const memory = `notify:${runid}`; // the endpoint that the service was told for this run
+  const memory = `notify:${runid}`; // the endpoint that the service has for this run
   const registration = await navigator.serviceWorker.register(worker).catch(() => null);
   if (registration === null) return;
   const known = await registration.pushManager.getSubscription().catch(() => null);
@@ -32,7 +32,7 @@ export async function offerNotifications(button, runid, worker, problem) {
   });
 
   async function begin() {
-    if ((await Notification.requestPermission()) !== "granted") throw new Error("this browser was told not to show any");
+    if ((await Notification.requestPermission()) !== "granted") throw new Error("this browser does not allow them");
     const { public_key: key } = await call("/vapid-public-key");
     const subscription = await subscribe(await navigator.serviceWorker.ready, bytes(key));
     await call(`/subscriptions/${encodeURIComponent(runid)}`, "POST", subscription);
@@ -57,19 +57,19 @@ export async function offerNotifications(button, runid, worker, problem) {
 async function subscribe(registration, key) {
   const options = { userVisibleOnly: true, applicationServerKey: key };
   try {
-    return await patiently(registration.pushManager.subscribe(options));
+    return await withTimeout(registration.pushManager.subscribe(options));
   } catch (error) {
     // A subscription made with an earlier key of the site stands in the way.
     const old = await registration.pushManager.getSubscription();
     if (error.name !== "InvalidStateError" || old === null) throw new Error(REASONS[error.name] ?? error.message);
     await old.unsubscribe();
-    return patiently(registration.pushManager.subscribe(options));
+    return withTimeout(registration.pushManager.subscribe(options));
   }
 }
 
-function patiently(answer) {
+function withTimeout(answer) {
   const silence = new Promise((_, reject) => {
-    setTimeout(() => reject(new Error("the push service of this browser does not answer")), PATIENCE);
+    setTimeout(() => reject(new Error("the push service of this browser does not answer")), TIMEOUT);
   });
   return Promise.race([answer, silence]);
 }

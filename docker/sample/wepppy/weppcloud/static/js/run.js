@@ -34,7 +34,7 @@ function showState(status) {
     button.disabled = WAITING.has(status);
     button.textContent = ENDED.has(status) ? "Run again" : "Start";
   }
-  byId("notify-offer").hidden = ENDED.has(status); // nothing is left to be told of
+  byId("notify-offer").hidden = ENDED.has(status); // there is nothing to notify of any more
   if (ended) {
     refresh();
     log.catchUp();

@@ -1,4 +1,4 @@
-// Tables that sort: a button in every heading, the order told to screen readers.
+// Tables that sort: a button in every heading, the order announced to screen readers.
 
 /**
  * Fill `table` with `rows` under `columns` `[{title, value(row), text(row), open(row)}]`; `open`, where given, makes the

@@ -1,9 +1,11 @@
-"""What can go wrong with a request for a run's files, and the shapes in which it is told."""
+"""Errors of the services around a run's files, and their JSON form."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
+from starlette.responses import JSONResponse
 
 
 @dataclass(frozen=True)
@@ -15,8 +17,8 @@ class Fault:
     path: str
 
 
-class BrowseError(Exception):
-    """A request that can't be answered: HTTP status, code of the interface, and words without paths."""
+class ServiceError(Exception):
+    """A request that can't be answered: HTTP status, code of the interface, and a message without paths."""
 
     def __init__(self, status: int, code: str, message: str, faults: tuple[Fault, ...] = ()) -> None:
         super().__init__(message)
@@ -35,29 +37,35 @@ class BrowseError(Exception):
             ]
         return body
 
+    def as_response(self) -> JSONResponse:
+        """Return the error as an answer that no cache keeps."""
+        return JSONResponse(self.as_json(), self.status, {"cache-control": "no-store"})
 
-def run_not_found() -> BrowseError:
+
+def run_not_found() -> ServiceError:
     """The run does not exist, its id could not be one, or it is not for the visitor: nobody learns which."""
-    return BrowseError(404, "run_not_found", "There is no such run. If it is a private one of yours, log in.")
+    return ServiceError(
+        404, "run_not_found", "There is no such run. If it is a private one of yours, log in."
+    )
 
 
-def path_not_found() -> BrowseError:
+def path_not_found() -> ServiceError:
     """Nothing is there, or it is hidden."""
-    return BrowseError(404, "path_not_found", "There is no such file or directory in this run.")
+    return ServiceError(404, "path_not_found", "There is no such file or directory in this run.")
 
 
-def path_outside_root() -> BrowseError:
+def path_outside_root() -> ServiceError:
     """The path, or a symbolic link on it, leads out of the run."""
-    return BrowseError(400, "path_outside_root", "The path leads out of the run.")
+    return ServiceError(400, "path_outside_root", "The path leads out of the run.")
 
 
-def forbidden_path() -> BrowseError:
+def forbidden_path() -> ServiceError:
     """The path exists in the interface's sense, but is not for reading."""
-    return BrowseError(403, "forbidden_path", "This path is not open for reading.")
+    return ServiceError(403, "forbidden_path", "This path is not open for reading.")
 
 
-def invalid(parameter: str, message: str) -> BrowseError:
+def invalid(parameter: str, message: str) -> ServiceError:
     """One parameter has a value that means nothing."""
-    return BrowseError(
+    return ServiceError(
         400, "validation_error", f"{parameter}: {message}", (Fault("validation_error", message, parameter),)
     )
