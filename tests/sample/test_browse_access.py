@@ -138,7 +138,7 @@ def test_without_a_secret_only_public_runs_are_open(
     assert ask(token()).status == 404
 
 
-def test_a_secret_file_that_is_gone_is_told_by_health(
+def test_a_secret_file_that_is_gone_fails_the_health_check(
     denylist: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEPP_AUTH_JWT_SECRETS_FILE", "/no/such/file")

@@ -217,7 +217,7 @@ def test_a_body_that_is_no_object_is_a_bad_request(client: FlaskClient, path: st
     assert list(strict_json(response.data)) == ["Error"]
 
 
-def test_files_that_can_not_be_read_are_told_without_their_place(client: FlaskClient, geodata: Path) -> None:
+def test_the_error_for_files_that_can_not_be_read_holds_no_path(client: FlaskClient, geodata: Path) -> None:
     folder = geodata / "daymet/daily/2030"
     folder.mkdir()
     (folder / "ppt.nc").write_bytes(b"not NetCDF")

@@ -234,14 +234,14 @@ KILLED = """
 import os, signal, sys
 from wepppy.sample_data import __main__ as program
 
-lines, tell = iter(range(int(sys.argv[1]) - 1)), program.Teller.say
+lines, printed = iter(range(int(sys.argv[1]) - 1)), program.Output.progress
 
-def say(teller, text):
-    tell(teller, text)
+def progress(output, text):
+    printed(output, text)
     if next(lines, None) is None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-program.Teller.say = say
+program.Output.progress = progress
 program.main(sys.argv[2:])
 """
 

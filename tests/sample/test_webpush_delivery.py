@@ -53,7 +53,7 @@ def test_the_end_of_a_run_arrives_encrypted_and_signed(stack: Stack, status: str
     assert RUNID.encode() not in push.body
 
 
-def test_every_subscriber_is_told_once_however_often_it_is_heard_and_by_however_many(stack: Stack) -> None:
+def test_every_subscriber_is_notified_once_however_many_events_and_watchers_there_are(stack: Stack) -> None:
     async def scenario() -> None:
         for index in range(10):
             stack.subscribe(f"browser-{index}")
@@ -73,7 +73,7 @@ def test_every_subscriber_is_told_once_however_often_it_is_heard_and_by_however_
     )
 
 
-def test_an_end_that_nobody_heard_is_told_at_the_next_start(stack: Stack) -> None:
+def test_an_end_without_a_watcher_is_sent_at_the_next_start(stack: Stack) -> None:
     async def scenario() -> None:
         stack.subscribe()
         stack.enqueue("job")
@@ -100,7 +100,7 @@ def test_an_end_while_redis_restarts_is_told(stack: Stack) -> None:
     assert stack.statuses() == ["finished"]
 
 
-def test_an_end_while_postgres_is_down_is_told_when_it_is_back(stack: Stack) -> None:
+def test_an_end_while_postgres_is_down_is_sent_when_it_is_back(stack: Stack) -> None:
     async def scenario() -> None:
         stack.subscribe()
         stack.enqueue("job")
@@ -149,7 +149,7 @@ def test_an_event_a_moment_before_the_state_is_not_lost(stack: Stack) -> None:
     asyncio.run(scenario())
 
 
-def test_who_subscribes_after_the_end_is_not_told_of_it(stack: Stack) -> None:
+def test_a_subscription_after_the_end_gets_no_message(stack: Stack) -> None:
     async def scenario() -> None:
         stack.enqueue("job")
         stack.state("job", "finished", datetime.now(UTC) - timedelta(minutes=1))

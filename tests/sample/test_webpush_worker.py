@@ -40,7 +40,7 @@ def stack(site: Flask, redis_env: RedisServer, postgres_env: PostgresServer) -> 
 
 @pytest.mark.parametrize("heard", [True, False])
 @pytest.mark.parametrize(("function", "status"), [("os.path.basename", "finished"), ("os.stat", "failed")])
-def test_a_job_of_the_real_worker_is_told_whether_or_not_it_was_heard(
+def test_the_end_of_a_real_workers_job_is_sent_with_and_without_its_event(
     stack: Stack, tmp_path: Path, function: str, status: str, heard: bool
 ) -> None:
     def work() -> None:

@@ -44,7 +44,7 @@ def start(client: FlaskClient, runid: str) -> int:
     return client.post(f"/api/runs/{runid}/start", headers={"X-CSRFToken": token(client)}).status_code
 
 
-def test_one_browser_that_creates_many_runs_is_refused_and_told_when_to_try_again(limited: Made) -> None:
+def test_one_browser_that_creates_many_runs_is_refused_with_the_time_to_try_again(limited: Made) -> None:
     client = from_address(limited("10/minute", "60/minute"))
     answers = [create(client) for _ in range(25)]
     assert [answer.status_code for answer in answers] == [201] * 10 + [429] * 15

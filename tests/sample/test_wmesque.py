@@ -83,7 +83,7 @@ def test_crops_equal_those_of_the_successor(client: FlaskClient, file_format: st
         ),
     ],
 )
-def test_refusals_are_told_with_status_200(client: FlaskClient, query: dict[str, str], message: str) -> None:
+def test_refusals_have_status_200(client: FlaskClient, query: dict[str, str], message: str) -> None:
     assert refusal(client, "/ned1/2016", **query) == message
 
 

@@ -250,7 +250,7 @@ def test_many_at_once_get_the_same_bytes(geodata: Path) -> None:
 
 
 @pytest.mark.parametrize(("cellsize", "places"), [(3, 5), (30, 18)])
-def test_while_crops_are_slow_health_answers_and_who_is_too_many_is_told_when_to_come_again(
+def test_while_crops_are_slow_health_answers_and_excess_requests_get_the_time_to_retry(
     geodata: Path, tmp_path: Path, cellsize: int, places: int
 ) -> None:
     slow = write_vrt(write_raster(geodata / f"ned1/slow{cellsize}/dem.tif", elevations()))

@@ -51,7 +51,7 @@ def test_the_password_is_on_no_command_line_and_in_no_log(stack: Stack) -> None:
     assert "p%40ss" not in stack.log
 
 
-def test_no_job_is_lost_that_comes_while_idle_workers_are_told_to_end(stack: Stack) -> None:
+def test_no_job_is_lost_that_comes_while_idle_workers_are_being_stopped(stack: Stack) -> None:
     came = []
     for _ in range(3):
         pool = stack.start(RQ_WORKER_COUNT="2")
@@ -122,7 +122,7 @@ def test_workers_whose_entries_are_lost_are_replaced_and_work_goes_on(
     stack.ended(job, "finished")
 
 
-def test_workers_end_when_told_while_redis_is_away(stack: Stack) -> None:
+def test_workers_end_by_a_signal_while_redis_is_away(stack: Stack) -> None:
     pool = stack.start(RQ_WORKER_COUNT="2")
     wait_until(lambda: stack.health().returncode == 0, "the pool being healthy")
     stack.server.stop()
@@ -215,7 +215,7 @@ def watched(
         yield made
 
 
-def test_a_worker_that_has_no_entry_for_too_long_is_told_to_end_and_only_once(watched: Watched) -> None:
+def test_a_worker_that_has_no_entry_for_too_long_is_signalled_to_end_and_only_once(watched: Watched) -> None:
     assert watched.sent_until(0) == []
     assert watched.sent_until(watched.grace - 1) == []
     assert watched.sent_until(watched.grace) == [(1, signal.SIGTERM)]
@@ -255,13 +255,13 @@ def test_a_pool_that_is_stopped_does_not_tell_a_worker_twice_that_is_ending_alre
     assert watched.signals[len(told) + 1 :] == [(1, signal.SIGINT), (2, signal.SIGINT)]
 
 
-def test_a_new_worker_that_is_told_to_end_before_it_listens_ends_alone(watched: Watched) -> None:
-    def is_told_to_end() -> None:
+def test_a_new_worker_that_is_signalled_before_it_handles_signals_ends_alone(watched: Watched) -> None:
+    def is_signalled() -> None:
         with pytest.raises(SystemExit):
             watched.pool.request_stop()
         assert watched.signals == []
 
-    process = multiprocessing.get_context("fork").Process(target=is_told_to_end)
+    process = multiprocessing.get_context("fork").Process(target=is_signalled)
     process.start()
     process.join()
     assert process.exitcode == 0

@@ -75,7 +75,7 @@ class RedisPrep:
                     pipeline.execute()
                     break
                 except WatchError:
-                    continue  # somebody else wrote in between: look again
+                    continue  # changed in between: read again
         self._recorded[field] = now
         self._dump()
         return now
@@ -90,7 +90,7 @@ class RedisPrep:
             self._dump()
 
     def restore(self) -> None:
-        """Record again what this object or the mirror knows and Redis has lost; locks are not mirrored."""
+        """Record again what Redis has lost of this object and the mirror; locks are not mirrored."""
         self._load()
         self._dump()
 
@@ -100,7 +100,7 @@ class RedisPrep:
         self._dump()
 
     def lock(self, name: str) -> None:
-        """Show that `name` is being worked on. This informs people; it excludes nobody."""
+        """Show that `name` is being worked on. A display only: it excludes no other process."""
         self._redis.hset(self._key, f"locked:{_checked(name)}", "true")
 
     def unlock(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Settings from the environment. A blank one counts as unset: Compose passes those that nobody gave a value."""
+"""Settings from the environment. A blank one counts as unset: so Compose passes those without a value."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ Routes, all GET (and HEAD), under `{SITE_PREFIX}/runs/{runid}/{config}/`; the pr
 
 `GET /health` (also behind `/browse`) answers `OK` as text, or 503 with the reason.
 
-Everybody may read a public run (it holds a file `PUBLIC`), its `files` list included: the real service wants
-a token for that even where the same names are on the public page, which protects nothing. Other runs need
-a token, see `browse_access`. Failures of `files` are JSON; the other routes answer text, or a browser a page.
+A public run (it holds a file `PUBLIC`) is open, its `files` list included: the real service requires a token
+for that even where the same names are on the public page, which protects nothing. Other runs need a token,
+see `browse_access`. Failures of `files` are JSON; the other routes answer text, or a browser a page.
 Names with a leading dot are hidden and `_logs` is refused. Nothing outside of the run can be reached, see
 `browse_tree`.
 """
@@ -59,7 +59,7 @@ async def health(request: Request) -> Response:
 
     def look() -> None:
         names = os.listdir(wc1_root())  # noqa: PTH208 - raises at once, iterdir at its first item
-        if "runs" in names:  # a volume that nobody has used yet has none
+        if "runs" in names:  # a new volume has none
             os.listdir(wc1_root() / "runs")  # noqa: PTH208
 
     try:

@@ -1,4 +1,4 @@
-"""Who may read a run: everybody if it is public, else the holder of a token that names it.
+"""Access to the files of a run: open if it is public, else for the holder of a token that names it.
 
 A token is a JSON Web Token (RFC 7519), HS256, signed with one of `WEPP_AUTH_JWT_SECRETS[_FILE]` (comma
 separated, all accepted, so that secrets can be rotated). It must carry `exp`, `jti` and the audience
@@ -72,7 +72,7 @@ async def check_access(request: Request, runid: str, config: str) -> Access:
         try:
             claims = await anyio.to_thread.run_sync(_claims, token)
         except ServiceError:
-            if not public:  # an old cookie must not lock anybody out of what everybody may read
+            if not public:  # an expired cookie must not close a public run
                 raise
     roles = {str(role).lower() for role in _items(claims.get("roles"))}
     if run is None or not (public or _names_run(claims, runid) or roles & EVERY_RUN):

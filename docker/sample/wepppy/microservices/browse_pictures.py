@@ -64,7 +64,7 @@ def picture(node: Node, side: int = DEFAULT_SIDE) -> Picture:
     """Return the first band (or red, green, blue) of a raster drawn with at most `side` pixels each way.
 
     Recently drawn pictures come from memory. Raises ServiceError: 400 if the file is no raster, 413 if it is
-    too large to be drawn while somebody waits.
+    too large to be drawn within a request.
     """
     key = (node.etag, side)
     with _lock:

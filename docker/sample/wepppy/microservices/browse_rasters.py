@@ -1,4 +1,4 @@
-"""What a raster is: the facts that `gdalinfo -json` tells, read with rasterio in this process.
+"""The facts of a raster under the names of `gdalinfo -json`, read with rasterio in this process.
 
 Rasters are opened through their descriptor and only by drivers that read nothing but the file itself: neither
 a side-car nor a file that names other files (VRT, for one) can lead out of the run.
@@ -139,7 +139,7 @@ def _not_a_raster() -> ServiceError:
 
 
 def _number(value: float) -> float | str:
-    """JSON has no NaN and no infinity; gdalinfo writes them as words."""
+    """Return a number as JSON can hold it: NaN and infinity as the words that gdalinfo writes."""
     if math.isfinite(value):
         return float(value)
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

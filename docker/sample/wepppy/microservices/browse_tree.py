@@ -30,7 +30,7 @@ MAX_LINKS = 20  # the kernel allows 40; a run has no use for long chains
 MAX_PATH_BYTES = 4096
 REFUSED = frozenset({"_logs", "profile.events.jsonl"})
 ROOT_ONLY = frozenset({"exceptions.log", "exception_factory.log"})
-# O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever.
+# O_NONBLOCK: opening a FIFO without a writer would block.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL})
 

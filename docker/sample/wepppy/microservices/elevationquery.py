@@ -36,7 +36,8 @@ def _is_data(path: Path) -> bool:
 
 
 _rasters = RasterCache(allow=_is_data)
-# One at a time, as the rasters want it; a question takes a millisecond, unless a large terrain model is new.
+# One at a time, since GDAL's datasets are not for several threads; a query takes a millisecond, unless a large
+# terrain model is new.
 _work = BoundedWork(workers=1, waiting=64)
 
 

@@ -43,7 +43,7 @@ class ServiceError(Exception):
 
 
 def run_not_found() -> ServiceError:
-    """The run does not exist, its id could not be one, or it is not for the visitor: nobody learns which."""
+    """The run does not exist, its id could not be one, or the visitor may not read it: the answer is the same."""
     return ServiceError(
         404, "run_not_found", "There is no such run. If it is a private one of yours, log in."
     )

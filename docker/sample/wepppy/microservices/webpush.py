@@ -7,7 +7,7 @@ Routes; the proxy strips `/weppcloud-microservices/webpush`:
 - `POST /subscriptions/{runid}` with what `PushSubscription.toJSON()` gives (`{"endpoint", "keys": {"p256dh",
   "auth"}}`), `Content-Type: application/json`. Answers 201 `{}`, or 200 `{}` if it was known.
 - `DELETE /subscriptions/{runid}` with `{"endpoint": ...}` as JSON. Answers 200 `{}`, also if there was none.
-- `GET /health`: `OK` as text, or 503 with the reason (no key, Postgres, Redis, events not heard).
+- `GET /health`: `OK` as text, or 503 with the reason (no key, Postgres, Redis, events do not arrive).
 
 Failures: `{"error": {"message", "code", "details"}[, "errors": [{"code", "message", "path"}]]}`, codes
 `validation_error` 400, `run_not_found` 404, `unsupported_media_type` 415, `too_large` 413,
@@ -59,7 +59,7 @@ _log = logging.getLogger(__name__)
 
 
 class Service:
-    """Everything one process holds. Without a usable key it runs, refuses, and says why."""
+    """Everything one process holds. Without a usable key it answers 503 with the reason."""
 
     def __init__(self) -> None:
         self.store = Store()
@@ -108,7 +108,7 @@ class Service:
             await self.watcher.ping()
         except (RedisError, OSError):
             return "redis does not answer"
-        return None if self.watcher.listening else "events of redis are not heard"
+        return None if self.watcher.listening else "events of redis do not arrive"
 
 
 def connect() -> Connections:
@@ -117,7 +117,7 @@ def connect() -> Connections:
     alive = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
     common: dict[str, Any] = {
         "decode_responses": True,
-        "encoding_errors": "replace",  # anybody may publish anything
+        "encoding_errors": "replace",  # any client of Redis may publish anything
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
         "socket_keepalive_options": alive,

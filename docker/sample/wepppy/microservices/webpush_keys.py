@@ -1,4 +1,4 @@
-"""The key pair by which push services know this application server (VAPID, RFC 8292)."""
+"""The key pair that identifies this application server to push services (VAPID, RFC 8292)."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from wepppy.microservices.webpush_address import AddressRefusedError
 from wepppy.microservices.webpush_keys import VapidKey
 from wepppy.microservices.webpush_store import Subscription
 
-TTL_SECONDS = 24 * 3600  # who is offline for longer will see the run's page anyway
+TTL_SECONDS = 24 * 3600  # after a day a message has no use
 FIRST_WAIT = 2.0
 LONGEST_WAIT = 300.0
 MAX_ATTEMPTS = 8
@@ -82,7 +82,7 @@ class Pusher:
     async def push(self, subscription: Subscription, payload: bytes, waiting: Waiting) -> Outcome:
         """Send a message until it is accepted, refused for good, or `MAX_ATTEMPTS` or its time to live are used up.
 
-        `waiting(seconds)` is awaited before every pause, so that whoever holds a claim on the message extends it.
+        `waiting(seconds)` is awaited before every pause, for the caller to extend its claim on the message.
         """
         try:
             body = await anyio.to_thread.run_sync(encrypt, subscription, payload)

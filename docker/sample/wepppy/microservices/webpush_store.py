@@ -1,4 +1,4 @@
-"""Who wants to hear of a run's end: the table `webpush_subscription` in Postgres."""
+"""Subscriptions to the ends of runs: the table `webpush_subscription` in Postgres."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_PER_RUN = 200
 
 @dataclass(frozen=True)
 class Subscription:
-    """One browser that wants to hear of one run; keys in base64url as the browser gave them."""
+    """A browser's subscription to a run; keys in base64url as the browser sent them."""
 
     id: int
     runid: str
@@ -69,12 +69,12 @@ class Store:
         return bool(rows[0][0])
 
     def remove(self, runid: str, endpoint: str) -> bool:
-        """Forget one subscription and return whether there was one."""
+        """Remove one subscription and return whether there was one."""
         sql = "DELETE FROM webpush_subscription WHERE runid = %s AND endpoint = %s RETURNING id"
         return bool(self._run(sql, (runid, endpoint)))
 
     def remove_endpoint(self, endpoint: str) -> None:
-        """Forget a browser altogether: its push service says that it is gone."""
+        """Remove all subscriptions of a browser that its push service reports as gone."""
         self._run("DELETE FROM webpush_subscription WHERE endpoint = %s", (endpoint,))
 
     def of_run(self, runid: str) -> list[Subscription]:
@@ -86,7 +86,7 @@ class Store:
         return [Subscription(*row) for row in rows]
 
     def runids(self) -> list[str]:
-        """Return every run that somebody wants to hear of."""
+        """Return every run that has subscriptions."""
         return [str(row[0]) for row in self._run("SELECT DISTINCT runid FROM webpush_subscription")]
 
     def _run(

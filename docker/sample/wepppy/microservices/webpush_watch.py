@@ -3,13 +3,13 @@
 What is true is the job itself: its hash `rq:job:<id>` in database 9 keeps `status` and `ended_at` for a week. The
 worker's event on `<runid>:rq` is only a hint to look at once, so a lost event costs time and never a message: after
 every (re)subscription, and every `SWEEP_SECONDS`, the watcher looks at the last jobs (`rq:<task>` in the run's hash,
-database 0) of all runs that somebody subscribed to. It subscribes BEFORE it looks, so no end falls in between.
+database 0) of all runs with subscriptions. It subscribes BEFORE it looks, so no end falls in between.
 
 What was sent is a key per job, outcome and subscription, `webpush:<job>:<status>:<id>`, in database 0:
-`SET NX` with a short life claims the message (two processes never send the same one), the final word (`sent`,
+`SET NX` with a short life claims the message (two processes never send the same one), the outcome (`sent`,
 `gone`, ...) replaces it for longer than a job is kept. It lies in Redis and not in Postgres because it is worth
 exactly as much as the job's state: a Redis that lost the one has lost the other. A process that dies between the
-push service's answer and the final word repeats one message; the push `Topic` and the notification's `tag` make the
+push service's answer and the outcome repeats one message; the push `Topic` and the notification's `tag` make the
 second replace the first. The opposite order could lose it.
 """
 
@@ -38,10 +38,10 @@ ENDED = frozenset({"finished", "failed"})
 SWEEP_SECONDS = 60.0
 CLAIM_SECONDS = 60
 KEEP_SECONDS = 8 * 24 * 3600  # jobs are kept for seven days
-RECHECKS = 6  # an event may come a moment before the job's hash says so
+RECHECKS = 6  # an event may come a moment before the job's hash changes
 FIRST_RECHECK = 0.25
 BATCH = 200
-# Somebody who subscribes in the second in which the run ends means that end.
+# A subscription of the second in which the run ends means that end.
 GRACE = timedelta(seconds=5)
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Watcher:
         self._settled: dict[
             tuple[str, str], None
         ] = {}  # job, status: every subscriber was notified; oldest first
-        self._unwritten: dict[str, Outcome] = {}  # final words that Redis could not take yet
+        self._unwritten: dict[str, Outcome] = {}  # outcomes that Redis could not take yet
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: set[str] = set()
 
@@ -127,7 +127,7 @@ class Watcher:
                         elif event["type"] == "pmessage":
                             self._hint(event["channel"], event["data"])
             except (RedisError, OSError) as error:
-                _log.warning("events are not heard: %s", type(error).__name__)
+                _log.warning("events do not arrive: %s", type(error).__name__)
             finally:
                 self.listening = False
             await self._sleep(pause)
@@ -278,5 +278,5 @@ def _moment(text: str | None) -> datetime:
     try:
         moment = datetime.fromisoformat(text or "")
     except ValueError:
-        return datetime.now(UTC)  # no time, no reason to leave anybody out
+        return datetime.now(UTC)  # without a time no subscriber is left out
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

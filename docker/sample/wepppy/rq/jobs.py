@@ -54,12 +54,12 @@ def run_project(runid: str) -> dict[str, Any]:
     job = get_current_job()
     job_id = job.id if job else ""
 
-    def say(text: str, *channels: str) -> None:
+    def progress(text: str, *channels: str) -> None:
         _log.info("%s", text)
         for channel in dict.fromkeys(("wepp", *channels)):
             publish(runid, channel, text)
 
-    with _alone_in(folder, lambda: say("waiting for another job of this run to end")):
+    with _exclusive(folder, lambda: progress("waiting for another job of this run to end")):
         from wepppy.rq.steps.map_layers import write_map_layers
         from wepppy.rq.steps.outputs import remove_partial_files
         from wepppy.rq.steps.report import finished_report, write_report
@@ -70,16 +70,16 @@ def run_project(runid: str) -> dict[str, Any]:
         done = finished_report(folder, job_id) if job_id else None
         if done is not None:
             prep.restore()
-            say("run_project COMPLETED")
+            progress("run_project COMPLETED")
             return done
         remove_partial_files(folder)
         (folder / "report.json").unlink(missing_ok=True)
         prep.clear_timestamps([task for task, _, _ in TASKS])
         seconds: dict[str, float] = {}
         try:
-            state = RunState(folder, geodata_root(), project, say)
+            state = RunState(folder, geodata_root(), project, progress)
             for task, lock, channel in TASKS:
-                state.say = lambda text, channel=channel: say(text, channel)  # type: ignore[misc]
+                state.progress = lambda text, channel=channel: progress(text, channel)  # type: ignore[misc]
                 started = time.perf_counter()
                 with _locked(prep, lock):
                     _step(task)(state)
@@ -91,9 +91,9 @@ def run_project(runid: str) -> dict[str, Any]:
             prep.restore()
             prep.unlock_all()
         except Exception as error:
-            say(f"run_project FAILED: {_reason(error)}")
+            progress(f"run_project FAILED: {_reason(error)}")
             raise
-        say("run_project COMPLETED")
+        progress("run_project COMPLETED")
         return report
 
 
@@ -124,7 +124,7 @@ def _locked(prep: RedisPrep, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _alone_in(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+def _exclusive(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the run's lock file. The kernel frees it with the process, however that ends."""
     with (folder / LOCK_FILE).open("w") as file:
         try:

@@ -11,7 +11,7 @@ def process_identity(pid: int) -> str | None:
     """Return what no other process of this machine has had or will have, None if `pid` does not run.
 
     It is the boot's id and the clock tick at which the process was started (proc(5), field 22 of stat). No wall
-    clock is read, so setting the time changes no identity. A killed process that nobody has waited for yet is
+    clock is read, so setting the time changes no identity. A killed process that has not been reaped is
     dead all the same.
     """
     try:

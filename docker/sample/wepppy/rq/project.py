@@ -1,4 +1,4 @@
-"""Run directories: created whole or not at all, and what their `ron.nodb` says."""
+"""Run directories: created whole or not at all, and their description in `ron.nodb`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def create_run_directory(
     public: bool = True,
     created: datetime | None = None,
 ) -> Path:
-    """Create the working directory of a new run and return it; `created` (now) is what its `ron.nodb` will say.
+    """Create the working directory of a new run and return it; `created` (now) goes into its `ron.nodb`.
 
     The directory appears with its `ron.nodb` (and `PUBLIC`, if anybody may read it) already inside. Raises ValueError
     for bad input and FileExistsError if there is such a run.
@@ -80,7 +80,7 @@ def rename_project(folder: Path, name: str) -> None:
 
 
 def read_project(folder: Path) -> Project:
-    """Return what `ron.nodb` in a run directory says; FileNotFoundError without one, ValueError if it is damaged."""
+    """Return what `ron.nodb` in a run directory holds; FileNotFoundError without one, ValueError if it is damaged."""
     text = (folder / MARKER).read_text(encoding="utf-8")
     try:
         held = json.loads(text)

@@ -176,8 +176,8 @@ def _worker_is_gone(connection: redis.Redis, name: str | None) -> bool:
     if death:
         return True
     if hostname != socket.gethostname() or not pid.isdigit():
-        return False  # elsewhere, or forgotten: the time to live will tell
-    # A container that is started anew gives the same numbers to other processes, so the number alone says little.
+        return False  # elsewhere, or forgotten: the time to live decides
+    # A container that is started anew gives the same numbers to other processes, so the number alone proves nothing.
     running = process_identity(int(pid))
     return running is None or process not in ("", running)
 

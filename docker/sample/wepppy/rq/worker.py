@@ -1,4 +1,4 @@
-"""The worker: runs jobs, tells the run's watchers how they went, and gives killed jobs another try.
+"""The worker: run jobs, publish how they ended, and retry jobs whose process was killed.
 
 A job runs in a process of its own (the work-horse). If that process is killed, the worker re-queues the job; if the
 worker is killed, its work-horse dies with it and another worker re-queues the job (see `recovery`).
@@ -32,18 +32,18 @@ from wepppy.rq.process_identity import process_identity
 from wepppy.status_messenger import publish
 
 RESULT_TTL = 604_800  # s: one week
-HEARTBEAT = 5  # s between signs of life while a job runs
+HEARTBEAT = 5  # s between heartbeats while a job runs
 WORKER_TTL = 30  # s; an idle worker wakes up every WORKER_TTL - 15 s
-LIFE = 45  # s after the last sign of life at which a worker and what it runs count as dead
-MAINTENANCE = 10  # s between looks for jobs that somebody left behind
-STOP_GRACE = "120s"  # between the word to stop and the container's kill
-MOST_KILLS = 3  # a job whose process was killed more often is to blame itself (it may eat all memory)
+LIFE = 45  # s after the last heartbeat at which a worker and its job count as dead
+MAINTENANCE = 10  # s between searches for abandoned jobs
+STOP_GRACE = "120s"  # between the signal to stop and the container's kill
+MOST_KILLS = 3  # a job whose process was killed more often fails (it may take all memory)
 # https://docs.docker.com/reference/compose-file/extension/#specifying-durations
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
 _DURATION = re.compile(f"(?:{_PART.pattern})+")
 
-# rq tells of every look for abandoned jobs; two lines every few seconds would bury the others.
+# rq logs every search for abandoned jobs: two lines every few seconds.
 logging.getLogger("rq.worker").addFilter(lambda record: "cleaning" not in str(record.msg))
 
 
@@ -52,7 +52,7 @@ class JobCancelledError(Exception):
 
 
 class WepppyRqWorker(Worker):
-    """A worker that knows about runs. Events go to `<runid>:rq` as JSON `{"job", "status"}`."""
+    """A worker of jobs that belong to runs. Events go to `<runid>:rq` as JSON `{"job", "status"}`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("worker_ttl", WORKER_TTL)
@@ -66,7 +66,7 @@ class WepppyRqWorker(Worker):
     # -- life ---------------------------------------------------------------------------------------------------
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
-        """Register; from here on, nobody outlives its parent."""
+        """Register; from here on every process ends with its parent."""
         pool = multiprocessing.parent_process()
         if pool is not None and pool.pid is not None:
             stop_with_parent(signal.SIGTERM, pool.pid)
@@ -77,7 +77,7 @@ class WepppyRqWorker(Worker):
         super().bootstrap(*args, **kwargs)
 
     def register_birth(self) -> None:
-        """Also note which process this is, so that another one with its number is not taken for it."""
+        """Register, and note the identity of the process: its number may be given to another one."""
         super().register_birth()
         self.connection.hset(self.key, recovery.PROCESS, process_identity(os.getpid()) or "")
 
@@ -91,20 +91,20 @@ class WepppyRqWorker(Worker):
         return worked
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Show a sign of life. rq would let it stand for minutes; a dead worker should be seen sooner."""
+        """Send a heartbeat of LIFE seconds at most: rq's own would hide a dead worker for minutes."""
         super().heartbeat(min(timeout or LIFE, LIFE), pipeline=pipeline)
 
     def get_heartbeat_ttl(self, job: Job, *args: Any, **kwargs: Any) -> int:
-        """Return for how many seconds a sign of life of a running job counts."""
+        """Return for how many seconds a heartbeat of a running job counts."""
         return min(super().get_heartbeat_ttl(job, *args, **kwargs), LIFE)
 
     def handle_warm_shutdown_request(self) -> None:
-        """Let a running job end, but only for a while: whoever stops the worker will not wait for ever."""
+        """Let a running job end within half of the stop's grace."""
         super().handle_warm_shutdown_request()
         self._hand_back_at = time.monotonic() + hand_back_after(os.environ.get("RQ_WORKER_STOP_GRACE", ""))
 
     def maintain_heartbeats(self, *args: Any, **kwargs: Any) -> None:
-        """Called every few seconds while a job runs; also hands the job back when the time to stop has come."""
+        """Send heartbeats, and hand the job back when the time to stop has come. Called every few seconds."""
         super().maintain_heartbeats(*args, **kwargs)
         if self._hand_back_at is not None and time.monotonic() >= self._hand_back_at:
             self.log.warning("Worker %s: handing its job back to the queue", self.name)
@@ -158,17 +158,17 @@ class WepppyRqWorker(Worker):
             return done
 
     def handle_job_success(self, job: Job, *args: Any, **kwargs: Any) -> None:
-        """Record the result, then tell."""
+        """Record the result, then publish it."""
         super().handle_job_success(job, *args, **kwargs)
         self._announce(job, "finished")
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
-        """Tell that the job raised; whether it is final follows in another event."""
+        """Publish that the job raised; whether it is final follows in another event."""
         self._announce(job, "exception")
         super().handle_exception(job, *exc_info)
 
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:
-        """In the worker: the work-horse ended without a word. What follows re-queues jobs that have retries left."""
+        """Count the kill of a work-horse. rq then re-queues jobs that have retries left."""
         super().handle_work_horse_killed(job, retpid, ret_val, rusage)
         job.get_meta(refresh=True)
         # A stopping worker kills its work-horse: no failure of the job.
@@ -183,7 +183,7 @@ class WepppyRqWorker(Worker):
             job.retries_left = 0
 
     def handle_job_failure(self, job: Job, queue: Queue, *args: Any, **kwargs: Any) -> None:
-        """Record why the job ended or re-queue it, then tell which."""
+        """Record why the job ended or re-queue it, then publish which."""
         exc_string = kwargs.get("exc_string") or next((text for text in args[1:2] if text), "")
         runid = job_runid(job)
         job.get_meta(refresh=True)
@@ -217,12 +217,10 @@ def hand_back_after(stop_grace: str) -> float:
 
 
 def job_runid(job: Job) -> str | None:
-    """Return the run a job works on: its first positional argument, else its `runid`, else what its meta says."""
+    """Return the run a job works on: its first positional argument, else its `runid`, else that of its meta."""
     try:
         candidates = [*job.args[:1], job.kwargs.get("runid")]
-    except (
-        Exception
-    ):  # arguments that can't be unpickled may raise anything; the job itself will fail of it and say so
+    except Exception:  # arguments that can't be unpickled may raise anything; the job itself will fail of it
         candidates = []
     candidates.append(job.meta.get("runid"))
     return next((candidate for candidate in candidates if isinstance(candidate, str) and candidate), None)

@@ -22,7 +22,7 @@ LEFT, TOP = 508_000.0, 5_191_000.0  # m, outer corner of the first cell
 
 
 def read_marker(geodata: Path) -> dict[str, Any] | None:
-    """Return what the marker of complete geodata says, or None if there is no usable one.
+    """Return the content of the marker of complete geodata, or None if there is no usable one.
 
     Keys: `format`, `seed`, `files` (relative path to size in bytes), `run_extent` (left, bottom, right, top in degrees:
     the part of the landscape that a new run covers).

@@ -26,63 +26,65 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--force", action="store_true", help="make it again, also over data of another origin"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    parser.add_argument("--json-lines", action="store_true", help="say everything as one JSON object a line")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
+    parser.add_argument(
+        "--json-lines", action="store_true", help="print everything as one JSON object a line"
+    )
     options = parser.parse_args(arguments)
     if options.seed is not None and options.seed < 0:
         parser.error("--seed must not be negative")
-    teller = Teller(options.json_lines)
+    output = Output(options.json_lines)
     marker = read_marker(options.geodata) or {}
     there = marker.get("seed")
     seed: int = (
         options.seed if options.seed is not None else there if isinstance(there, int) else DEFAULT_SEED
     )
     if not options.force and is_complete(options.geodata, seed):
-        teller.answer(f"complete in {options.geodata}", seed=seed, files=len(marker["files"]), made=0)
+        output.answer(f"complete in {options.geodata}", seed=seed, files=len(marker["files"]), made=0)
         return 0
     if there not in (None, seed) and not (options.replace or options.force):
-        teller.refuse(
+        output.refuse(
             f"{options.geodata} holds the landscape of seed {there}", "--replace makes that of another"
         )
         return 4
     if options.dry_run:
-        teller.answer(f"would be made in {options.geodata} from seed {seed}", seed=seed, replaces=there)
+        output.answer(f"would be made in {options.geodata} from seed {seed}", seed=seed, replaces=there)
         return 0
     # Only now: these imports cost as much as everything above many times over.
     from wepppy.sample_data.generate import ForeignDataError, generate
 
     try:
-        generate(options.geodata, seed, options.force, teller.say)
+        generate(options.geodata, seed, options.force, output.progress)
     except ForeignDataError as error:
-        teller.refuse(str(error), "--force replaces it")
+        output.refuse(str(error), "--force replaces it")
         return 4
     except OSError as error:
         print(f"sample data: {error.filename or options.geodata}: {error.strerror or error}", file=sys.stderr)
         return 3
     files = len((read_marker(options.geodata) or {"files": {}})["files"])
-    teller.answer(f"{files} files in {options.geodata}", seed=seed, files=files, made=files)
+    output.answer(f"{files} files in {options.geodata}", seed=seed, files=files, made=files)
     return 0
 
 
-class Teller:
-    """Says what goes on: as text for people, or as JSON lines for the program that called."""
+class Output:
+    """Print progress and result as text, or as JSON lines for a calling program."""
 
     def __init__(self, json_lines: bool) -> None:
         self.json_lines = json_lines
 
-    def say(self, text: str) -> None:
-        """One step of progress."""
+    def progress(self, text: str) -> None:
+        """Print one step of progress."""
         print(
             json.dumps({"step": "geodata", "state": text}) if self.json_lines else f"sample data: {text}",
             flush=True,
         )
 
     def answer(self, text: str, **figures: object) -> None:
-        """What came of it."""
+        """Print the result."""
         print(json.dumps({"answer": figures}) if self.json_lines else f"sample data: {text}", flush=True)
 
     def refuse(self, what: str, fix: str) -> None:
-        """Why nothing was done, and the flag that does it all the same."""
+        """Print why nothing was done, and the flag that does it all the same."""
         if self.json_lines:
             print(json.dumps({"refused": what}), flush=True)
         else:

@@ -68,7 +68,7 @@ def monthly_means(rng: np.random.Generator, grid: ClimateGrid) -> dict[str, Floa
 def daily_weather(rng: np.random.Generator, monthly: dict[str, Floats]) -> dict[str, NDArray[np.float32]]:
     """Return [day, row, column] weather of one year: rain comes in spells, temperature wanders around its month.
 
-    A month's rain sums to its mean times that month's luck, so daily and monthly data tell one story.
+    A month's rain sums to its mean times a random factor of that month, so daily and monthly data agree.
     """
     months = np.concatenate(
         [np.full(calendar.monthrange(YEAR, month)[1], month - 1) for month in range(1, 13)]

@@ -45,8 +45,8 @@ class ForeignDataError(Exception):
     """The destination holds data that this program did not make."""
 
 
-def generate(geodata: Path, seed: int, force: bool, say: Callable[[str], None]) -> None:
-    """Fill `geodata`; whoever reads it meanwhile finds each dataset either as it was or complete.
+def generate(geodata: Path, seed: int, force: bool, progress: Callable[[str], None]) -> None:
+    """Fill `geodata`; readers find each dataset either as it was or complete.
 
     The marker goes first and comes back last: whatever interrupts this, the next call starts anew. Raises
     ForeignDataError, having changed nothing, when a dataset is there that was not made here and `force` is not set.
@@ -62,7 +62,7 @@ def generate(geodata: Path, seed: int, force: bool, say: Callable[[str], None]) 
         shutil.rmtree(partial, ignore_errors=True)
         made = partial / "new"
         made.mkdir(parents=True)
-        extent = _make(made, seed, say)
+        extent = _make(made, seed, progress)
         _move_in(made, partial / "old", geodata)
         names = sorted(
             str(path.relative_to(geodata)) for name in FOLDERS for path in (geodata / name).iterdir()
@@ -77,15 +77,15 @@ def generate(geodata: Path, seed: int, force: bool, say: Callable[[str], None]) 
         shutil.rmtree(partial)
 
 
-def _make(folder: Path, seed: int, say: Callable[[str], None]) -> list[float]:
+def _make(folder: Path, seed: int, progress: Callable[[str], None]) -> list[float]:
     # Each theme has a generator of its own, so that a change in one leaves the others as they were.
     terrain_rng, ground_rng, monthly_rng, daily_rng = (
         np.random.default_rng([seed, theme]) for theme in range(4)
     )
     transform = Affine.translation(LEFT, TOP) @ Affine.scale(CELL_SIZE, -CELL_SIZE)
-    say(f"growing a landscape of {SIZE} x {SIZE} cells from seed {seed}")
+    progress(f"growing a landscape of {SIZE} x {SIZE} cells from seed {seed}")
     elevation = grow_landscape(terrain_rng, SIZE, SIZE * CELL_SIZE, lowest=780.0, relief=900.0)
-    say("land cover and soils")
+    progress("land cover and soils")
     cover, soils = cover_and_soils(ground_rng, elevation, CELL_SIZE)
     missing = _missing(terrain_rng)
     dem = np.where(missing, FILL, elevation).astype(np.float32)
@@ -99,10 +99,10 @@ def _make(folder: Path, seed: int, say: Callable[[str], None]) -> list[float]:
     _write_tables(nlcd, ssurgo)
     bounds = (LEFT, TOP - SIZE * CELL_SIZE, LEFT + SIZE * CELL_SIZE, TOP)
     grid = _climate_grid(elevation, transform, bounds)
-    say("monthly climate")
+    progress("monthly climate")
     monthly = monthly_means(monthly_rng, grid)
     _write_monthly(folder, monthly, grid)
-    say(f"daily climate of {YEAR}")
+    progress(f"daily climate of {YEAR}")
     (folder / FOLDERS[-1]).mkdir(parents=True)
     for name, values in daily_weather(daily_rng, monthly).items():
         write_daily(folder / FOLDERS[-1] / f"{name}.nc", name, values, grid)

@@ -25,7 +25,7 @@ _LATENT_HEAT = 2.45  # MJ / kg
 
 @dataclass(frozen=True)
 class Ground:
-    """What the balance needs to know of each unit of land, arrays [unit]; depths in mm of water in the root zone."""
+    """The input of the balance for each unit of land, arrays [unit]; depths in mm of water in the root zone."""
 
     curve_number: Floats  # of average moisture
     available: Floats  # held between the wilting point and field capacity

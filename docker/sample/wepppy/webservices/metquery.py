@@ -252,6 +252,6 @@ def refuse(error: _Refusal) -> Response:
 
 @app.errorhandler(SeriesFileError)
 def unreadable(error: SeriesFileError) -> tuple[Response, int]:
-    """Answer a daily file that can't be read, with the status that clients know for it."""
+    """Answer a daily file that can't be read, with the status that clients expect."""
     _log.warning("daily climate can't be read: %s", error)
     return jsonify({"Error": "Error cropping dataset."}), 418

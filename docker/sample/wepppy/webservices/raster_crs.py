@@ -18,7 +18,7 @@ MAX_LENGTH = 4096
 # definitions.
 _READS_FILES = re.compile(r"grids\s*=(?!\s*@null\b)|init\s*=|file|[\x00-\x08]", re.IGNORECASE)
 
-# PROJ takes anything else for a name and compares it with all that it knows, for seconds and for everybody at once.
+# PROJ takes anything else for a name and compares it with its whole database, for seconds, while all threads wait.
 _IS_NO_NAME = re.compile(
     r"[a-z]\w{0,31}:[\w.+-]{1,64}"  # an authority's code
     r"|(urn:ogc:def:crs[:,]|https?://www\.opengis\.net/def/crs[/?-])\S*"

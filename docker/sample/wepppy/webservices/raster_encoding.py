@@ -27,7 +27,7 @@ class EncodingError(ValueError):
 
 @dataclass(frozen=True)
 class Encoded:
-    """A file: its bytes, and what a reader needs to know beside them."""
+    """A file: its bytes, media type and suffix; `notes` go into the metadata."""
 
     content: bytes
     media_type: str

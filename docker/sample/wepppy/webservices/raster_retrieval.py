@@ -46,7 +46,7 @@ _small_turns = _Turns(2, 16)
 
 
 class RetrievalError(Exception):
-    """A crop that can't be given, with the HTTP status that says why (503: not now) and headers that go with it."""
+    """A crop that can't be given: HTTP status (503: not now), message, and headers of the answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

@@ -75,6 +75,6 @@ def refuse(_: Request, error: RetrievalError) -> Response:
 
 @app.exception_handler(Exception)
 def unexpected(_: Request, error: Exception) -> Response:
-    """Answer what nobody expected, without telling the server's inside."""
+    """Log any other failure and answer 500 without its text."""
     _log.error("unexpected error", exc_info=error)
-    return JSONResponse({"detail": "An internal error occurred during processing."}, 500)
+    return JSONResponse({"detail": "An internal error occurred."}, 500)

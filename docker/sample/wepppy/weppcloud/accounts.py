@@ -1,4 +1,4 @@
-"""Who is visiting: logging in and out, and what a visitor may do with a run."""
+"""Logging in and out, and what a visitor may do with a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wepppy.weppcloud.passwords import verify_password
 from wepppy.weppcloud.rate_limits import limit_failed_logins
 from wepppy.weppcloud.sessions import Sessions
 
-# What a session remembers of runs that were made without an account; its cookie has room for so many.
+# Runs created without an account; a session's cookie has room for so many.
 _MADE = "made"
 MADE_KEPT = 50
 
@@ -46,7 +46,7 @@ def log_in(email: object, password: object) -> User:
     )
     if known is None or not matches or not known.active:
         raise Problem(401, "The e-mail address or the password is wrong.", "login_failed")
-    # Nothing of the session from before the login must be worth anything after it, but for the runs made in it.
+    # A session from before the login ends with it; the runs created in it stay its user's to start.
     made = session.get(_MADE)
     _new_session_id()
     session.clear()
@@ -66,7 +66,7 @@ def may_see(run: Run) -> bool:
 def may_change(run: Run) -> bool:
     """Return whether the visitor may start a run: its owner, its users, administrators.
 
-    A run that nobody owns is the browser's that made it.
+    A run without an owner may be started from the browser session that created it.
     """
     if run.owner_id is None and run.runid in session.get(_MADE, ()):
         return True
@@ -85,13 +85,13 @@ def may_manage(run: Run) -> bool:
 
 
 def remember_made(run: Run) -> None:
-    """Note in the visitor's session that they made a run that nobody owns; the oldest notes go."""
+    """Record in the visitor's session that it created a run without an owner; the oldest records go."""
     session[_MADE] = [*session.get(_MADE, ()), run.runid][-MADE_KEPT:]
 
 
 @blueprint.get("/login")
 def login_page() -> str | AnyResponse:
-    """Show the login form; send a visitor who is logged in on to where they wanted to go."""
+    """Show the login form; redirect a visitor who is logged in to the page they came from."""
     if current_user.is_authenticated:
         return redirect(_next_page())
     # Nothing of this visit is stored, but a form that leads to no session must not be shown: this raises RedisError.

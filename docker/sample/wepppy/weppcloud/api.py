@@ -118,7 +118,7 @@ def new_run(name: object, public: bool) -> Run:
     if not current_user.is_authenticated and not current_app.config["ANONYMOUS_CREATION"]:
         raise Problem(401, "Log in to create a run.")
     owner = current_user._get_current_object() if current_user.is_authenticated else None
-    # A run that nobody owns can't be private: nobody could open it again.
+    # A private run without an owner could never be opened again.
     try:
         run = run_store.create_run(name, public=public or owner is None, owner=owner)
     except run_store.NoGeodataError as error:

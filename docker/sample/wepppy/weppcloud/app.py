@@ -61,8 +61,7 @@ def create_app() -> Flask:
     app.cli.add_command(seed.seed)
     app.after_request(_headers)
     app.after_request(_redirect_by_path)  # runs before the one above
-    # The stack's proxy stands in front, and before it the one of TRUSTED_PROXIES if there is any; what others
-    # claim does not come through.
+    # Headers of the stack's proxy, and of the one of TRUSTED_PROXIES before it, are believed; no others get here.
     app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
         app.wsgi_app, x_for=app.config["PROXIES"], x_proto=1, x_host=1, x_port=1, x_prefix=1
     )
@@ -72,7 +71,7 @@ def create_app() -> Flask:
 def _end_database_session(_: BaseException | None) -> None:
     """Give the connection back; a server that went away after the last query must not spoil a finished answer.
 
-    What a view writes is committed by then. All that is left to tell the server is a rollback, and an error of
+    What a view writes is committed by then. All that is left for the server is a rollback, and an error of
     that would be raised past every error handler, as a 500 without a body.
     """
     try:
@@ -103,7 +102,7 @@ def _headers(response: Response) -> Response:
 
 
 def _redirect_by_path(response: Response) -> Response:
-    """Lead to a path of this site alone: where Werkzeug gives a whole address, it repeats the Host header."""
+    """Redirect to a path of this site alone: a whole address by Werkzeug would repeat the Host header."""
     wanted = urlsplit(response.location or "")
     if not wanted.netloc:
         return response

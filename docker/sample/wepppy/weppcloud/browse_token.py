@@ -1,6 +1,6 @@
 """The token that lets a visitor's browser read the files of a private run.
 
-The file service knows no sessions; it accepts a JSON Web Token (RFC 7519) that names the run, in a cookie
+The file service has no sessions; it accepts a JSON Web Token (RFC 7519) that names the run, in a cookie
 sent only to the addresses of that run.
 """
 
@@ -23,7 +23,7 @@ _LIFETIME = timedelta(hours=SESSION_HOURS)
 
 
 def give_token(response: Response, run: Run, prefix: str) -> None:
-    """Add the token for `run` to a page for somebody who is logged in; `prefix` is the run's address.
+    """Add the token for `run` to a page for a user who is logged in; `prefix` is the run's address.
 
     Do nothing without a secret to sign with.
     """

@@ -64,7 +64,7 @@ def runs() -> str:
 
 @blueprint.get("/runs/")
 def runs_folder() -> AnyResponse:
-    """Lead from the address above all runs to their list."""
+    """Redirect the address above all runs to their list."""
     return redirect(url_for("pages.runs"))
 
 
@@ -78,7 +78,7 @@ def create_run() -> AnyResponse:
 
 @blueprint.get("/runs/<runid>/")
 def run_without_config(runid: str) -> AnyResponse:
-    """Complete the address of a run."""
+    """Redirect to the complete address of a run."""
     return redirect(url_for("pages.run", runid=runid, config=visible_run(runid).config))
 
 
@@ -149,7 +149,7 @@ def compare_runs() -> str:
 
 
 def owner_name(run: Run) -> str:
-    """Return whose run it is, as the visitor may know it: e-mail addresses are not for the public."""
+    """Return the owner of a run as the visitor may see it: e-mail addresses are not public."""
     if run.owner is None:
         return "nobody"
     if not current_user.is_authenticated:

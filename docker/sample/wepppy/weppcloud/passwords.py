@@ -11,7 +11,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 # scrypt with 2^15 blocks of 8, one lane (RFC 7914): about 32 MB and a twentieth of a second for every guess.
 METHOD = "scrypt:32768:8:1"
 # In the form of a stored hash (werkzeug's), and no password's: checking it costs what checking a real one costs.
-_NOBODY = f"{METHOD}$nobody${'0' * 128}"
+_UNKNOWN_ACCOUNT = f"{METHOD}$nobody${'0' * 128}"
 
 
 def hash_password(password: str, site_salt: str) -> str:
@@ -25,9 +25,9 @@ def hash_password(password: str, site_salt: str) -> str:
 def verify_password(stored: str | None, password: str, site_salt: str) -> bool:
     """Return whether `password` is the one behind `stored`.
 
-    Takes the same time for an account that does not exist (`stored` None), so that nobody can list accounts.
+    Takes the same time for an account that does not exist (`stored` None), so that accounts can't be listed.
     """
-    matches = check_password_hash(stored or _NOBODY, _keyed(password, site_salt))
+    matches = check_password_hash(stored or _UNKNOWN_ACCOUNT, _keyed(password, site_salt))
     return matches and stored is not None
 
 

@@ -11,8 +11,8 @@ from flask import Response, current_app, request, session
 from flask_limiter import Limiter
 from flask_login import current_user
 
-# Of one account from one address, so that nobody locks others out of theirs; of all accounts from one address, which
-# many people may share.
+# Of one account from one address, so that no client locks others out; of all accounts from one address, which many
+# clients may share.
 FAILED_LOGINS = "10 per 15 minutes"
 FAILED_LOGINS_PER_ADDRESS = "100 per 15 minutes"
 

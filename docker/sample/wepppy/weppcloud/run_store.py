@@ -1,4 +1,4 @@
-"""Runs as the web application knows them: a row in Postgres, a directory, a job in Redis."""
+"""Runs in the web application: a row in Postgres, a directory, a job in Redis."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class NoGeodataError(Exception):
 
 
 def new_runid() -> str:
-    """Return a name for a run that people can say: two words and six digits."""
+    """Return a pronounceable name for a run: two words and six digits."""
     first, second = secrets.choice(_FIRST.split()), secrets.choice(_SECOND.split())
     return f"{first}-{second}-{secrets.randbelow(10**6):06d}"
 
@@ -111,7 +111,7 @@ def visible_runs(limit: int, offset: int, search: str = "") -> tuple[list[Run], 
 
 
 def extent_of(run: Run) -> list[float] | None:
-    """Return the part of the world a run covers as left, bottom, right, top in degrees, if it says so."""
+    """Return left, bottom, right, top of a run in degrees, None without a readable directory."""
     try:
         return list(read_project(get_wd(run.runid)).extent)
     except (OSError, ValueError):
@@ -132,7 +132,7 @@ def start_run(run: Run) -> tuple[str, bool]:
         if current is not None and current["status"] in ACTIVE:
             return str(current["id"]), False
         job_id = str(uuid.uuid4())
-        # Written first: a job nobody knows about would be worse than a note of a job that never came to be.
+        # Written first: a job without a record would be worse than a record without a job.
         RedisPrep(run.runid).set_job(TASK, job_id)
         Queue(QUEUE, connection=current_app.extensions["job_redis"]).enqueue_call(
             JOB,

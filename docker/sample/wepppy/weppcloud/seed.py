@@ -24,21 +24,21 @@ RUNS = 12
 
 
 @dataclass
-class Teller:
-    """Says what goes on: as text, or as JSON lines."""
+class Output:
+    """Print progress and result as text or as JSON lines."""
 
     json_lines: bool
 
     def step(self, step: str, state: str) -> None:
-        """One step of progress."""
+        """Print one step of progress."""
         click.echo(json.dumps({"step": step, "state": state}) if self.json_lines else f"{step}: {state}")
 
     def answer(self, answer: dict[str, object]) -> None:
-        """What came of it all."""
+        """Print the result."""
         click.echo(json.dumps({"answer": answer} if self.json_lines else answer))
 
     def refuse(self, what: str) -> None:
-        """Why nothing was done; ends the program."""
+        """Print why nothing was done, and exit."""
         if self.json_lines:
             click.echo(json.dumps({"refused": what}))
         else:
@@ -53,31 +53,31 @@ class Teller:
 )
 @click.option("--reset", is_flag=True, help="First remove what an earlier call made.")
 @click.option("--dry-run", is_flag=True, help="Only count what would be made or removed.")
-@click.option("--json-lines", is_flag=True, help="Say everything as one JSON object a line.")
+@click.option("--json-lines", is_flag=True, help="Print everything as one JSON object a line.")
 @with_appcontext
 def seed(seed: int, scale: int, reset: bool, dry_run: bool, json_lines: bool) -> None:
     """Fill the site with people, runs and their checklists, all derived from one number."""
-    teller = Teller(json_lines)
+    output = Output(json_lines)
     held = seed_stores.survey()
     others = {int(match[1]) for runid in held.runids if (match := RUNID.fullmatch(runid))} - {seed}
     if others and not reset:
-        teller.refuse(
+        output.refuse(
             f"the site holds runs of seed {', '.join(map(str, sorted(others)))}, and --reset was not given"
         )
     if read_marker(geodata_root()) is None:
-        teller.refuse("the runs would cover the sample geodata, which has not been made yet")
+        output.refuse("the runs would cover the sample geodata, which has not been made yet")
     removed = None
     if reset:
         try:
-            removed = seed_reset.count(held) if dry_run else _reset(held, teller.step)
+            removed = seed_reset.count(held) if dry_run else _reset(held, output.step)
         except seed_reset.BusyError as error:
-            teller.refuse(str(error))
+            output.refuse(str(error))
         held = seed_stores.Held()
-    filled = seed_stores.fill(seed, scale, held, teller.step, dry_run=dry_run)
-    teller.answer({"seed": seed, **asdict(filled), **({"removed": asdict(removed)} if removed else {})})
+    filled = seed_stores.fill(seed, scale, held, output.step, dry_run=dry_run)
+    output.answer({"seed": seed, **asdict(filled), **({"removed": asdict(removed)} if removed else {})})
 
 
-def _reset(held: seed_stores.Held, say: Callable[[str, str], None]) -> seed_reset.Removed:
-    removed = seed_reset.remove(held, say)
-    say("reset", f"{removed.runs} runs and {removed.accounts} accounts removed")
+def _reset(held: seed_stores.Held, progress: Callable[[str, str], None]) -> seed_reset.Removed:
+    removed = seed_reset.remove(held, progress)
+    progress("reset", f"{removed.runs} runs and {removed.accounts} accounts removed")
     return removed

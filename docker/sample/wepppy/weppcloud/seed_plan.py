@@ -51,7 +51,7 @@ _FIRST_DAY = datetime(2024, 4, 1, 8, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Person:
-    """An account without a password: nobody can log in with it until an operator gives it one."""
+    """An account without a password: closed until an operator sets one."""
 
     email: str
     roles: tuple[str, ...]

@@ -13,7 +13,7 @@ from wepppy.config.run_paths import get_wd
 from wepppy.weppcloud import run_store
 from wepppy.weppcloud.models import Run, User, db, push_subscriptions, runs_users
 from wepppy.weppcloud.seed_plan import RUNID
-from wepppy.weppcloud.seed_stores import BATCH, Held, Say, hashes
+from wepppy.weppcloud.seed_stores import BATCH, Held, Progress, hashes
 
 
 class BusyError(Exception):
@@ -36,7 +36,7 @@ def count(held: Held) -> Removed:
     return Removed(len(held.runids), len(held.emails) - len(kept), len(kept))
 
 
-def remove(held: Held, say: Say) -> Removed:
+def remove(held: Held, progress: Progress) -> Removed:
     """Remove rows, then checklists, then folders: what is left by an interruption is found by the next call.
 
     Jobs that wait are taken off the queue. Raises BusyError, having changed nothing, while one is at work.
@@ -55,7 +55,7 @@ def remove(held: Held, say: Say) -> Removed:
         for runid in batch:
             shutil.rmtree(get_wd(runid), ignore_errors=True)
         done += len(batch)
-        say("reset", f"{done} of {len(held.runids)} runs removed")
+        progress("reset", f"{done} of {len(held.runids)} runs removed")
     return Removed(len(held.runids), len(held.emails) - len(kept), len(kept))
 
 

@@ -28,7 +28,7 @@ from wepppy.weppcloud.seed_plan import COMPUTED, DOMAIN, RUNID, Person, PlannedR
 
 BATCH = 1000
 
-Say = Callable[[str, str], None]
+Progress = Callable[[str, str], None]
 
 
 @dataclass
@@ -82,7 +82,7 @@ def survey() -> Held:
     )
 
 
-def fill(seed: int, count: int, held: Held, say: Say, *, dry_run: bool = False) -> Filled:
+def fill(seed: int, count: int, held: Held, progress: Progress, *, dry_run: bool = False) -> Filled:
     """Make what is missing of the site of `seed` with `count` runs and return how much that was.
 
     Raises NoGeodataError when there is no landscape that the runs could cover.
@@ -98,14 +98,14 @@ def fill(seed: int, count: int, held: Held, say: Say, *, dry_run: bool = False) 
         filled.roles = ensure_roles(db.session.connection())
         filled.accounts = _add_accounts([person for person in people() if person.email not in held.emails])
         db.session.commit()
-        say("accounts", f"{filled.accounts} made, {len(people()) - filled.accounts} kept")
+        progress("accounts", f"{filled.accounts} made, {len(people()) - filled.accounts} kept")
     owners = dict(db.session.execute(select(User.email, User.id)).all())
     done = 0
     for batch in _batches(runs(seed, count)):
         _fill_batch(batch, held, owners, landscape["run_extent"], filled, dry_run)
         done += len(batch)
         if not dry_run:
-            say("runs", f"{done} of {count}")
+            progress("runs", f"{done} of {count}")
     filled.started = _start_first([plan.runid for plan in runs(seed, min(count, COMPUTED))], dry_run)
     return filled
 

@@ -1,7 +1,6 @@
-"""Sessions: of who is logged in kept in Redis under `session:<id>`, named by a signed cookie.
+"""Sessions: those of users are in Redis under `session:<id>`, named by a signed cookie.
 
-Of everybody else nothing is kept: the little there is (the CSRF token) is inside a signed cookie, so that visitors
-and crawlers take no memory.
+Those of other visitors (a CSRF token) are inside a signed cookie, so that crawlers take no memory.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Sessions(RedisSessionInterface):
 
     def __init__(self, app: Flask, client: Redis) -> None:
         with warnings.catch_warnings():
-            # Signing is announced to leave Flask-Session; this stack promises signed cookies.
+            # Flask-Session deprecates signing; the cookies of this stack are signed.
             warnings.simplefilter("ignore", DeprecationWarning)
             super().__init__(app, client, key_prefix=PREFIX, use_signer=True, permanent=False)
         self.serializer = JsonSerializer()
@@ -123,7 +122,7 @@ class Sessions(RedisSessionInterface):
 
 
 def require_session() -> None:
-    """Raise Problem 503 when the request can't have a session: nobody may act without one."""
+    """Raise Problem 503 when the request can't have a session."""
     if getattr(session, "unavailable", False):
         raise Problem(503, "redis does not answer. Try again in a moment.", "redis_unavailable")
 

@@ -43,7 +43,7 @@ def build_landuse(state: RunState) -> None:
         COVERS[code].name: round(area / total, 4) for code, area in zip(codes, areas, strict=True)
     }
     largest = codes[int(np.argmax(areas))]
-    state.say(f"build_landuse: {len(codes)} classes, mostly {COVERS[largest].name}")
+    state.progress(f"build_landuse: {len(codes)} classes, mostly {COVERS[largest].name}")
 
 
 def build_soils(state: RunState) -> None:
@@ -73,7 +73,7 @@ def build_soils(state: RunState) -> None:
     state.summary["soils"] = {
         state.soils[key].name: round(area / total, 4) for key, area in zip(keys, areas, strict=True)
     }
-    state.say(f"build_soils: {len(keys)} map units")
+    state.progress(f"build_soils: {len(keys)} map units")
 
 
 def _on_grid(

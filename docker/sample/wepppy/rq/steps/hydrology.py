@@ -63,7 +63,7 @@ def run_wepp_hillslopes(state: RunState) -> None:
             "peak_m3_s": state.peaks.max(axis=1),
         },
     )
-    state.say(f"run_wepp_hillslopes: {len(state.links)} hillslopes, {len(state.dates)} days")
+    state.progress(f"run_wepp_hillslopes: {len(state.links)} hillslopes, {len(state.dates)} days")
 
 
 def run_wepp_watershed(state: RunState) -> None:
@@ -122,7 +122,7 @@ def run_wepp_watershed(state: RunState) -> None:
         "peak_discharge_m3_s": round(float(peaks.max()), 3),
         "peak_day": state.dates[int(peaks.argmax())],
     }
-    state.say(f"run_wepp_watershed: {runoff.sum():.0f} mm of {rain:.0f} mm reach the outlet")
+    state.progress(f"run_wepp_watershed: {runoff.sum():.0f} mm of {rain:.0f} mm reach the outlet")
 
 
 def build_rusle(state: RunState) -> None:
@@ -182,7 +182,7 @@ def build_rusle(state: RunState) -> None:
             for index in np.argsort(-rate, kind="stable")[:10]
         ],
     }
-    state.say(f"build_rusle: {overall:.2f} t/(ha yr) on average")
+    state.progress(f"build_rusle: {overall:.2f} t/(ha yr) on average")
 
 
 def _response_units(state: RunState) -> tuple[NDArray[np.int64], Floats, Ground]:

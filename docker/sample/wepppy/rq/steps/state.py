@@ -29,7 +29,7 @@ class RunState:
     folder: Path
     geodata: Path
     project: Project
-    say: Callable[[str], None]
+    progress: Callable[[str], None]
     summary: dict[str, Any] = field(default_factory=dict)
 
     # fetch_dem

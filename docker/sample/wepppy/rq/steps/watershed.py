@@ -57,12 +57,12 @@ def fetch_dem(state: RunState) -> None:
         "lowest_m": round(float(np.nanmin(state.elevation)), 2),
         "highest_m": round(float(np.nanmax(state.elevation)), 2),
     }
-    state.say(f"fetch_dem: {width} x {height} cells of {state.grid.cell_size:g} m")
+    state.progress(f"fetch_dem: {width} x {height} cells of {state.grid.cell_size:g} m")
 
 
 def build_channels(state: RunState) -> None:
     """Find where water flows on the whole raster: surface without depressions, direction, contributing area."""
-    state.say("build_channels: filling depressions")
+    state.progress("build_channels: filling depressions")
     closed = surface.close_holes(state.elevation)
     state.filled = flow.fill_depressions(closed)
     state.downstream, state.codes = flow.flow_direction(state.filled)
@@ -79,7 +79,7 @@ def build_channels(state: RunState) -> None:
     write_raster(folder / "aspect.tif", state.aspect, grid, NODATA, "aspect, degrees from north")
     raised = int((state.filled > closed + 1e-6).sum())
     count = int((area >= SOURCE_AREA).sum())
-    state.say(f"build_channels: {raised} cells raised, {count} channel cells")
+    state.progress(f"build_channels: {raised} cells raised, {count} channel cells")
 
 
 def set_outlet(state: RunState) -> None:
@@ -95,7 +95,7 @@ def set_outlet(state: RunState) -> None:
         "latitude": round(float(latitude[0]), 6),
         "area_ha": round(area / 1e4, 2),
     }
-    state.say(f"set_outlet: {area / 1e6:.1f} km2 drain to {latitude[0]:.5f}, {longitude[0]:.5f}")
+    state.progress(f"set_outlet: {area / 1e6:.1f} km2 drain to {latitude[0]:.5f}, {longitude[0]:.5f}")
 
 
 def build_subcatchments(state: RunState) -> None:
@@ -119,7 +119,7 @@ def build_subcatchments(state: RunState) -> None:
     write_raster(
         folder / "subcatchments.tif", state.subcatchments, state.grid, 0, "subcatchment of channel link"
     )
-    state.say(f"build_subcatchments: {len(state.links)} channel links, each with its subcatchment")
+    state.progress(f"build_subcatchments: {len(state.links)} channel links, each with its subcatchment")
 
 
 def abstract_watershed(state: RunState) -> None:
@@ -173,7 +173,7 @@ def abstract_watershed(state: RunState) -> None:
         "highest_strahler_order": max(link.order for link in links),
         "mean_slope": round(float(np.nanmean(state.slope[inside])), 4),
     }
-    state.say(f"abstract_watershed: {state.areas.sum() / 1e6:.1f} km2 described")
+    state.progress(f"abstract_watershed: {state.areas.sum() / 1e6:.1f} km2 described")
 
 
 def lonlat(state: RunState, cells: np.ndarray) -> tuple[Floats, Floats]:

@@ -41,7 +41,7 @@ def build_climate(state: RunState) -> None:
         "precipitation_of_the_year_mm": round(measured, 1),
         "mean_temperature_c": round(float(np.mean(weights @ (monthly["tmin"] + monthly["tmax"]) / 2)), 2),
     }
-    state.say(f"build_climate: {yearly:.0f} mm in a mean year, {measured:.0f} mm in {daily_folder.name}")
+    state.progress(f"build_climate: {yearly:.0f} mm in a mean year, {measured:.0f} mm in {daily_folder.name}")
 
 
 def _monthly(state: RunState, name: str) -> Floats:

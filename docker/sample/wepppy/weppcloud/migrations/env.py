@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 from wepppy.weppcloud.default_accounts import ensure_defaults
 from wepppy.weppcloud.models import Base
 
-# Any number will do, as long as nobody else takes the same advisory lock.
+# Any number that no other program uses for its advisory lock.
 UPGRADE_LOCK = 7_020_351
 
 
@@ -24,7 +24,7 @@ def run(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
         context.run_migrations()
         at_head = set(context.get_context().get_current_heads()) == set(context.script.get_heads())
-        # After `stamp` the version may claim tables that nobody made.
+        # After `stamp` the version may stand for tables that do not exist.
         if at_head and inspect(connection).has_table("user"):
             ensure_defaults(connection, current_app.config["PASSWORD_SALT"])
 
