@@ -294,3 +294,33 @@ def site(site_env: dict[str, str]) -> Iterator[Flask]:
     yield app
     with app.app_context():
         db.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def elevation_volumes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A runs volume with one public run, `sample-run`, and an empty geodata volume."""
+    from rasters import elevations, write_raster
+
+    folder = tmp_path_factory.mktemp("volumes")
+    run = folder / "wc1/runs/sa/sample-run"
+    write_raster(run / "dem/dem.tif", elevations())
+    _make_public_run(run)
+    (folder / "geodata").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WC1_DIR", str(folder / "wc1"))
+        patch.setenv("GEODATA_DIR", str(folder / "geodata"))
+        yield folder
+
+
+@pytest.fixture
+def elevation_run(elevation_volumes: Path, request: pytest.FixtureRequest) -> Path:
+    """The directory of another public run, still without a terrain model."""
+    folder = elevation_volumes / "wc1/runs/ne" / f"new-{abs(hash(request.node.name))}"
+    folder.mkdir(parents=True)
+    _make_public_run(folder)
+    return folder
+
+
+def _make_public_run(folder: Path) -> None:
+    (folder / "ron.nodb").write_text("{}")
+    (folder / "PUBLIC").touch()
