@@ -36,6 +36,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from wepppy.config.environment import setting, site_prefix
 from wepppy.config.run_paths import wc1_root
@@ -217,12 +219,7 @@ def _own_names() -> set[str]:
 
 
 def _accepts_json(accept: str | None) -> bool:
-    for item in (accept or "*/*").split(","):
-        kind_, *parameters = (part.strip().lower() for part in item.split(";"))
-        refused = any(re.fullmatch(r"q\s*=\s*0(\.0*)?", parameter) for parameter in parameters)
-        if kind_ in ("application/json", "application/*", "*/*") and not refused:
-            return True
-    return False
+    return parse_accept_header(accept or "*/*", MIMEAccept).quality("application/json") > 0
 
 
 async def service_error(request: Request, error: Exception) -> Response:

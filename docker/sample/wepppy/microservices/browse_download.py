@@ -11,12 +11,12 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
 from urllib.parse import quote
 
 import anyio.to_thread
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from werkzeug.http import http_date, parse_date, parse_etags
 
 from wepppy.microservices.browse_listing import content_type
 from wepppy.microservices.browse_tree import Node, shown
@@ -26,7 +26,6 @@ MAX_RANGES = 50
 # Whatever a job wrote, a browser runs nothing of it.
 POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _RANGE = re.compile(r"([0-9]*)-([0-9]*)")
-_ETAG = re.compile(r'(?:W/)?("[^"]*")')
 Span = tuple[int, int]  # first byte, last byte (both sent)
 
 
@@ -79,20 +78,19 @@ def _number(text: str) -> int | None:
 
 
 def precondition_status(headers: Mapping[str, str], etag: str, modified: float) -> int | None:
-    """Return 304 or 412 when the request's conditions say so, in the order of RFC 9110 13.2.2; else None."""
-    if_match = headers.get("if-match")
-    if if_match is not None:
-        if not _matches(if_match, etag, weak=False):
+    """Return the status 304 or 412 that the request's conditions lead to (RFC 9110 13.2.2), None without one."""
+    tag, changed = etag.strip('"'), _seconds(modified)
+    if "if-match" in headers:
+        if not parse_etags(headers["if-match"]).contains(tag):
             return 412
     else:
-        unmodified = _date(headers.get("if-unmodified-since"))
-        if unmodified is not None and int(modified) > unmodified:
+        unmodified = parse_date(headers.get("if-unmodified-since"))
+        if unmodified is not None and changed > unmodified:
             return 412
-    if_none_match = headers.get("if-none-match")
-    if if_none_match is not None:
-        return 304 if _matches(if_none_match, etag, weak=True) else None
-    since = _date(headers.get("if-modified-since"))
-    return 304 if since is not None and int(modified) <= since else None
+    if "if-none-match" in headers:
+        return 304 if parse_etags(headers["if-none-match"]).contains_weak(tag) else None
+    since = parse_date(headers.get("if-modified-since"))
+    return 304 if since is not None and changed <= since else None
 
 
 def range_applies(if_range: str | None, etag: str, modified: float) -> bool:
@@ -102,12 +100,12 @@ def range_applies(if_range: str | None, etag: str, modified: float) -> bool:
     value = if_range.strip()
     if value.startswith(('"', "W/")):
         return value == etag
-    return _date(value) == int(modified)
+    return parse_date(value) == _seconds(modified)
 
 
-def http_date(seconds: float) -> str:
-    """Return a time in seconds since 1970 as an HTTP date."""
-    return format_datetime(datetime.fromtimestamp(int(seconds), UTC), usegmt=True)
+def _seconds(modified: float) -> datetime:
+    # HTTP dates have whole seconds.
+    return datetime.fromtimestamp(int(modified), UTC)
 
 
 def disposition(name: str) -> str:
@@ -115,25 +113,6 @@ def disposition(name: str) -> str:
     text = shown(name)
     plain = re.sub(r"[^A-Za-z0-9._ ()+-]", "_", text)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(text, safe='')}"
-
-
-def _matches(header: str, etag: str, *, weak: bool) -> bool:
-    if header.strip() == "*":
-        return True
-    for match in _ETAG.finditer(header):
-        if match.group(1) == etag and (weak or not match.group(0).startswith("W/")):
-            return True
-    return False
-
-
-def _date(value: str | None) -> int | None:
-    if not value:
-        return None
-    try:
-        parsed = parsedate_to_datetime(value)
-        return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None  # a condition that can't be read is ignored
 
 
 class FileResponse(Response):
@@ -147,7 +126,7 @@ class FileResponse(Response):
         self.media_type = content_type(node.name)
         fields = {
             "etag": node.etag,
-            "last-modified": http_date(modified),
+            "last-modified": http_date(_seconds(modified)),
             "accept-ranges": "bytes",
             "cache-control": "private, no-cache",
             "x-content-type-options": "nosniff",

@@ -14,13 +14,12 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Literal
 from urllib.parse import urlsplit
 
 import anyio.to_thread
 import httpx
+from werkzeug.http import parse_date
 
 from wepppy.microservices.webpush_address import AddressRefusedError
 from wepppy.microservices.webpush_keys import VapidKey
@@ -44,11 +43,8 @@ def retry_after(value: str | None, now: float) -> float | None:
     text = value.strip()
     if text.isascii() and text.isdigit():
         return float(text[:10])
-    try:
-        moment = parsedate_to_datetime(text)
-        return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
+    moment = parse_date(text)
+    return None if moment is None else max(0.0, moment.timestamp() - now)
 
 
 def topic(runid: str) -> str:
