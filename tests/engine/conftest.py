@@ -50,7 +50,8 @@ def stack(
         return
     tree = tmp_path_factory.mktemp("tree") / "sample"
     shutil.copytree(ROOT / "docker" / "sample", tree)
-    with own_stack(Stack, "smoke", WEPPPY_SRC=str(tree)) as made:
+    # Tests of faults start many runs from one browser.
+    with own_stack(Stack, "smoke", WEPPPY_SRC=str(tree), RUN_LIMIT_PER_CLIENT="1000/minute") as made:
         try:
             started = made.invoke("compose-up", timeout=1500, check=False)
             if started.returncode:
