@@ -202,7 +202,7 @@ def caddyfile(arguments: Sequence[str]) -> None:
     base = ["docker", "run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/data:mode=1777",
             "--tmpfs", "/config:mode=1777", "--env", "XDG_DATA_HOME=/data"]  # fmt: skip
     public = ["--env", "SITE_ADDRESS=localhost", "--env", "SITE_TLS=internal",
-              "--env", "AUTO_HTTPS=ignore_loaded_certs"]  # fmt: skip
+              "--env", "AUTO_HTTPS=disable_redirects"]  # fmt: skip
     for name, more in (("Caddyfile", []), ("public.caddy", public)):
         run(
             [*base, *more, image, "caddy", "validate", "--config", f"/etc/caddy/{name}", "--adapter", "caddyfile",

@@ -138,13 +138,13 @@ def _verdict(reply: Reply, path: str, place: str) -> tuple[str, str]:
         return reply.problem, ""
     if reply.status < 500 and reply.status not in MISSING:
         return "", ""
-    message, error_id = _told(reply.body)
+    message, error_id = told(reply.body)
     where = f" at {place}" if place != path else ""
     number = f" (error id {error_id})" if error_id else ""
     return f"answered {reply.status}{where}{': ' if message else ''}{message}{number}", error_id
 
 
-def _told(body: str) -> tuple[str, str]:
+def told(body: str) -> tuple[str, str]:
     """Message and number of an error, from the document or the page in which they are told."""
     numbers = ERROR_ID.findall(body)
     try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from scripts.base.clock import Clock
 from scripts.engine.catalogue import Service
+from scripts.engine.pages import told
 from scripts.engine.proxy_request import Fetch, Reply, fetch
 
 REQUEST_SECONDS = 5.0
@@ -40,7 +41,7 @@ def verdict(service: Service, reply: Reply) -> str:
     if 300 <= reply.status < 400:
         return f"answered with a redirect ({reply.status})"
     if reply.status != 200:
-        return f"answered {reply.status}: {_short(body)}"
+        return f"answered {reply.status}: {_short(told(body)[0] if body.startswith('<') else body)}"
     if service.probe_body and body != service.probe_body:
         return f"answered {_short(body)} instead of {service.probe_body}"
     return ""

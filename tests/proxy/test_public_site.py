@@ -16,6 +16,8 @@ import yaml
 
 from tests.proxy.proxy import Proxy, Reply, proxy, published
 
+# Certificates of the stack's own authority.
+TLS = {"SITE_TLS": "internal", "AUTO_HTTPS": "disable_redirects"}
 OWN_CERTIFICATE = Path(__file__).parents[2] / "docker" / "docker-compose.own-certificate.yml"
 
 
@@ -33,8 +35,7 @@ def production(image: str, backends: str, *arguments: str, **settings: str) -> I
 @pytest.fixture(scope="module")
 def public(proxy_image: str, backends: str) -> Iterator[Proxy]:
     """The proxy with certificates of the stack's own authority."""
-    settings = {"SITE_TLS": "internal", "AUTO_HTTPS": "ignore_loaded_certs"}
-    with production(proxy_image, backends, **settings) as running:
+    with production(proxy_image, backends, **TLS) as running:
         yield running
 
 
@@ -87,7 +88,23 @@ def test_plain_http_is_redirected(public: Proxy) -> None:
         "/weppcloud/login", Host="localhost"
     )
     assert reply.status == 308
-    assert reply.headers["location"].startswith("https://localhost")
+    assert reply.headers["location"] == "https://localhost/weppcloud/login"
+
+
+def test_clients_are_told_the_port_that_the_host_publishes(
+    proxy_image: str, backends: str, public: Proxy
+) -> None:
+    for path in ("/weppcloud/login", "/nothing"):
+        assert over_tls(public, path).headers["alt-svc"].startswith('h3=":443";')
+    with production(proxy_image, backends, **TLS, PORT_HTTPS="8444") as elsewhere:
+        plain = Proxy(published(elsewhere.container, 8079), elsewhere.container)
+        for host in ("localhost", "localhost:81"):
+            reply = plain.ask("/weppcloud/runs/?page=2", Host=host)
+            assert (reply.status, reply.headers["location"]) == (
+                308,
+                "https://localhost:8444/weppcloud/runs/?page=2",
+            )
+        assert over_tls(elsewhere, "/weppcloud/login").headers["alt-svc"].startswith('h3=":8444";')
 
 
 def test_certificate_files_of_ones_own_are_what_clients_see(
@@ -104,7 +121,7 @@ def test_certificate_files_of_ones_own_are_what_clients_see(
     Path(files[1]).chmod(0o644)
     target = overlay["volumes"][0]["target"]
     with production(
-        proxy_image, backends, "--volume", f"{tmp_path}:{target}", **overlay["environment"]
+        proxy_image, backends, "--volume", f"{tmp_path}:{target}", PORT_HTTPS="8444", **overlay["environment"]
     ) as running:
         context = ssl.create_default_context(cafile=files[0])
         connection = http.client.HTTPSConnection(
@@ -114,4 +131,5 @@ def test_certificate_files_of_ones_own_are_what_clients_see(
         assert connection.getresponse().status == 200
         connection.close()
         plain = Proxy(published(running.container, 8079), running.container)
-        assert plain.ask("/weppcloud/login", Host="localhost").status == 308
+        reply = plain.ask("/weppcloud/login", Host="localhost")
+        assert (reply.status, reply.headers["location"]) == (308, "https://localhost:8444/weppcloud/login")

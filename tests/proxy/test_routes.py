@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from websockets.sync.client import connect
 
+from scripts.engine import pages
 from tests.proxy.proxy import Proxy, docker
 from tests.proxy.routes import ROUTES, SERVICES, UNKNOWN, Route
 
@@ -41,6 +43,39 @@ def test_a_service_that_is_off_answers_503(alone: Proxy, route: Route) -> None:
         "5",
     )
     assert json.loads(reply.body)["error"]["code"] == "service_unavailable"
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def test_a_browser_is_shown_a_page_that_asks_again_while_a_service_is_off(alone: Proxy) -> None:
+    reply = alone.ask("/weppcloud/runs/?page=2", Accept=BROWSER)
+    assert (reply.status, reply.headers["content-type"]) == (503, "text/html; charset=utf-8")
+    assert (reply.headers["retry-after"], reply.headers["refresh"]) == ("5", "5")
+    assert (reply.headers["cache-control"], reply.headers["vary"]) == ("no-store", "Accept")
+    # Nothing on it needs more than the strictest policy allows.
+    assert reply.headers["content-security-policy"].startswith("default-src 'none';")
+    text = reply.body.decode()
+    assert not re.search(r"<(script|style|link|img)|style=|\bon\w+=", text)
+    assert "<h1>The service behind this address is not running.</h1>" in text
+    assert 'href=""' in text
+    assert 'href="/weppcloud/"' in text
+    assert "Status 503, service_unavailable" in text
+    # As `compose-up` reads it.
+    assert pages.told(text)[0] == "The service behind this address is not running."
+
+
+def test_what_was_sent_to_a_service_that_is_off_is_not_asked_for_again_without_it(alone: Proxy) -> None:
+    reply = alone.ask("/weppcloud/login", "POST", b"x", Accept=BROWSER)
+    assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+    assert "refresh" not in reply.headers
+
+
+def test_a_browser_is_shown_a_page_when_it_sent_too_much(site: Proxy) -> None:
+    reply = site.ask("/weppcloud/login", "POST", bytes(64_001), Accept=BROWSER)
+    assert (reply.status, reply.headers["content-type"]) == (413, "text/html; charset=utf-8")
+    assert b"<h1>The request's body is larger than this address takes.</h1>" in reply.body
+    assert "refresh" not in reply.headers
 
 
 def test_a_repository_answers_503_while_the_application_is_off(alone: Proxy) -> None:

@@ -24,6 +24,7 @@ STATUS = Service("status", "image", "container", probe="/status/health", probe_b
         (Reply(200, body="Not OK"), "answered Not OK instead of OK"),
         (Reply(302, body=""), "answered with a redirect (302)"),
         (Reply(503, body='{"error": 1}\nmore'), 'answered 503: {"error": 1}'),
+        (Reply(503, body="<!doctype html>\n<h1>Not running.</h1>"), "answered 503: Not running."),
         (Reply(502, body=""), "answered 502: nothing"),
         (Reply(0, problem="connection refused"), "connection refused"),
         (Reply(200, body="x" * 200), f"answered {'x' * 77}... instead of OK"),
