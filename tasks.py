@@ -315,6 +315,31 @@ def redis_repair(c: Context, yes: bool = False, dry_run: bool = False) -> None:
     repairing.repair(compose_for(c), console_for(), SystemClock(), yes=yes, dry_run=dry_run)
 
 
+@task(
+    help={
+        "fix": "Reconcile them, after a question: make missing rows again, remove rows and checklists of lost runs.",
+        "aside": "With --fix: move runs on disk that have no row away, instead of making their rows again.",
+        "yes": YES_HELP,
+        "dry_run": "Only list them, also with --fix.",
+        "json": JSON_HELP,
+    },
+    interrupted="each run is either as it was or reconciled; no run's folder was deleted",
+)
+def runs_check(
+    c: Context,
+    fix: bool = False,
+    aside: bool = False,
+    yes: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Find runs that only one of database, disk and Redis knows, as after a restore; exit status 3 when there are."""
+    from scripts.stack import runs_check as checking
+
+    console = console_for(as_json=json)
+    require_well(checking.check(compose_for(c), console, fix=fix, aside=aside, yes=yes, dry_run=dry_run))
+
+
 # ---- sample ----------------------------------------------------------------------------------------------
 
 

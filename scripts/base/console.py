@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,11 +42,20 @@ Update = Callable[[str, str], None]
 
 
 class Console:
-    """Prints to `out` (answers) and `err` (remarks). json: the answer will be one JSON document."""
+    """Prints to `out` (answers) and `err` (remarks). as_json: the answer will be one JSON document.
+
+    command: the one that was given, `invoke TASK` and its flags, to be repeated in messages.
+    """
 
     def __init__(
-        self, *, as_json: bool = False, out: TextIO | None = None, err: TextIO | None = None
+        self,
+        *,
+        as_json: bool = False,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+        command: Sequence[str] = (),
     ) -> None:
+        self.command = list(command)
         self.as_json = as_json
         self.out = out or sys.stdout
         self.err = err or sys.stderr
@@ -66,6 +76,15 @@ class Console:
     def lively(self) -> bool:
         """Return True when remarks go to a terminal that can draw: progress may redraw itself."""
         return self.err.isatty() and _can_draw()
+
+    def again(self, task: str, *flags: str) -> str:
+        """Return the command for a shell that does what this one was given to do, with these flags set.
+
+        task: its name, where no command was given or it is another one's.
+        """
+        given = self.command if self.command[1:2] == [task] else ["invoke", task]
+        names = {flag.partition("=")[0] for flag in flags}
+        return shlex.join([*(word for word in given if word.partition("=")[0] not in names), *flags])
 
     # ---- remarks ----
 

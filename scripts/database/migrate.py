@@ -95,7 +95,7 @@ def migrate(
             show_plan(console, source, plan)
             database = plan["target"]["database"]
             question = f"replace the stack's database {database} by this one? It is kept beside it"
-            again = "invoke bare-metal-migrate ... --yes"
+            again = console.again("bare-metal-migrate", "--yes")
             if not confirmed(console, plan, question, again, yes=options.yes, dry_run=options.dry_run):
                 return
             moved = _move(run, options, application(compose), record)

@@ -41,7 +41,7 @@ def prune(
             console.table(["database", "age", "size", "about", "verdict"], rows)
         if old and not dry_run:
             question = f"drop {len(old)} databases for good: {', '.join(old)}?"
-            require_yes(console, yes, question, "invoke db-prune --yes")
+            require_yes(console, yes, question, console.again("db-prune", "--yes"))
             dropped = answer(compose, console, ["forget", *(f"--name={name}" for name in old)])
     text = f"{len(dropped)} of {len(kept)} kept databases were dropped"
     if dry_run:

@@ -48,7 +48,7 @@ def restore(
             show_plan(console, plan)
             fate = "kept beside it" if keep else "DROPPED afterwards"
             question = f"replace the database {plan['database']} by this dump? The old one is {fate}"
-            again = "invoke db-restore --dump=... --yes"
+            again = console.again("db-restore", f"--dump={named}", "--yes")
             if not confirmed(console, plan, question, again, yes=yes, dry_run=dry_run):
                 return
             run.send("go")

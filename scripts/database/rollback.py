@@ -35,7 +35,8 @@ def rollback(
         size = decimal(kept["bytes"])
         console.say(f"would become live: {kept['name']} of {kept['since']}, {size} ({kept['about']})")
         question = "switch it over with the live database? The live one is kept"
-        if not confirmed(console, kept, question, "invoke db-rollback --yes", yes=yes, dry_run=dry_run):
+        again = console.again("db-rollback", "--yes")
+        if not confirmed(console, kept, question, again, yes=yes, dry_run=dry_run):
             return
         done = switch_over(run, kept["live_id"], application(compose), quiesce=quiesce)
     document = {

@@ -79,7 +79,7 @@ def rotate(
         if dry_run or compose.runner.dry:
             console.answer({"ok": True, "dry_run": True, **facts}, "nothing was changed")
             return
-        require_yes(console, yes, "change the password now?", f"invoke {TASK} --yes")
+        require_yes(console, yes, "change the password now?", console.again(TASK, "--yes"))
         database_server.require_running(compose, console)
         with _drained(compose, console, [] if now else readers):
             _change(credentials, old, new)
@@ -119,7 +119,7 @@ def _drained(compose: Compose, console: Console, readers: list[Container]) -> It
     if not compose.stream_in(["exec", "-T", pools[0]], DRAIN, on_line=console.say).ok:
         refuse(
             "the jobs under way could not be waited for; nothing was changed",
-            f"see the lines above, or have them queued again: invoke {TASK} --now",
+            f"see the lines above, or have them queued again: {console.again(TASK, '--now')}",
         )
     try:
         yield

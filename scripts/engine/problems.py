@@ -1,4 +1,5 @@
-"""Find what is wrong with a stack that is to run: services that are down, backups that are late, a refused password.
+"""Find what is wrong with a stack that is to run: services that are down, backups that are late, a refused password,
+a Redis of others that does not do what the stack needs.
 
 `compose-status`, `db-backups` and `doctor` tell it, and end with an exit status that cron understands.
 """
@@ -31,6 +32,8 @@ LOG_IN = (
     'FROM pg_roles WHERE rolname = current_user"; '
     'status=$?; rm -f "$file"; exit $status'
 )
+WEB, REDIS = "weppcloud", "redis"
+REDIS_EVENTS = ("/opt/venv/bin/python", "-I", "/opt/stack/redis-events.py")
 REFUSED = "password authentication failed"
 
 
@@ -121,6 +124,29 @@ def of_roles(compose: Compose, containers: Iterable[Container]) -> list[Problem]
     else:
         return []
     return [Problem("roles", what, fix)]
+
+
+def of_redis(compose: Compose, containers: Iterable[Container]) -> list[Problem]:
+    """Return that a Redis which others run does not tell of changes: open pages then show no progress of a run."""
+    if compose.setting("REDIS_HOST", REDIS) == REDIS:
+        return []
+    names = [each.name for each in containers if each.service == WEB and each.state == "running"]
+    if not names:
+        return []
+    result = compose.runner.capture(["docker", "exec", names[0], *REDIS_EVENTS], timeout=ANSWER_SECONDS)
+    state, _, setting = result.stdout.strip().partition(" ")
+    # A server that does not answer is told by the health of the services.
+    if not result.ok or state != "off":
+        return []
+    server = f"{compose.setting('REDIS_HOST')}:{compose.setting('REDIS_PORT', '6379')}"
+    return [
+        Problem(
+            REDIS,
+            f"the Redis at {server} sends no keyspace events of hashes: open pages do not follow a run's checklist",
+            f"have its administrator run: redis-cli CONFIG SET notify-keyspace-events '{setting}' "
+            "(and CONFIG REWRITE, so that it stays)",
+        )
+    ]
 
 
 def _asked_from(compose: Compose, containers: Iterable[Container]) -> str:

@@ -143,7 +143,11 @@ class SystemRunner:
 
     def _echo(self, argv: Sequence[str], env: Mapping[str, str] | None) -> None:
         mark = "would run" if self.dry else "$"
-        print(f"{mark} {pasteable(argv, env)}", file=self._echo_to or sys.stderr, flush=True)
+        line = pasteable(argv, env)
+        # Paths in it are meant from there.
+        if Path.cwd() != self.root.resolve():
+            line = f"(cd {shlex.quote(str(self.root))} && {line})"
+        print(f"{mark} {line}", file=self._echo_to or sys.stderr, flush=True)
 
 
 def pasteable(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
@@ -23,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 Parameters = ParamSpec("Parameters")
 
 namespace = Collection()
+# The command of the task that runs: one a process.
+_given: list[str] = []
 
 # Help that several tasks' flags share.
 JSON_HELP = "Print one JSON document on stdout and nothing else there."
@@ -47,6 +51,7 @@ def task(
 
         @functools.wraps(body)
         def reported(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+            _given[:] = ["invoke", name, *given_flags(body, *args, **kwargs)]
             try:
                 body(*args, **kwargs)
             except StackError as error:
@@ -54,7 +59,7 @@ def task(
                     console_for(as_json=True).document({"ok": False, "error": error.document()})
                 raise SystemExit(report(error)) from None
             except KeyboardInterrupt:
-                raise SystemExit(report_interrupt(name, interrupted)) from None
+                raise SystemExit(report_interrupt(name, interrupted, shlex.join(_given))) from None
             except BrokenPipeError:
                 # Whoever read our output (`head`, a pager) has had enough; what was said after that is lost.
                 os._exit(ExitCode.BROKEN_PIPE)
@@ -87,7 +92,23 @@ def console_for(*, as_json: bool = False) -> Console:
     """Return the console, for people or for programs."""
     from scripts.base.console import Console
 
-    return Console(as_json=as_json)
+    return Console(as_json=as_json, command=_given)
+
+
+def given_flags(body: Callable[..., None], *args: object, **kwargs: object) -> list[str]:
+    """Return the flags of a task's call that are not as they are by default, as they are typed."""
+    signature = inspect.signature(body)
+    bound = signature.bind(*args, **kwargs)
+    flags: list[str] = []
+    for name, value in list(bound.arguments.items())[1:]:
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            flags.append(flag)
+        elif isinstance(value, list):
+            flags += [f"{flag}={each}" for each in value]
+        elif value is not False and value != signature.parameters[name].default:
+            flags.append(f"{flag}={value}")
+    return flags
 
 
 def require_well(well: bool) -> None:

@@ -54,7 +54,7 @@ def _remove(compose: Compose, arguments: list[str], volume_names: list[str]) -> 
 
 def _consent(compose: Compose, console: Console, volume_names: list[str], yes: str) -> None:
     project = compose.project
-    fix = f"to delete them: invoke compose-down --volumes --yes={project}"
+    fix = f"to delete them: {console.again('compose-down', '--volumes', f'--yes={project}')}"
     if not volume_names:
         if yes:
             # Another project is meant: the containers of this one shall stay as well.

@@ -76,7 +76,7 @@ def repair(compose: Compose, console: Console, clock: Clock, *, yes: bool, dry_r
                 console,
                 yes,
                 "The files found are kept beside the repaired ones.",
-                "invoke redis-repair --yes",
+                console.again("redis-repair", "--yes"),
             )
             names = [each.name for each in there]
             if names and (told := compose.engine.stop(names, STOP_SECONDS)):

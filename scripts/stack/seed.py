@@ -14,6 +14,7 @@ from typing import Any
 from scripts.base import prompts
 from scripts.base.console import Console, Update
 from scripts.base.errors import ExitCode, StackError
+from scripts.engine import run_stores
 from scripts.engine.compose import Compose
 from scripts.prepare import lock
 from scripts.stack.service_commands import WEB, require_running
@@ -23,8 +24,6 @@ MAKE_GEODATA = ("python", "-m", "wepppy.sample_data", "--json-lines")
 GEODATA_CONTAINER = ("run", "--rm", "--no-deps", "-T", GEODATA)
 SITE_CONTAINER = ("exec", "-T", WEB)
 FILL_SITE = ("flask", "seed", "--json-lines")
-# Only the sample has it; a real tree brings people and runs of its own.
-SIGN_OF_THE_SAMPLE = "wepppy/sample_data"
 MOST_RUNS = 100_000
 
 
@@ -47,10 +46,11 @@ def seed(compose: Compose, console: Console, options: Options) -> None:
     with lock.sole(compose):
         if options.reset and not options.dry_run and not compose.runner.dry:
             _consent(compose, console, options)
+        again = console.again("seed")
         title = f"looking at {compose.project}" if options.dry_run else f"seeding {compose.project}"
         with console.progress(title) as update:
-            geodata = _ask(compose, _geodata_command(options, dry=options.dry_run), update, "geodata")
-            site = _ask(compose, _site_command(options, geodata, dry=options.dry_run), update, "runs")
+            geodata = _ask(compose, _geodata_command(options, dry=options.dry_run), update, "geodata", again)
+            site = _ask(compose, _site_command(options, geodata, dry=options.dry_run), update, "runs", again)
     if not compose.runner.dry:
         _answer(compose, console, options, geodata, site)
 
@@ -71,8 +71,8 @@ def _check(options: Options) -> None:
 
 
 def _require_sample(compose: Compose) -> None:
-    named = compose.setting("WEPPPY_SRC")
-    if not (compose.root / "docker" / (named or "sample") / SIGN_OF_THE_SAMPLE).is_dir():
+    if not run_stores.is_sample(compose):
+        named = compose.setting("WEPPPY_SRC")
         raise StackError(
             f"the stack runs the tree {named or 'docker/sample'}, which has no sample data to seed",
             "seed a stack of the bundled sample (WEPPPY_SRC empty), or restore a dump of that tree's database",
@@ -103,8 +103,10 @@ def _site_command(options: Options, geodata: dict[str, Any], *, dry: bool) -> Co
     return SITE_CONTAINER, [*FILL_SITE, *flags]
 
 
-def _ask(compose: Compose, command: Command, update: Update, step: str) -> dict[str, Any]:
-    """Run one of the two commands and return its answer."""
+def _ask(
+    compose: Compose, command: Command, update: Update, step: str, again: str = "invoke seed"
+) -> dict[str, Any]:
+    """Run one of the two commands and return its answer. again: the command that goes on after a failure."""
     listener = Listener(update, step)
     result = compose.stream_in(*command, on_line=listener.line)
     if listener.refused:
@@ -116,7 +118,7 @@ def _ask(compose: Compose, command: Command, update: Update, step: str) -> dict[
     if not result.ok or (listener.answer is None and not compose.runner.dry):
         raise StackError(
             f"the sample could not make the {step}: {result.complaint}",
-            "the lines above say why; run `invoke seed` again afterwards, it makes what is missing",
+            f"the lines above say why; run `{again}` again afterwards, it makes what is missing",
             ExitCode.FAILED,
             details="\n".join(listener.others),
         )
@@ -173,8 +175,8 @@ def _consent(compose: Compose, console: Console, options: Options) -> None:
     console.say(f"this would be removed from {compose.project}, and then made anew:")
     for each in removals:
         console.say(f"  {each}")
-    number = f" --seed={options.seed}" if options.seed is not None else ""
-    fix = f"to remove it: invoke seed --reset{number} --yes={compose.project}"
+    number = [f"--seed={options.seed}"] if options.seed is not None else []
+    fix = f"to remove it: {console.again('seed', '--reset', *number, f'--yes={compose.project}')}"
     prompts.require(console, compose.project, options.yes, question="remove it for good", fix=fix)
 
 

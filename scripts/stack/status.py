@@ -76,7 +76,8 @@ def show(compose: Compose, console: Console, clock: Clock) -> bool:
     with console.busy("asking the engine"), ThreadPoolExecutor() as pool:
         told = pool.submit(rows, compose, clock.now())
         containers = compose.containers()
-        wrong = problems.of_services(compose, containers) + problems.of_password(compose, containers)
+        checks = (problems.of_services, problems.of_password, problems.of_redis)
+        wrong = [problem for check in checks for problem in check(compose, containers)]
         found = told.result()
     if console.as_json:
         console.document(

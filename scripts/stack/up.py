@@ -16,7 +16,7 @@ from scripts.base.clock import Clock, SystemClock, moment
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
 from scripts.base.host import Host, is_root
-from scripts.engine import database_server, redis_damage
+from scripts.engine import database_server, problems, redis_damage
 from scripts.engine.catalogue import Catalogue, Service, built_images, pulled_images
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
@@ -26,7 +26,16 @@ from scripts.engine.proof import Proof, prove, visits_document
 from scripts.engine.proxy_request import Fetch, fetch
 from scripts.engine.runner import Result
 from scripts.engine.sidecar import backups_are_here, backups_folder
-from scripts.prepare import build_environment, env_init, last_up, lock, overlays, ownership, public_files
+from scripts.prepare import (
+    build_environment,
+    env_init,
+    last_build,
+    last_up,
+    lock,
+    overlays,
+    ownership,
+    public_files,
+)
 from scripts.prepare.build import EnsureImages, build, ensure_images
 from scripts.prepare.doctor import examination
 from scripts.prepare.source_check.image import STALE_CHECK
@@ -74,6 +83,7 @@ class Up:
         self.recover = recover
         self.started = self.clock.monotonic()
         self.changed = False
+        self.unbuilt = False
 
     def run(self) -> None:
         """All steps. Raise StackError; what was running before a step that failed runs on."""
@@ -112,6 +122,8 @@ class Up:
         proof = self._prove(services)
         involved = self._involved(services)
         containers = self._check(involved)
+        for each in problems.of_redis(self.compose, containers.values()):
+            self.console.warn(f"{each.what} ({each.fix})")
         if self.changed:
             last_up.write(self.compose, involved, containers.values())
         if not self.options.services:
@@ -175,9 +187,17 @@ class Up:
             *needed,
             *pulled,
         }:
+            self._tell_what_needs_a_build(names)
             return
         chosen = sorted(names) if self.options.services else ()
         build(self.compose, self.console, chosen, base=self.images)
+
+    def _tell_what_needs_a_build(self, names: Collection[str]) -> None:
+        """Name what was edited since the images were built; only a build brings it in."""
+        edited = last_build.changed(self.compose, names)
+        if edited:
+            self.unbuilt = True
+            self.console.warn(last_build.complaint(edited, self.console.again("compose-up", "--build")))
 
     def _with_dependencies(self, services: Sequence[Service]) -> set[str]:
         """Return the names of the services and of what they need; a store that others run need not be there."""
@@ -278,7 +298,8 @@ class Up:
 
     def _start_one_shots(self, services: Sequence[Service]) -> None:
         """All runs already; what is done at every start is done all the same: the source may be another."""
-        self.console.say("nothing changed since the last compose-up")
+        if not self.unbuilt:
+            self.console.say("nothing changed since the last compose-up")
         one_shots = [each for each in services if each.one_shot]
         if one_shots and not self.compose.engine.start_again([each.container for each in one_shots]):
             self._fail(one_shots, "a job that belongs to every start failed")
@@ -287,11 +308,12 @@ class Up:
         failed = explain(self.compose, sorted(self._with_dependencies(services)))
         if any(each.service == database_server.DATABASE for each in failed):
             database_server.require_same_major(self.compose)
-        fix = "the lines above say why; fix it and run `invoke compose-up` again, what is healthy stays up"
+        again = self.console.again("compose-up")
+        fix = f"the lines above say why; fix it and run `{again}` again, what is healthy stays up"
         if any(each.service == redis_damage.SERVICE for each in failed) and redis_damage.complaint(
             self.compose
         ):
-            fix = f"{redis_damage.FIX}; then run `invoke compose-up` again"
+            fix = f"{redis_damage.FIX}; then run `{again}` again"
         what = f"the stack did not start: {complaint}"
         if failed:
             told = f" (Compose says: {complaint})" if not any(each.cause for each in failed) else ""

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shlex
 from collections.abc import Iterator
 
 import pytest
@@ -23,6 +24,16 @@ def test_remarks_never_mix_with_answers() -> None:
     screen.console.document({"ä": 1})
     assert json.loads(screen.out.getvalue()) == {"ä": 1}
     assert screen.err.getvalue() == "working\nwarning: careful\n"
+
+
+def test_a_command_is_repeated_with_the_flags_that_were_given_quoted_for_a_shell() -> None:
+    given = ["invoke", "db-restore", "--dump=it's mine.dump", "--jobs=2"]
+    console = Console(command=given)
+    assert shlex.split(console.again("db-restore", "--yes")) == [*given, "--yes"]
+    assert (
+        console.again("db-restore", "--jobs=1") == "invoke db-restore '--dump=it'\"'\"'s mine.dump' --jobs=1"
+    )
+    assert console.again("compose-up", "--build") == "invoke compose-up --build"
 
 
 def test_tables_in_a_pipe_are_aligned_text_without_empty_columns() -> None:

@@ -235,6 +235,57 @@ def test_a_stack_that_is_down_is_no_error(checkout: Checkout) -> None:
     assert "is down" in finding.what
 
 
+def with_a_tree_of_its_own(checkout: Checkout) -> None:
+    """The tree in the sample's place has no runs that the kit could compare."""
+    (checkout.root / "docker/sample/wepppy/sample_data").rmdir()
+
+
+def other_redis(checkout: Checkout, said: str, returncode: int = 0) -> None:
+    """The stack uses a Redis of others, of which the program in the container says this."""
+    checkout.with_env(REDIS_HOST="10.0.0.5")
+    with_a_tree_of_its_own(checkout)
+    checkout.containers_are([container("weppcloud")])
+    checkout.runner.on("exec", "/opt/stack/redis-events.py", stdout=f"{said}\n", returncode=returncode)
+
+
+def test_a_redis_of_others_without_events_is_told_with_the_command_that_brings_them(
+    checkout: Checkout,
+) -> None:
+    other_redis(checkout, "off ExKh")
+    finding = only(running(checkout, "redis"))
+    assert finding.level is Level.ERROR
+    assert "10.0.0.5:6379 sends no keyspace events" in finding.what
+    assert "redis-cli CONFIG SET notify-keyspace-events 'ExKh'" in finding.fix
+
+
+@pytest.mark.parametrize(("said", "returncode"), [("on", 0), ("", 1)])
+def test_a_redis_of_others_that_sends_events_or_does_not_answer_is_no_finding(
+    checkout: Checkout, said: str, returncode: int
+) -> None:
+    other_redis(checkout, said, returncode)
+    assert running(checkout, "redis") == []
+
+
+def test_the_stacks_own_redis_is_not_asked_for_its_events(checkout: Checkout) -> None:
+    with_a_tree_of_its_own(checkout)
+    checkout.containers_are([container("weppcloud"), container("redis")])
+    assert running(checkout, "redis") == []
+
+
+def test_runs_that_one_store_alone_knows_are_a_warning(checkout: Checkout) -> None:
+    checkout.containers_are([container("weppcloud")])
+    answer = {"rows": 0, "folders": 1, "without_row": [{"runid": "calm-fern-1"}], "without_folder": [],
+              "only_in_redis": []}  # fmt: skip
+    checkout.runner.on("exec", "runs-check", stdout=json.dumps({"answer": answer}))
+    finding = only(running(checkout, "runs"))
+    assert (finding.level, finding.what) == (
+        Level.WARNING,
+        "runs: 1 on disk without a row in the database",
+    )
+    checkout.containers_are([container("weppcloud", health="unhealthy")])
+    assert running(checkout, "runs") == []
+
+
 def test_base_images_that_are_missing_and_cannot_be_built_are_a_warning(checkout: Checkout) -> None:
     checkout.images_are()
     assert errors(checkout, FakeHost(commands=())) == []

@@ -65,7 +65,10 @@ def test_what_is_echoed_can_be_pasted_with_the_variables_it_needs(monkeypatch: p
     assert shlex.split(line) == ["env", "OTHER=two words", "docker", "a b", "$x"]
 
 
-def test_changes_are_echoed_and_questions_only_on_request(tmp_path: Path) -> None:
+def test_changes_are_echoed_and_questions_only_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     echoed = io.StringIO()
     SystemRunner(tmp_path, echo_to=echoed).capture(["true"])
     assert echoed.getvalue() == ""
@@ -74,7 +77,22 @@ def test_changes_are_echoed_and_questions_only_on_request(tmp_path: Path) -> Non
     assert echoed.getvalue() == "$ true\n$ false\n"
 
 
-def test_a_dry_run_tells_changes_and_makes_none(tmp_path: Path) -> None:
+def test_what_is_echoed_works_from_the_folder_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "the checkout"
+    below = root / "docker"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    echoed = io.StringIO()
+    SystemRunner(root, echo_to=echoed).stream(["touch", "docker/made"])
+    (below / "made").unlink()
+    subprocess.run(["sh", "-c", echoed.getvalue().removeprefix("$ ")], cwd=below, check=True)
+    assert (below / "made").exists()
+
+
+def test_a_dry_run_tells_changes_and_makes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     echoed = io.StringIO()
     runner = SystemRunner(tmp_path, dry=True, echo_to=echoed)
     assert runner.stream(["touch", "made"]).ok

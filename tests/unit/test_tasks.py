@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 import tasks
+from scripts.base import prompts
+from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError, report
 from scripts.menu import database
 
@@ -49,6 +52,34 @@ def test_a_problem_is_two_lines_and_its_exit_status(
     monkeypatch.setattr("scripts.stack.down.down", broken)
     assert run(tasks.compose_down) == 4
     assert capsys.readouterr().err == "the log\nerror: it broke\n  fix: fix it\n"
+
+
+def test_what_a_task_says_to_do_repeats_the_flags_that_were_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unconfirmed(_: object, console: Console, *__: object, **___: object) -> None:
+        prompts.require_yes(console, False, "drop 2 databases?", console.again("db-prune", "--yes"))
+
+    monkeypatch.setattr("scripts.database.prune.prune", unconfirmed)
+    assert run(database.db_prune, keep_days=0) == 4
+    assert "to do it: invoke db-prune --keep-days=0 --yes\n" in capsys.readouterr().err
+
+
+def test_an_interrupted_task_is_repeated_with_its_flags(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scripts.stack.down.down", interrupted)
+    assert run(tasks.compose_down, volumes=True, timeout=5) == 130
+    assert "run `invoke compose-down --volumes --timeout=5` again" in capsys.readouterr().err
+
+
+def test_no_message_spells_out_a_command_to_confirm_without_the_flags_that_were_given() -> None:
+    spelled = re.compile(r"invoke [\w-]+[^`\n]*--yes")
+    for path in [*(ROOT / "scripts/stack").glob("*.py"), *(ROOT / "scripts/database").glob("*.py")]:
+        assert not spelled.search(path.read_text()), path
 
 
 def test_a_problem_of_a_json_task_is_a_json_document_too(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.engine import problems, redis_damage
+from scripts.engine import problems, redis_damage, run_stores
 from scripts.prepare import ownership
 from scripts.prepare.doctor.check import Check, Target
 from scripts.prepare.finding import Finding, Level
@@ -57,4 +57,29 @@ def check_redis_files(target: Target) -> Iterator[Finding]:
         )
 
 
-CHECKS: list[Check] = [check_second_checkout, check_services, check_database_roles, check_redis_files]
+def check_redis_events(target: Target) -> Iterator[Finding]:
+    """A Redis of others tells of changes in the checklists."""
+    for each in problems.of_redis(target.compose, target.compose.containers()):
+        yield Finding("redis", Level.ERROR, each.what, each.fix)
+
+
+def check_runs(target: Target) -> Iterator[Finding]:
+    """Database, folders and Redis know the same runs; asked where the sample's application is well."""
+    compose = target.compose
+    web = compose.containers([run_stores.SERVICE], running=True)
+    if not run_stores.is_sample(compose) or not any(each.fine for each in web):
+        return
+    found = run_stores.find(compose)
+    if not found.ok:
+        fix = "`invoke runs-check` lists them, with --fix it reconciles them after a question"
+        yield Finding("runs", Level.WARNING, found.summary, fix)
+
+
+CHECKS: list[Check] = [
+    check_second_checkout,
+    check_services,
+    check_database_roles,
+    check_redis_files,
+    check_redis_events,
+    check_runs,
+]

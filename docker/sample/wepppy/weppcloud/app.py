@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from wepppy.config.redis_settings import RedisDB, redis_client, redis_url
-from wepppy.weppcloud import accounts, api, commands, errors, health, pages, seed
+from wepppy.weppcloud import accounts, api, commands, errors, health, pages, run_check, seed
 from wepppy.weppcloud.models import db
 from wepppy.weppcloud.rate_limits import limiter
 from wepppy.weppcloud.sessions import Sessions, require_session
@@ -59,6 +59,7 @@ def create_app() -> Flask:
     errors.register(app)
     app.cli.add_command(commands.set_user)
     app.cli.add_command(seed.seed)
+    app.cli.add_command(run_check.runs_check)
     app.after_request(_headers)
     app.after_request(_redirect_by_path)  # runs before the one above
     # Headers of the stack's proxy, and of the one of TRUSTED_PROXIES before it, are believed; no others get here.

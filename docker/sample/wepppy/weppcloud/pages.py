@@ -19,7 +19,7 @@ from flask_login import current_user
 from werkzeug.wrappers import Response as AnyResponse
 
 from wepppy.config.run_paths import get_wd
-from wepppy.weppcloud import accounts, run_removal, run_results, run_store
+from wepppy.weppcloud import accounts, run_check, run_removal, run_results, run_store
 from wepppy.weppcloud.api import checked_name, new_run, search_text, start, visible_run
 from wepppy.weppcloud.browse_token import give_token
 from wepppy.weppcloud.errors import Problem
@@ -55,6 +55,10 @@ def runs() -> str:
         jobs=run_store.job_states([run.runid for run in listed]),
         owners={run.runid: owner_name(run) for run in listed},
         managed={run.runid for run in listed if accounts.may_manage(run)},
+        without_files={run.runid for run in listed if not run_check.has_files(run.runid)},
+        strays=run_check.strays()
+        if current_user.is_authenticated and current_user.has_role("Admin", "Root")
+        else 0,
         search=search,
         total=total,
         page=page,

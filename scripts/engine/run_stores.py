@@ -1,0 +1,106 @@
+"""Ask the application which of its runs one store knows and another does not.
+
+How runs are stored is the application's business: here only the sample's command and its JSON answer are known.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from scripts.base.errors import ExitCode, StackError
+from scripts.engine.compose import Compose
+from scripts.engine.runner import Result
+
+SERVICE = "weppcloud"
+PROGRAM = ("flask", "runs-check")
+# Only the sample has it; a real tree brings runs of its own.
+SIGN_OF_THE_SAMPLE = "wepppy/sample_data"
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A run on disk without a row. problem: why no row can be made of it; empty when one can."""
+
+    runid: str
+    name: str = ""
+    created: str = ""
+    public: bool = True
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What does not fit together; `fixed` counts what was reconciled."""
+
+    rows: int = 0
+    folders: int = 0
+    without_row: tuple[Stray, ...] = ()
+    without_folder: tuple[str, ...] = ()
+    only_in_redis: tuple[str, ...] = ()
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """True when all three stores know the same runs."""
+        return not (self.without_row or self.without_folder or self.only_in_redis)
+
+    @property
+    def summary(self) -> str:
+        """What does not fit together, in one line."""
+        parts = [
+            f"{len(self.without_row)} on disk without a row in the database" if self.without_row else "",
+            f"{len(self.without_folder)} in the database without files" if self.without_folder else "",
+            f"{len(self.only_in_redis)} in Redis alone" if self.only_in_redis else "",
+        ]
+        return f"runs: {', '.join(part for part in parts if part)}"
+
+
+def is_sample(compose: Compose) -> bool:
+    """Return whether the stack runs the bundled sample, or a copy of it."""
+    named = compose.setting("WEPPPY_SRC")
+    return (compose.root / "docker" / (named or "sample") / SIGN_OF_THE_SAMPLE).is_dir()
+
+
+def find(compose: Compose) -> Found:
+    """Return what does not fit together; nothing is changed. Raise StackError when the application cannot tell."""
+    return _found(compose.capture("exec", "-T", SERVICE, *PROGRAM))
+
+
+def reconcile(compose: Compose, *, aside: bool) -> Found:
+    """Reconcile it and return what was found and what was done. Raise StackError."""
+    lines: list[str] = []
+    flags = ["--fix", *(["--aside"] if aside else [])]
+    result = compose.stream("exec", "-T", SERVICE, *PROGRAM, *flags, on_line=lines.append)
+    return Found() if compose.runner.dry else _found(result, lines)
+
+
+def _found(result: Result, lines: list[str] | None = None) -> Found:
+    said = (result.stdout.splitlines() if lines is None else lines) or [""]
+    try:
+        document = json.loads(said[-1])
+    except ValueError:
+        document = None
+    if isinstance(document, dict) and "refused" in document:
+        raise StackError(
+            f"{document['refused']}; nothing was changed",
+            "see whether the folder or volume of the runs is mounted: WC1_DIR in .env",
+            ExitCode.REFUSED,
+        )
+    if not result.ok or not isinstance(document, dict) or "answer" not in document:
+        raise StackError(
+            f"the application cannot say which runs it has: {result.complaint}",
+            f"see `invoke compose-logs --services={SERVICE}`, then `invoke compose-up`",
+            ExitCode.FAILED,
+            details="\n".join(said),
+        )
+    answer = document["answer"]
+    return Found(
+        answer["rows"],
+        answer["folders"],
+        tuple(Stray(**each) for each in answer["without_row"]),
+        tuple(answer["without_folder"]),
+        tuple(answer["only_in_redis"]),
+        answer.get("fixed", {}),
+    )

@@ -1,0 +1,149 @@
+"""Which files the stack's own images were built from, by which an edit is seen that needs a build.
+
+A build by Compose finds that out, too, and takes seconds for it. Here sizes and moments of change are compared: a file
+that was only touched counts as changed until the next build. Images that were loaded, or built by other hands, are not
+judged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.base.files import replace_if_changed
+from scripts.engine.catalogue import built_images
+from scripts.engine.compose import Compose
+from scripts.settings.envfile import display_path
+
+NAME = "last-build.json"
+MODE = 0o644
+# What no image is made of.
+LEFT_OUT = {".git", "node_modules", "__pycache__", ".venv"}
+
+
+# Image -> its files and folders -> the digest of each.
+Look = dict[str, dict[str, str]]
+
+
+def look(compose: Compose, services: Collection[str]) -> Look:
+    """Return what the images of these services are made of now: to be asked for before a build."""
+    return {
+        image: {str(path): _digest(path, mounted) for path, mounted in inputs}
+        for image, inputs in _images(compose, services).items()
+    }
+
+
+def write(compose: Compose, built: Look) -> None:
+    """Write down what the images, which are built by now, were built from."""
+    ids = compose.engine.image_ids(sorted(built)) if built else {}
+    noted = _noted(compose) | {
+        image: {"id": ids.get(image, ""), "inputs": inputs} for image, inputs in built.items()
+    }
+    path = compose.data_dir / NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_if_changed(path, json.dumps(noted, indent=1) + "\n", MODE)
+
+
+def changed(compose: Compose, services: Collection[str]) -> list[str]:
+    """Return the files and folders that changed since the images of these services were built from them."""
+    noted = _noted(compose)
+    if not noted:
+        return []
+    now = {image: inputs for image, inputs in look(compose, services).items() if image in noted}
+    ids = compose.engine.image_ids(sorted(now)) if now else {}
+    return sorted(
+        {
+            path
+            for image, inputs in now.items()
+            if noted[image]["id"] == ids.get(image)
+            for path, digest in inputs.items()
+            if noted[image]["inputs"].get(path) != digest
+        }
+    )
+
+
+def complaint(edited: Sequence[str], command: str) -> str:
+    """Return what to say of these files and folders. command: the one that builds."""
+    places = ", ".join(display_path(Path(each)) for each in edited)
+    return f"changed since the images were built, and not in them: {places} ({command})"
+
+
+def _noted(compose: Compose) -> dict[str, Any]:
+    try:
+        noted = json.loads((compose.data_dir / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+Inputs = list[tuple[Path, frozenset[Path]]]
+
+
+def _images(compose: Compose, services: Collection[str]) -> dict[str, Inputs]:
+    """Return the images with their files and folders, and what of the latter is mounted instead."""
+    model: Mapping[str, Any] = compose.model
+    images: dict[str, Inputs] = {}
+    for name in sorted(services):
+        for image in built_images(model, [name]):
+            service = model["services"][name]
+            mounted = frozenset(
+                Path(each["source"]) for each in service.get("volumes") or () if each.get("type") == "bind"
+            )
+            known = images.setdefault(image, [])
+            known += [(path, mounted) for path in _inputs(service["build"]) if path not in dict(known)]
+    return images
+
+
+def _inputs(build: Mapping[str, Any]) -> Iterator[Path]:
+    if not build.get("context"):
+        return
+    context, args = Path(build["context"]), build.get("args") or {}
+    others = {name: Path(path) for name, path in (build.get("additional_contexts") or {}).items()}
+    # The folder of the Dockerfile; where the context is a whole tree, this part of it.
+    yield (context / build.get("dockerfile", "Dockerfile")).parent
+    if source := others.get("source"):
+        if args.get("SERVICE"):
+            yield source / "services"
+        elif build.get("target") == "production":
+            yield source
+        else:
+            yield source / args.get("WEPPPY_REQUIREMENTS", "")
+            yield source / "docker" / "pth_files"
+    if args.get("WEPPPY_CONSTRAINTS") and "constraints" in others:
+        yield others["constraints"] / args["WEPPPY_CONSTRAINTS"]
+    yield from (others[name] for name in ("probe", "mirrors") if name in others)
+
+
+def _digest(path: Path, without: Collection[Path]) -> str:
+    """Return a digest of names, sizes and moments of change; that of nothing when it is not there."""
+    digest = hashlib.sha256()
+    for name, size, moment in sorted(_files(path, without)):
+        digest.update(f"{name}\0{size}\0{moment}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _files(path: Path, without: Collection[Path]) -> Iterator[tuple[str, int, int]]:
+    if path.is_file():
+        found = path.stat()
+        yield path.name, found.st_size, found.st_mtime_ns
+        return
+    skipped = {str(each) for each in without} - {str(path)}
+    folders = [str(path)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.name in LEFT_OUT or entry.path in skipped or entry.name.endswith("_test.go"):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        found = entry.stat(follow_symlinks=False)
+                        yield entry.path, found.st_size, found.st_mtime_ns
+        except OSError:
+            # What cannot be read is the build's to tell.
+            continue
