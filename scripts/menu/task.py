@@ -64,7 +64,10 @@ def task(
                 # Whoever read our output (`head`, a pager) has had enough; what was said after that is lost.
                 os._exit(ExitCode.BROKEN_PIPE)
 
-        entry: Task[Callable[Parameters, None]] = Task(reported, help=help or {}, iterable=iterable or [])
+        # Automatic short flags take the first letter that is free: -d would be another flag in each task.
+        entry: Task[Callable[Parameters, None]] = Task(
+            reported, help=help or {}, iterable=iterable or [], auto_shortflags=False
+        )
         namespace.add_task(entry, name=name)
         return reported
 

@@ -35,6 +35,15 @@ def test_every_task_is_on_the_menu_and_every_flag_has_help() -> None:
             assert argument.help, f"{name} --{argument.name}"
 
 
+def test_no_flag_has_a_short_form_that_means_another_one_elsewhere() -> None:
+    meant: dict[str, set[str]] = {}
+    for each in tasks.namespace.tasks.values():
+        for argument in each.get_arguments():
+            for short in (name for name in argument.names if len(name) == 1):
+                meant.setdefault(short, set()).add(argument.name)
+    assert {short: names for short, names in meant.items() if len(names) > 1} == {}
+
+
 def run(body: object, *args: object, **flags: object) -> int:
     assert callable(body)
     with pytest.raises(SystemExit) as caught:
