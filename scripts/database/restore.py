@@ -89,7 +89,7 @@ def _tell(
         console.warn(
             f"{missing['count']} runs are in the database from before and not in the restored one; their files are "
             f"where they were, and a job that is at one ends without its row. The last used: "
-            f"{', '.join(missing['newest'])}"
+            f"{', '.join(missing['newest'])} (`invoke runs-check` reconciles them)"
         )
     undo = f"; the database from before is kept as {done['kept']}, `invoke db-rollback` brings it back"
     report(

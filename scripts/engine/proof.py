@@ -82,7 +82,7 @@ def _refuse_pages(compose: Compose, catalogue: Catalogue, broken: Sequence[pages
     raise StackError(
         f"all healthy, but no user gets {catalogue.url(visit.path)}: it {visit.problem}"
         f"{f'; cause: {why.cause}' if why.cause else ''}{more}",
-        f"fix it (the whole log: `invoke compose-logs --services={visit.service}`), then `invoke compose-up` again",
+        f"fix it (the whole log: `invoke compose-logs --services={visit.service}`), then run this again",
         ExitCode.FAILED,
         details="\n".join(details[:MOST_SHOWN]),
         facts={

@@ -42,7 +42,7 @@ def _remove(compose: Compose, arguments: list[str], volume_names: list[str]) -> 
     if not compose.stream(*arguments, profiles=ALL_PROFILES).ok:
         raise StackError(
             "the stack could not be taken down, see above",
-            "run `invoke compose-down` again; `docker ps -a` shows what is left",
+            "run this again; `docker ps -a` shows what is left",
             ExitCode.FAILED,
         )
     # Compose knows those of the files alone that are listed now, not of an overlay that was.
