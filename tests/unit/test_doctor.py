@@ -105,10 +105,10 @@ def test_docker_itself_may_be_missing(checkout: Checkout) -> None:
     assert all("scripts/setup" in each.fix or each.check == "compose files" for each in found)
 
 
-@pytest.mark.parametrize("version", ["1.29.2", "v2.23.3", "nonsense"])
+@pytest.mark.parametrize("version", ["1.29.2", "v2.24.0", "v2.25.0", "nonsense"])
 def test_an_old_compose_is_an_error(checkout: Checkout, version: str) -> None:
     checkout.runner.on("docker", "compose", "version", stdout=version)
-    assert "older than 2.24" in only(errors(checkout)).what
+    assert "older than 2.26" in only(errors(checkout)).what
 
 
 def test_missing_buildx_is_an_error(checkout: Checkout) -> None:

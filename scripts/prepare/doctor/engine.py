@@ -11,7 +11,8 @@ from scripts.prepare.finding import Finding, Level
 from scripts.prepare.overlays import FAST_START_API, FAST_START_FILE
 
 ENGINE = "engine"
-MINIMUM_COMPOSE = (2, 24)
+# An older one takes no number of processes from a setting: "limits.pids must be a integer".
+MINIMUM_COMPOSE = (2, 26)
 
 
 def check_engine(target: Target) -> Iterator[Finding]:
