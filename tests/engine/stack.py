@@ -38,6 +38,7 @@ class Stack:
     """A stack known by its `.env`."""
 
     env_file: Path
+    cookies: http.cookiejar.CookieJar = field(default_factory=http.cookiejar.CookieJar, repr=False)
     _opener: urllib.request.OpenerDirector | None = field(default=None, repr=False)
 
     @property
@@ -113,8 +114,7 @@ class Stack:
 
     def _ask(self, request: urllib.request.Request) -> Reply:
         if self._opener is None:
-            jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-            self._opener = urllib.request.build_opener(jar)
+            self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
         try:
             with self._opener.open(request, timeout=60) as answer:
                 return Reply(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())

@@ -161,3 +161,17 @@ def test_a_scenario_has_a_cookie_of_its_own_and_is_as_public_as_its_parent(
     assert call(url, {"cookie": f"{name}={token(runid=runid)}"}).status == 200
     (parent / "PUBLIC").touch()
     assert call(url).status == 200
+
+
+def test_the_websocket_services_are_told_who_may_read_a_run(denylist: RedisServer, data_env: Path) -> None:
+    def answer(runid: str, **headers: str) -> tuple[int, bytes]:
+        told = call(f"/access/{runid}", headers)
+        return told.status, told.body
+
+    assert answer(RUNID)[0] == 404
+    assert answer(RUNID) == answer("no-such-run-000000")
+    assert answer(RUNID, cookie=f"wepp_browse_jwt={token()}") == (204, b"")
+    assert answer(RUNID, authorization=f"Bearer {token()}") == (204, b"")
+    assert answer(RUNID, authorization=f"Bearer {token(runid='other')}")[0] == 404
+    (data_env / "wc1" / "runs" / RUNID[:2] / RUNID / "PUBLIC").touch()
+    assert answer(RUNID) == (204, b"")

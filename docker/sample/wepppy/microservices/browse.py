@@ -10,6 +10,9 @@ Routes, all GET (and HEAD), under `{SITE_PREFIX}/runs/{runid}/{config}/`; the pr
 - `schema/{path}`: columns of a Parquet file as JSON. `gdalinfo/{path}`: facts of a raster as JSON.
 - `aria2c.spec`: every file of the run as an input file for aria2c.
 
+`GET /access/{runid}` answers 204 where the visitor may read the run, else 404 like a route of its files, or 503: the
+websocket services ask it for their visitors.
+
 `GET /health` (also behind `/browse`) answers `OK` as text, or 503 with the reason.
 
 A public run (it holds a file `PUBLIC`) is open, its `files` list included: the real service requires a token
@@ -72,6 +75,12 @@ async def health(request: Request) -> Response:
     except RuntimeError:
         return PlainTextResponse("the secret file of WEPP_AUTH_JWT_SECRETS can't be read", 503)
     return PlainTextResponse("OK")
+
+
+async def may_read(request: Request) -> Response:
+    """Answer 204 where the visitor may read the run. Raises ServiceError."""
+    await check_access(request, request.path_params["runid"], "")
+    return Response(status_code=204)
 
 
 async def open_run(request: Request) -> Access:
@@ -267,6 +276,7 @@ app = Starlette(
     routes=[
         Route("/health", health),
         Route("/browse/health", health),
+        Route("/access/{runid}", may_read),
         Route(_run + "/browse", browse),
         Route(_run + "/browse/{path:any}", browse),
         Route(_run + "/files", files),

@@ -1,12 +1,13 @@
-"""The token that lets a visitor's browser read the files of a private run.
+"""The token that lets a visitor's browser read the files, the log and the checklist of a private run.
 
-The file service has no sessions; it accepts a JSON Web Token (RFC 7519) that names the run, in a cookie
+The services behind these have no sessions; they accept a JSON Web Token (RFC 7519) that names the run, in a cookie
 sent only to the addresses of that run.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -22,8 +23,8 @@ _SESSION_KEY = "browse_jti"
 _LIFETIME = timedelta(hours=SESSION_HOURS)
 
 
-def give_token(response: Response, run: Run, prefix: str) -> None:
-    """Add the token for `run` to a page for a user who is logged in; `prefix` is the run's address.
+def give_token(response: Response, run: Run, paths: Iterable[str]) -> None:
+    """Add the token for `run` to a page for a user who is logged in; `paths` are the run's addresses.
 
     Do nothing without a secret to sign with.
     """
@@ -40,15 +41,17 @@ def give_token(response: Response, run: Run, prefix: str) -> None:
         "runid": run.runid,
         "roles": [role.name for role in current_user.roles],
     }
-    response.set_cookie(
-        cookie_name(),
-        jwt.encode(claims, secrets[0], algorithm="HS256"),
-        max_age=_LIFETIME,
-        path=prefix,
-        secure=request.is_secure,
-        httponly=True,
-        samesite=current_app.config["SESSION_COOKIE_SAMESITE"],
-    )
+    token = jwt.encode(claims, secrets[0], algorithm="HS256")
+    for path in paths:
+        response.set_cookie(
+            cookie_name(),
+            token,
+            max_age=_LIFETIME,
+            path=path,
+            secure=request.is_secure,
+            httponly=True,
+            samesite=current_app.config["SESSION_COOKIE_SAMESITE"],
+        )
 
 
 def revoke_tokens() -> None:

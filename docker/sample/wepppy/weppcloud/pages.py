@@ -105,8 +105,15 @@ def run(runid: str, config: str) -> Response:
         owner=owner_name(shown),
     )
     response = current_app.make_response(page)
-    give_token(response, shown, address)
+    give_token(response, shown, [address, *_websockets(runid)])
     return response
+
+
+def _websockets(runid: str) -> list[str]:
+    """Return the paths of the websockets that the page of a run opens, as a browser writes them."""
+    name = quote(runid)
+    services = "/weppcloud-microservices"
+    return [f"{services}/status/{name}:wepp", f"{services}/status/{name}:rq", f"{services}/preflight/{name}"]
 
 
 @blueprint.post("/runs/<runid>/<config>/start")

@@ -20,12 +20,14 @@ type Route struct {
 	Pattern *regexp.Regexp           // matches a whole name
 	Invalid string                   // answer (400) to any other name
 	Channel func(name string) string // Redis channel of a name
+	Run     func(name string) string // id of the run that a name belongs to
 }
 
 // Server answers /health, /metrics and the websocket of every name.
 type Server struct {
 	route    Route
 	hub      *hub.Hub
+	access   Access
 	health   http.Handler
 	metrics  http.Handler // nil switches /metrics off
 	wait     time.Duration
@@ -34,9 +36,9 @@ type Server struct {
 }
 
 // New returns the handler of a service. `wait` bounds how long a handshake waits for its Redis subscription.
-func New(route Route, clients *hub.Hub, origins Origins, health, metrics http.Handler, wait time.Duration, log *slog.Logger) *Server {
+func New(route Route, clients *hub.Hub, origins Origins, access Access, health, metrics http.Handler, wait time.Duration, log *slog.Logger) *Server {
 	return &Server{
-		route: route, hub: clients, health: health, metrics: metrics, wait: wait, log: log,
+		route: route, hub: clients, access: access, health: health, metrics: metrics, wait: wait, log: log,
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: 5 * time.Second,
 			CheckOrigin:      origins.Allow,
@@ -73,7 +75,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// connect subscribes first and completes the handshake after that.
+// connect checks who asks, subscribes, and completes the handshake after that.
 func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	if !s.route.Pattern.MatchString(name) {
@@ -90,12 +92,18 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "origin not allowed", http.StatusForbidden)
 		return
 	}
+	if err := s.access.Check(r.Context(), r, s.route.Run(name)); errors.Is(err, ErrNoRun) {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	} else if err != nil {
+		unavailable(w, err)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.wait)
 	defer cancel()
 	client, err := s.hub.Join(ctx, s.route.Channel(name), name)
 	if err != nil {
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		unavailable(w, err)
 		return
 	}
 	conn, err := s.upgrader.Upgrade(w, r, nil)
@@ -108,4 +116,10 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	client.Serve(conn)
+}
+
+// unavailable answers 503 for what may be well again in a second.
+func unavailable(w http.ResponseWriter, reason error) {
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, reason.Error(), http.StatusServiceUnavailable)
 }

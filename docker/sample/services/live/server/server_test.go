@@ -41,8 +41,9 @@ func handler(t *testing.T, redis confirmed, origins []string, check func(context
 	clients.Attach(redis)
 	registry := metrics.NewRegistry("test")
 	registry.Counter("things_total", "Things.").Add(3)
-	route := Route{Pattern: regexp.MustCompile(`^[a-z;]+$`), Invalid: "invalid name", Channel: func(name string) string { return name }}
-	return New(route, clients, parsed, NewHealth(check, time.Second), registry, 10*time.Millisecond, log)
+	same := func(name string) string { return name }
+	route := Route{Pattern: regexp.MustCompile(`^[a-z;]+$`), Invalid: "invalid name", Channel: same, Run: same}
+	return New(route, clients, parsed, Access{}, NewHealth(check, time.Second), registry, 10*time.Millisecond, log)
 }
 
 func well(context.Context) error { return nil }
@@ -148,6 +149,71 @@ func TestAForeignOriginIsRefusedBeforeAnythingElseHappens(t *testing.T) {
 	}
 	if reply := ask(h, "GET", "/run", append(upgrade, "Origin", "https://wepp.example")...); reply.Code != 503 {
 		t.Fatalf("%d", reply.Code) // allowed, and so it comes as far as Redis
+	}
+}
+
+// fileService answers as the file service does: who may read "mine" shows a cookie or a token, everybody may read "public".
+func fileService(t *testing.T) string {
+	t.Helper()
+	rule := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		shown := r.Header.Get("Cookie") == "wepp_browse_jwt=x" || r.Header.Get("Authorization") == "Bearer x"
+		switch {
+		case r.URL.Path == "/access/public", r.URL.EscapedPath() == "/access/mine" && shown:
+			w.WriteHeader(http.StatusNoContent)
+		case r.URL.Path == "/access/broken":
+			w.WriteHeader(http.StatusInternalServerError)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(rule.Close)
+	return rule.URL + "/access"
+}
+
+func TestARunThatTheVisitorMayNotReadIsAnsweredLikeOneThatDoesNotExist(t *testing.T) {
+	h := handler(t, false, nil, well)
+	access, err := NewAccess(fileService(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.access = access
+	private, absent := ask(h, "GET", "/mine", upgrade...), ask(h, "GET", "/absent", upgrade...)
+	for _, reply := range []*httptest.ResponseRecorder{private, absent} {
+		if reply.Code != 404 || reply.Body.String() != "run not found\n" {
+			t.Fatalf("%d %s", reply.Code, reply.Body)
+		}
+	}
+	// Who may read the run comes as far as Redis.
+	for _, headers := range [][]string{{"Cookie", "wepp_browse_jwt=x"}, {"Authorization", "Bearer x"}} {
+		if reply := ask(h, "GET", "/mine", append(upgrade, headers...)...); reply.Code != 503 || h.hub.Clients() != 0 {
+			t.Fatalf("%v: %d %s", headers, reply.Code, reply.Body)
+		}
+	}
+	if reply := ask(h, "GET", "/public", upgrade...); !strings.Contains(reply.Body.String(), hub.ErrNotReady.Error()) {
+		t.Fatalf("%d %s", reply.Code, reply.Body)
+	}
+}
+
+func TestNobodyIsLetInWhileAccessCannotBeChecked(t *testing.T) {
+	h := handler(t, true, nil, well)
+	for _, base := range []string{fileService(t), "http://127.0.0.1:1/access"} {
+		access, err := NewAccess(base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.access = access
+		reply := ask(h, "GET", "/broken", upgrade...)
+		if reply.Code != 503 || reply.Header().Get("Retry-After") != "1" || !strings.HasPrefix(reply.Body.String(), "access to the run") {
+			t.Fatalf("%d %s", reply.Code, reply.Body)
+		}
+	}
+}
+
+func TestAnAddressThatCannotBeAskedIsRefusedAtTheStart(t *testing.T) {
+	for _, base := range []string{"browse:9009", "https://", "http://bad host/x", "/access"} {
+		if _, err := NewAccess(base); err == nil {
+			t.Errorf("%q was taken", base)
+		}
 	}
 }
 

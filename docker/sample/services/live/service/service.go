@@ -72,6 +72,10 @@ func Run(ctx context.Context, definition Definition, lookup settings.Lookup, out
 	if err != nil {
 		return fmt.Errorf("%s: %s_ALLOWED_ORIGINS: %w", definition.Name, definition.Prefix, err)
 	}
+	access, err := server.NewAccess(values.AccessURL)
+	if err != nil {
+		return fmt.Errorf("%s: %s_ACCESS_URL: %w", definition.Name, definition.Prefix, err)
+	}
 	log := slog.New(slog.NewJSONHandler(output, &slog.HandlerOptions{Level: values.LogLevel})).With("service", definition.Name)
 	client := redis.NewClient(values.Redis)
 	defer func() { _ = client.Close() }()
@@ -109,7 +113,7 @@ func Run(ctx context.Context, definition Definition, lookup settings.Lookup, out
 	if values.MetricsEnabled {
 		scrape = registry
 	}
-	handler := server.New(definition.Route(values.Redis), clients, origins, health, scrape, values.RequestTimeout, log)
+	handler := server.New(definition.Route(values.Redis), clients, origins, access, health, scrape, values.RequestTimeout, log)
 
 	listener, err := net.Listen("tcp", values.ListenAddress)
 	if err != nil {

@@ -33,7 +33,8 @@ type Settings struct {
 	PongTimeout    time.Duration // a client silent for longer is hung up
 	WriteTimeout   time.Duration // a client that takes longer for one write is dropped
 	MaxMessageSize int64         // bytes of one frame from a client
-	AllowedOrigins []string      // empty accepts every origin
+	AllowedOrigins []string      // beside the site's own
+	AccessURL      string        // answers whether a visitor may read a run (see server.Access); empty: every run is open
 	MetricsEnabled bool
 	LogLevel       slog.Level
 }
@@ -55,6 +56,7 @@ func Load(prefix string, lookup Lookup, defaults Defaults) (Settings, error) {
 		WriteTimeout:   reader.duration("WRITE_TIMEOUT", 2*time.Second),
 		MaxMessageSize: int64(reader.integer("MAX_MESSAGE_SIZE", 65536)),
 		AllowedOrigins: splitList(reader.text("ALLOWED_ORIGINS", "")),
+		AccessURL:      reader.text("ACCESS_URL", ""),
 		MetricsEnabled: reader.boolean("METRICS_ENABLED", false),
 		LogLevel:       reader.level("LOG_LEVEL", slog.LevelInfo),
 	}

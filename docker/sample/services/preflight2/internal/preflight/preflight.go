@@ -32,6 +32,7 @@ func Definition() service.Definition {
 				// https://redis.io/docs/latest/develop/pubsub/keyspace-notifications/ - a plain subscription, because
 				// a run id holds no wildcard and Redis compares every pattern with every message.
 				Channel: func(name string) string { return fmt.Sprintf("__keyspace@%d__:%s", options.DB, name) },
+				Run:     func(name string) string { return name },
 			}
 		},
 		Handler: func(tools service.Tools) hub.Handler {

@@ -4,6 +4,7 @@ package status
 import (
 	"log/slog"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -29,6 +30,10 @@ func Definition() service.Definition {
 				Pattern: channelPattern,
 				Invalid: "invalid channel",
 				Channel: func(name string) string { return name },
+				Run: func(name string) string {
+					run, _, _ := strings.Cut(name, ":")
+					return run
+				},
 			}
 		},
 		Handler: func(tools service.Tools) hub.Handler { return relay{log: tools.Log} },

@@ -38,3 +38,9 @@ func TestNamesAreARunAndAChannel(t *testing.T) {
 		}
 	}
 }
+
+func TestTheRunOfANameIsWhatStandsBeforeTheChannel(t *testing.T) {
+	if run := Definition().Route(nil).Run("batch;;a.b;;c-d_1:rq"); run != "batch;;a.b;;c-d_1" {
+		t.Fatalf("got %q", run)
+	}
+}
