@@ -12,9 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
-
-	"wepp.example/services/live/metrics"
 )
 
 // Listener hears what happens. All its methods are called from one goroutine, in the order of the events.
@@ -66,7 +65,7 @@ type Feed struct {
 	listener   Listener
 	retry      Retry
 	log        *slog.Logger
-	reconnects *metrics.Counter
+	reconnects prometheus.Counter
 	changed    chan struct{} // the wishes differ from what Redis knows; capacity 1
 	asked      chan struct{} // somebody new is waiting; capacity 1
 	lastHeard  atomic.Int64  // Unix nanoseconds
@@ -76,7 +75,7 @@ type Feed struct {
 }
 
 // New returns a feed that is not connected yet; `reconnects` counts connections after the first.
-func New(client *redis.Client, listener Listener, retry Retry, reconnects *metrics.Counter, log *slog.Logger) *Feed {
+func New(client *redis.Client, listener Listener, retry Retry, reconnects prometheus.Counter, log *slog.Logger) *Feed {
 	return &Feed{
 		client: client, listener: listener, retry: retry, log: log, reconnects: reconnects,
 		changed: make(chan struct{}, 1), asked: make(chan struct{}, 1), channels: map[string]*subscription{},
@@ -182,7 +181,7 @@ func (f *Feed) session(ctx context.Context, again bool) (connected bool, err err
 		return false, err
 	}
 	if again {
-		f.reconnects.Add(1)
+		f.reconnects.Inc()
 	}
 	f.forget()
 	f.heard()

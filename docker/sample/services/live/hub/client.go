@@ -3,9 +3,7 @@ package hub
 import (
 	"errors"
 	"net"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -14,87 +12,69 @@ import (
 )
 
 const (
-	// A client this far behind is dropped. Frames are shared, so a backlog costs a slice header a frame and client,
-	// but it keeps the frames themselves alive.
-	backlogFrames = 8192
-	backlogBytes  = 8 << 20
-	// One write of a backlog; WriteTimeout is the time for this much.
-	batchBytes = 64 << 10
+	// A client this far behind is dropped. Messages are shared, so a queue costs a pointer a message and client, but it
+	// keeps the messages themselves in memory.
+	queueMessages = 8192
+	queueBytes    = 8 << 20
 	// What the kernel may hold for a client that does not read, so that a thousand of them cannot take gigabytes.
 	socketBuffer = 128 << 10
 	// How long a client may take to answer a close frame before its connection is cut.
 	closeGrace = time.Second
 )
 
-// Client is one websocket connection and the frames that wait for it.
-//
-// Frames are written by whoever publishes, with one system call that never waits: a goroutine per client that is
-// woken for every frame costs half as much again. Only a client whose socket is full gets a goroutine, for as long
-// as it is behind. The websocket library does the handshake and the reading; everything written goes through write.
+// Client is one websocket connection and the messages that wait for it. One goroutine reads the connection and one
+// writes, so that a client that is slow holds up nobody else.
 type Client struct {
-	hub   *Hub
-	topic *Topic
+	hub    *Hub
+	topic  *Topic
+	wake   chan struct{} // holds a token when something was queued
+	closed chan struct{} // closed with the connection
 
-	mu       sync.Mutex
-	conn     *websocket.Conn // nil until Serve
-	raw      syscall.RawConn
-	pings    *time.Timer
-	backlog  []wire.Frame
-	bytes    int  // of backlog
-	flushing bool // a goroutine is writing the backlog
-	ended    bool // nothing more is accepted
+	mu    sync.Mutex
+	conn  *websocket.Conn // nil until Serve
+	queue []*wire.Message
+	bytes int  // of queue
+	ended bool // nothing more is accepted
 }
 
 // Abandon gives up the place of a client whose connection never came about.
 func (c *Client) Abandon() { c.hub.leave(c) }
 
-// Serve runs the connection until it ends and then gives the place back. It returns at once. Frames that came
+// Serve runs the connection until it ends and then gives the place back. It returns at once. Messages that came
 // since Join are written first.
 func (c *Client) Serve(conn *websocket.Conn) {
-	if err := c.open(conn); err != nil {
-		c.hub.log.Error("connection refused", "topic", c.topic.Name, "error", err)
-		_ = conn.Close()
-		c.hub.leave(c)
-		return
+	if tcp, ok := conn.NetConn().(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(socketBuffer) // the default serves as well, it only holds more memory
 	}
+	limits := c.hub.limits
+	conn.SetReadLimit(limits.MaxMessageSize)
+	_ = conn.SetReadDeadline(time.Now().Add(limits.PongTimeout))
+	c.mu.Lock()
+	c.conn = conn
+	c.mu.Unlock()
+	written := make(chan struct{})
 	go func() {
-		c.endAfterReading(c.read(conn))
-		_ = conn.Close()
+		defer close(written)
+		c.write(conn)
+	}()
+	go func() {
+		err := c.read(conn)
+		c.hub.log.Debug("client gone", "topic", c.topic.Name, "reason", err)
+		if isTimeout(err) {
+			c.end(websocket.CloseGoingAway, "no pong in time", true)
+			select {
+			case <-written:
+			case <-time.After(closeGrace):
+			}
+		}
+		c.mu.Lock()
+		c.cut()
+		c.mu.Unlock()
 		c.hub.leave(c)
 	}()
 }
 
-// open prepares the connection and writes what waits. The error says that it is not a plain TCP connection.
-func (c *Client) open(conn *websocket.Conn) error {
-	tcp, ok := conn.NetConn().(*net.TCPConn)
-	if !ok {
-		return errors.New("not a TCP connection")
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return err
-	}
-	_ = tcp.SetWriteBuffer(socketBuffer) // the default serves as well, it only holds more memory
-	limits := c.hub.limits
-	conn.SetReadLimit(limits.MaxMessageSize)
-	conn.SetPingHandler(func(data string) error {
-		c.offer(wire.Pong(data))
-		return nil
-	})
-	conn.SetCloseHandler(func(code int, _ string) error {
-		c.end(code, "", false)
-		return nil
-	})
-	_ = conn.SetReadDeadline(time.Now().Add(limits.PongTimeout))
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.conn, c.raw = conn, raw
-	c.pings = time.AfterFunc(limits.PingInterval, c.ping)
-	c.flush()
-	return nil
-}
-
-// read handles what the client says until it says no more; it returns why.
+// read handles what the client sends until the connection ends; it returns why it ended.
 func (c *Client) read(conn *websocket.Conn) error {
 	for {
 		kind, text, err := conn.ReadMessage()
@@ -115,7 +95,7 @@ func (c *Client) read(conn *websocket.Conn) error {
 	}
 }
 
-// extend gives the client another PongTimeout, unless its end is already near.
+// extend gives the client another PongTimeout, unless the connection is about to end.
 func (c *Client) extend() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,45 +104,19 @@ func (c *Client) extend() {
 	}
 }
 
-// endAfterReading says goodbye as far as the reason why reading ended allows it.
-func (c *Client) endAfterReading(err error) {
-	var timeout net.Error // the library hides os.ErrDeadlineExceeded
-	switch {
-	case errors.As(err, &timeout) && timeout.Timeout():
-		c.end(websocket.CloseGoingAway, "no pong in time", true)
-	case errors.Is(err, websocket.ErrReadLimit):
-		// The library has sent the close frame (1009) itself.
-	default:
-		c.hub.log.Debug("client gone", "topic", c.topic.Name, "reason", err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stop()
-}
-
-// ping sends the ping frame and orders the next one.
-func (c *Client) ping() {
-	c.offer(wire.Ping)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.ended {
-		c.pings.Reset(c.hub.limits.PingInterval)
-	}
-}
-
-// offer writes or queues a frame without waiting, or drops a client that is too far behind. It tells whether the
-// client took it.
-func (c *Client) offer(frame wire.Frame) bool {
+// offer queues a message without waiting, or drops a client that is too far behind. It tells whether the client took it.
+func (c *Client) offer(message *wire.Message) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
 		return false
 	}
-	if len(c.backlog) >= backlogFrames || c.bytes+len(frame) > backlogBytes {
-		c.drop()
+	if len(c.queue) >= queueMessages || c.bytes+message.Size > queueBytes {
+		c.hub.counts.SlowDropped.Inc()
+		c.cut()
 		return false
 	}
-	c.write(frame)
+	c.append(message)
 	return true
 }
 
@@ -174,127 +128,98 @@ func (c *Client) end(code int, reason string, hangup bool) {
 	if c.ended {
 		return
 	}
-	c.stop()
-	if hangup {
-		c.write(wire.Hangup)
-	}
-	c.write(wire.Close(code, reason))
-}
-
-// stop refuses further frames. The caller holds mu.
-func (c *Client) stop() {
 	c.ended = true
-	if c.pings != nil {
-		c.pings.Stop()
+	if hangup {
+		c.append(wire.Hangup)
+	}
+	c.append(wire.Close(code, reason))
+}
+
+// append queues a message. The caller holds mu.
+func (c *Client) append(message *wire.Message) {
+	c.queue = append(c.queue, message)
+	c.bytes += message.Size
+	select {
+	case c.wake <- struct{}{}:
+	default: // the writer is awake
 	}
 }
 
-// drop cuts a client that does not read; its socket is full, so no goodbye could reach it. The caller holds mu.
-func (c *Client) drop() {
-	c.hub.counts.SlowDropped.Add(1)
-	c.cut()
-}
-
-// cut ends the connection without a word, which also ends its reader. The caller holds mu.
+// cut closes the connection without a close frame, which also ends its reader and its writer. The caller holds mu.
 func (c *Client) cut() {
-	c.stop()
-	c.backlog, c.bytes = nil, 0
-	if c.conn != nil {
-		_ = c.conn.NetConn().Close()
-	}
-}
-
-// write puts a frame on the connection, or behind the frames that wait. The caller holds mu.
-func (c *Client) write(frame wire.Frame) {
-	if c.raw == nil || c.flushing || len(c.backlog) > 0 {
-		c.backlog = append(c.backlog, frame)
-		c.bytes += len(frame)
+	c.ended = true
+	c.queue, c.bytes = nil, 0
+	select {
+	case <-c.closed:
 		return
+	default:
+		close(c.closed)
 	}
-	written, err := writeNow(c.raw, frame)
-	switch {
-	case err != nil:
-		c.hub.counts.WriteErrors.Add(1)
-		c.cut()
-	case written < len(frame):
-		c.backlog = append(c.backlog, frame[written:])
-		c.bytes += len(frame) - written
-		c.flush()
-	case c.ended:
-		c.awaitClose()
+	if c.conn != nil {
+		_ = c.conn.Close()
 	}
 }
 
-// flush starts the goroutine for a backlog, if there is one. The caller holds mu.
-func (c *Client) flush() {
-	if len(c.backlog) > 0 && !c.flushing {
-		c.flushing = true
-		go c.writeBacklog()
-	}
-}
-
-// writeBacklog writes until nothing waits. A batch that takes longer than WriteTimeout drops the client.
-func (c *Client) writeBacklog() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for len(c.backlog) > 0 {
-		batch := c.takeBatch()
-		c.mu.Unlock()
-		_ = c.conn.NetConn().SetWriteDeadline(time.Now().Add(c.hub.limits.WriteTimeout))
-		_, err := batch.WriteTo(c.conn.NetConn())
-		c.mu.Lock()
-		if err != nil {
-			c.flushing = false
-			c.hub.counts.WriteErrors.Add(1)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				c.drop()
-			} else {
-				c.cut()
+// write writes what is queued, and a ping at every interval, until the connection ends.
+func (c *Client) write(conn *websocket.Conn) {
+	pings := time.NewTicker(c.hub.limits.PingInterval)
+	defer pings.Stop()
+	for {
+		message, last := c.next()
+		if message == nil {
+			select {
+			case <-c.wake:
+			case <-pings.C:
+				c.offer(wire.Ping)
+			case <-c.closed:
+				_ = conn.Close() // it may have been cut before it was there
+				return
 			}
+			continue
+		}
+		_ = conn.SetWriteDeadline(time.Now().Add(c.hub.limits.WriteTimeout))
+		if err := conn.WritePreparedMessage(message.Prepared); err != nil {
+			c.failed(err)
+			return
+		}
+		if last {
+			_ = conn.SetReadDeadline(time.Now().Add(closeGrace))
 			return
 		}
 	}
-	_ = c.conn.NetConn().SetWriteDeadline(time.Time{}) // an old limit would fail the next write at once
-	c.flushing = false
-	if c.ended {
-		c.awaitClose()
-	}
 }
 
-// takeBatch takes the oldest frames, at least one and not much more than batchBytes. The caller holds mu.
-func (c *Client) takeBatch() net.Buffers {
-	var batch net.Buffers
-	size := 0
-	for _, frame := range c.backlog {
-		if size >= batchBytes {
-			break
-		}
-		batch = append(batch, frame)
-		size += len(frame)
+// next takes the oldest message, nil when there is none, and tells whether it is the last ever.
+func (c *Client) next() (message *wire.Message, last bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) == 0 {
+		return nil, false
 	}
-	c.backlog = c.backlog[len(batch):]
-	c.bytes -= size
-	return batch
+	message = c.queue[0]
+	c.queue = c.queue[1:]
+	c.bytes -= message.Size
+	return message, c.ended && len(c.queue) == 0
 }
 
-// awaitClose gives the client a last while to answer the close frame.
-func (c *Client) awaitClose() { _ = c.conn.SetReadDeadline(time.Now().Add(closeGrace)) }
+// failed cuts a connection to which a write has failed, and counts it.
+func (c *Client) failed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.closed: // no fault of the write
+		return
+	default:
+	}
+	c.hub.counts.WriteErrors.Inc()
+	if isTimeout(err) {
+		c.hub.counts.SlowDropped.Inc()
+	}
+	c.cut()
+}
 
-// writeNow writes as much as the socket takes at once.
-func writeNow(raw syscall.RawConn, data []byte) (written int, err error) {
-	outer := raw.Write(func(descriptor uintptr) bool {
-		for {
-			written, err = syscall.Write(int(descriptor), data)
-			if !errors.Is(err, syscall.EINTR) {
-				return true // also when the socket is full: nobody waits here
-			}
-		}
-	})
-	if outer != nil {
-		return 0, outer
-	}
-	if errors.Is(err, syscall.EAGAIN) {
-		return 0, nil
-	}
-	return max(written, 0), err
+// isTimeout tells whether a deadline of the connection has passed; the library hides os.ErrDeadlineExceeded.
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus"
 
-	"wepp.example/services/live/metrics"
 	"wepp.example/services/live/wire"
 )
 
@@ -39,9 +39,9 @@ type Limits struct {
 
 // Counts are the hub's metrics.
 type Counts struct {
-	Sent        *metrics.Counter // data frames that clients took
-	WriteErrors *metrics.Counter // writes that failed
-	SlowDropped *metrics.Counter // clients dropped because they did not keep up
+	Sent        prometheus.Counter // data frames that clients took
+	WriteErrors prometheus.Counter // writes that failed
+	SlowDropped prometheus.Counter // clients dropped because they did not keep up
 }
 
 // Errors of Join.
@@ -86,13 +86,13 @@ type Topic struct {
 
 	mu       sync.Mutex
 	members  map[*Client]struct{}
-	retained wire.Frame
+	retained *wire.Message
 }
 
 // post is a frame and whether clients who come later begin with it.
 type post struct {
-	frame wire.Frame
-	state bool
+	message *wire.Message
+	state   bool
 }
 
 // inboxSize is how many frames may wait for one topic before its publisher waits, and with it Redis.
@@ -126,7 +126,7 @@ func (h *Hub) Join(ctx context.Context, channel, name string) (*Client, error) {
 	ready := topic.ready
 	h.mu.Unlock()
 
-	client := &Client{hub: h, topic: topic}
+	client := &Client{hub: h, topic: topic, wake: make(chan struct{}, 1), closed: make(chan struct{})}
 	select {
 	case <-ready:
 	case <-ctx.Done():
@@ -270,10 +270,10 @@ func (t *Topic) enter(client *Client) {
 }
 
 // Publish hands a frame to every member; none of them is waited for, and who cannot keep up is dropped.
-func (t *Topic) Publish(frame wire.Frame) { t.post(post{frame: frame}) }
+func (t *Topic) Publish(message *wire.Message) { t.post(post{message: message}) }
 
 // PublishState is Publish for a frame that replaces the one before; clients who come later begin with it.
-func (t *Topic) PublishState(frame wire.Frame) { t.post(post{frame: frame, state: true}) }
+func (t *Topic) PublishState(message *wire.Message) { t.post(post{message: message, state: true}) }
 
 func (t *Topic) post(p post) {
 	select {
@@ -289,20 +289,20 @@ func (t *Topic) deliver(counts Counts) {
 		case <-t.closed:
 			return
 		case p := <-t.inbox:
-			counts.Sent.Add(t.fanOut(p))
+			counts.Sent.Add(float64(t.fanOut(p)))
 		}
 	}
 }
 
 // fanOut offers a frame to every member and returns how many took it.
-func (t *Topic) fanOut(p post) (taken uint64) {
+func (t *Topic) fanOut(p post) (taken int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if p.state {
-		t.retained = p.frame
+		t.retained = p.message
 	}
 	for client := range t.members {
-		if client.offer(p.frame) {
+		if client.offer(p.message) {
 			taken++
 		}
 	}

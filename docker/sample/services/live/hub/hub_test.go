@@ -14,8 +14,9 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"wepp.example/services/live/metrics"
 	"wepp.example/services/live/wire"
 )
 
@@ -69,7 +70,8 @@ func start(t *testing.T, handler Handler, change func(*Limits)) *fixture {
 	if change != nil {
 		change(&limits)
 	}
-	counts := Counts{Sent: &metrics.Counter{}, WriteErrors: &metrics.Counter{}, SlowDropped: &metrics.Counter{}}
+	counter := func() prometheus.Counter { return prometheus.NewCounter(prometheus.CounterOpts{Name: "counted"}) }
+	counts := Counts{Sent: counter(), WriteErrors: counter(), SlowDropped: counter()}
 	subs := &instant{wanted: map[string]int{}}
 	hub := New(handler, limits, counts, slog.New(slog.DiscardHandler))
 	hub.Attach(subs)
@@ -89,6 +91,8 @@ func start(t *testing.T, handler Handler, change func(*Limits)) *fixture {
 	t.Cleanup(server.Close)
 	return &fixture{Hub: hub, subs: subs, counts: counts, url: "ws" + strings.TrimPrefix(server.URL, "http")}
 }
+
+func (*fixture) counted(counter prometheus.Counter) int { return int(testutil.ToFloat64(counter)) }
 
 func (f *fixture) dial(t *testing.T, path string) *websocket.Conn {
 	t.Helper()
@@ -147,7 +151,7 @@ func TestAClientThatDoesNotReadIsDroppedAndTheOthersMissNothing(t *testing.T) {
 		received <- count
 	}()
 	sent := 0
-	for f.counts.SlowDropped.Value() == 0 && sent < 5000 {
+	for f.counted(f.counts.SlowDropped) == 0 && sent < 5000 {
 		f.Message("/a", text)
 		sent++
 		if sent%20 == 0 { // the reader must keep up, else it would be the slow one
@@ -155,8 +159,8 @@ func TestAClientThatDoesNotReadIsDroppedAndTheOthersMissNothing(t *testing.T) {
 		}
 	}
 	f.Message("/a", "end")
-	if got := <-received; got != sent || f.counts.SlowDropped.Value() != 1 {
-		t.Fatalf("the reader got %d of %d, dropped %d", got, sent, f.counts.SlowDropped.Value())
+	if got := <-received; got != sent || f.counted(f.counts.SlowDropped) != 1 {
+		t.Fatalf("the reader got %d of %d, dropped %d", got, sent, f.counted(f.counts.SlowDropped))
 	}
 	eventually(t, "the slow client is gone", func() bool { return f.Clients() == 1 })
 }
@@ -170,7 +174,7 @@ func (f *fixture) backlog(channel string) (behind int) {
 	defer topic.mu.Unlock()
 	for client := range topic.members {
 		client.mu.Lock()
-		if len(client.backlog) > 0 || client.flushing {
+		if len(client.queue) > 0 {
 			behind++
 		}
 		client.mu.Unlock()
@@ -186,7 +190,7 @@ func TestAWriteThatTakesTooLongDropsTheClient(t *testing.T) {
 	for range 100 { // six megabytes: more than the sockets take, less than the backlog may hold
 		f.Message("/a", text)
 	}
-	eventually(t, "the client is dropped", func() bool { return f.counts.SlowDropped.Value() == 1 && f.Clients() == 0 })
+	eventually(t, "the client is dropped", func() bool { return f.counted(f.counts.SlowDropped) == 1 && f.Clients() == 0 })
 }
 
 func TestAClientThatIsBehindForAWhileGetsEveryFrameInOrder(t *testing.T) {
@@ -197,7 +201,7 @@ func TestAClientThatIsBehindForAWhileGetsEveryFrameInOrder(t *testing.T) {
 	for number := range frames {
 		f.Message("/a", fmt.Sprintf("%d %s", number, filler))
 	}
-	eventually(t, "the client is behind", func() bool { return f.counts.Sent.Value() == frames && f.backlog("/a") == 1 })
+	eventually(t, "the client is behind", func() bool { return f.counted(f.counts.Sent) == frames && f.backlog("/a") == 1 })
 	for number := range frames {
 		if text := next(t, conn); !strings.HasPrefix(text, fmt.Sprintf("%d ", number)) {
 			t.Fatalf("frame %d is %.10s", number, text)
@@ -251,7 +255,7 @@ func TestShutdownSaysGoodbyeAfterWhatWaitsAndRefusesNewcomers(t *testing.T) {
 	f := start(t, relay{}, nil)
 	conn := f.dial(t, "/a")
 	f.Message("/a", "last")
-	eventually(t, "the last frame is taken", func() bool { return f.counts.Sent.Value() == 1 })
+	eventually(t, "the last frame is taken", func() bool { return f.counted(f.counts.Sent) == 1 })
 	go f.Shutdown(t.Context())
 	if first, second := next(t, conn), next(t, conn); first != "last" || second != `{"type":"hangup"}` {
 		t.Fatalf("got %s, %s", first, second)

@@ -42,7 +42,7 @@ func New(route Route, clients *hub.Hub, origins Origins, access Access, health, 
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: 5 * time.Second,
 			CheckOrigin:      origins.Allow,
-			// The library writes nothing but the handshake, so its buffers go back to a pool.
+			// Prepared messages do not pass through a connection's buffer: after the handshake it goes back to a pool.
 			WriteBufferPool: &bufferPool,
 			Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 				http.Error(w, reason.Error(), status)

@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"wepp.example/services/live/hub"
-	"wepp.example/services/live/metrics"
 )
 
 type nothing struct{}
@@ -37,13 +39,15 @@ func handler(t *testing.T, redis confirmed, origins []string, check func(context
 	}
 	log := slog.New(slog.DiscardHandler)
 	limits := hub.Limits{PingInterval: time.Hour, PongTimeout: time.Hour, WriteTimeout: time.Second, MaxMessageSize: 100}
-	clients := hub.New(nothing{}, limits, hub.Counts{Sent: &metrics.Counter{}, WriteErrors: &metrics.Counter{}, SlowDropped: &metrics.Counter{}}, log)
+	clients := hub.New(nothing{}, limits, hub.Counts{}, log)
 	clients.Attach(redis)
-	registry := metrics.NewRegistry("test")
-	registry.Counter("things_total", "Things.").Add(3)
+	registry := prometheus.NewRegistry()
+	things := prometheus.NewCounter(prometheus.CounterOpts{Name: "test_things_total", Help: "Things."})
+	registry.MustRegister(things)
+	things.Add(3)
 	same := func(name string) string { return name }
 	route := Route{Pattern: regexp.MustCompile(`^[a-z;]+$`), Invalid: "invalid name", Channel: same, Run: same}
-	return New(route, clients, parsed, Access{}, NewHealth(check, time.Second), registry, 10*time.Millisecond, log)
+	return New(route, clients, parsed, Access{}, NewHealth(check, time.Second), promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), 10*time.Millisecond, log)
 }
 
 func well(context.Context) error { return nil }

@@ -16,11 +16,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/redis/go-redis/v9"
 
 	"wepp.example/services/live/feed"
 	"wepp.example/services/live/hub"
-	"wepp.example/services/live/metrics"
 	"wepp.example/services/live/server"
 	"wepp.example/services/live/settings"
 )
@@ -32,7 +34,7 @@ const goodbye = 3 * time.Second
 type Tools struct {
 	Redis    *redis.Client
 	Settings settings.Settings
-	Metrics  *metrics.Registry
+	Metrics  promauto.Factory // adds the service's prefix to a name
 	Log      *slog.Logger
 }
 
@@ -83,27 +85,28 @@ func Run(ctx context.Context, definition Definition, lookup settings.Lookup, out
 		return fmt.Errorf("%s: redis at %s: %w", definition.Name, values.Redis.Addr, err)
 	}
 
-	registry := metrics.NewRegistry(definition.Name)
-	tools := Tools{Redis: client, Settings: values, Metrics: registry, Log: log}
+	registry := prometheus.NewRegistry()
+	figures := promauto.With(prometheus.WrapRegistererWithPrefix(definition.Name+"_", registry))
+	tools := Tools{Redis: client, Settings: values, Metrics: figures, Log: log}
 	counts := hub.Counts{
-		Sent:        registry.Counter(definition.SentName, "Data frames taken by clients."),
-		WriteErrors: registry.Counter("write_errors_total", "Writes to a client that failed."),
-		SlowDropped: registry.Counter("slow_clients_dropped_total", "Clients dropped because they did not keep up."),
+		Sent:        figures.NewCounter(prometheus.CounterOpts{Name: definition.SentName, Help: "Data frames taken by clients."}),
+		WriteErrors: figures.NewCounter(prometheus.CounterOpts{Name: "write_errors_total", Help: "Writes to a client that failed."}),
+		SlowDropped: figures.NewCounter(prometheus.CounterOpts{Name: "slow_clients_dropped_total", Help: "Clients dropped because they did not keep up."}),
 	}
 	topics := definition.Handler(tools)
 	clients := hub.New(topics, hub.Limits{
 		PingInterval: values.PingInterval, PongTimeout: values.PongTimeout,
 		WriteTimeout: values.WriteTimeout, MaxMessageSize: values.MaxMessageSize,
 	}, counts, log)
-	reconnects := registry.Counter("redis_reconnects_total", "Subscription connections made anew after a loss.")
+	reconnects := figures.NewCounter(prometheus.CounterOpts{Name: "redis_reconnects_total", Help: "Subscription connections made anew after a loss."})
 	retry := feed.Retry{Base: values.RetryBase, Max: values.RetryMax, Limit: values.MaxRetries}
 	subscriptions := feed.New(client, clients, retry, reconnects, log)
 	clients.Attach(subscriptions)
-	registry.Gauge("connections_active", "Clients connected now.", func() float64 { return float64(clients.Clients()) })
-	registry.Gauge("topics_active", "Redis channels with at least one client.", func() float64 { return float64(clients.Topics()) })
+	figures.NewGaugeFunc(prometheus.GaugeOpts{Name: "connections_active", Help: "Clients connected now."}, func() float64 { return float64(clients.Clients()) })
+	figures.NewGaugeFunc(prometheus.GaugeOpts{Name: "topics_active", Help: "Redis channels with at least one client."}, func() float64 { return float64(clients.Topics()) })
 
 	health := server.NewHealth(func(ctx context.Context) error { return explain(client.Ping(ctx).Err()) }, values.RequestTimeout)
-	registry.Gauge("redis_up", "1 when Redis answers.", func() float64 {
+	figures.NewGaugeFunc(prometheus.GaugeOpts{Name: "redis_up", Help: "1 when Redis answers."}, func() float64 {
 		if health.Problem() != nil {
 			return 0
 		}
@@ -111,7 +114,7 @@ func Run(ctx context.Context, definition Definition, lookup settings.Lookup, out
 	})
 	var scrape http.Handler
 	if values.MetricsEnabled {
-		scrape = registry
+		scrape = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	}
 	handler := server.New(definition.Route(values.Redis), clients, origins, access, health, scrape, values.RequestTimeout, log)
 

@@ -120,7 +120,7 @@ func lastModified(text []byte) int64 {
 }
 
 // metric returns how often the service has read a hash.
-func metric(host string) (int64, error) {
+func metric(host string) (float64, error) {
 	reply, err := http.Get("http://" + host + "/metrics")
 	if err != nil {
 		return 0, err
@@ -129,7 +129,7 @@ func metric(host string) (int64, error) {
 	lines := bufio.NewScanner(reply.Body)
 	for lines.Scan() {
 		if text, found := strings.CutPrefix(lines.Text(), reads+" "); found {
-			return strconv.ParseInt(text, 10, 64)
+			return strconv.ParseFloat(text, 64)
 		}
 	}
 	return 0, fmt.Errorf("%s does not tell %s; is PREFLIGHT_METRICS_ENABLED set?", host, reads)

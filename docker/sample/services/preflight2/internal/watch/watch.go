@@ -16,11 +16,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/redis/go-redis/v9"
 
 	"wepp.example/services/live/feed"
 	"wepp.example/services/live/hub"
-	"wepp.example/services/live/metrics"
 	"wepp.example/services/live/wire"
 	"wepp.example/services/preflight2/internal/checklist"
 )
@@ -41,7 +42,7 @@ type Watcher struct {
 	limit  time.Duration // of one read
 	retry  feed.Retry
 	log    *slog.Logger
-	reads  *metrics.Counter
+	reads  prometheus.Counter
 
 	mu     sync.Mutex
 	runs   map[*hub.Topic]*run
@@ -61,10 +62,10 @@ type run struct {
 }
 
 // New returns a watcher; `limit` bounds one command and `retry` spaces attempts after a failed read.
-func New(client *redis.Client, limit time.Duration, retry feed.Retry, registry *metrics.Registry, log *slog.Logger) *Watcher {
+func New(client *redis.Client, limit time.Duration, retry feed.Retry, figures promauto.Factory, log *slog.Logger) *Watcher {
 	watcher := &Watcher{client: client, limit: limit, retry: retry, log: log, runs: map[*hub.Topic]*run{},
-		reads: registry.Counter("hash_reads_total", "Reads of a run's hash.")}
-	registry.Gauge("keyspace_events_enabled", "0 when Redis does not announce changes of hashes (Kh).", func() float64 {
+		reads: figures.NewCounter(prometheus.CounterOpts{Name: "hash_reads_total", Help: "Reads of a run's hash."})}
+	figures.NewGaugeFunc(prometheus.GaugeOpts{Name: "keyspace_events_enabled", Help: "0 when Redis does not announce changes of hashes (Kh)."}, func() float64 {
 		watcher.mu.Lock()
 		defer watcher.mu.Unlock()
 		if watcher.silent {
@@ -166,7 +167,7 @@ func (w *Watcher) follow(ctx context.Context, watched *run) {
 func (w *Watcher) read(ctx context.Context, watched *run) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.limit)
 	defer cancel()
-	w.reads.Add(1)
+	w.reads.Inc()
 	hash, err := w.client.HGetAll(ctx, watched.name).Result()
 	if err != nil && !isWrongType(err) {
 		return nil, err

@@ -48,18 +48,18 @@ func (relay) Ready(*hub.Topic) {}
 func (relay) Close(*hub.Topic) {}
 
 func (r relay) Message(topic *hub.Topic, payload string) {
-	frame, err := Frame(payload)
+	text, err := Text(payload)
 	if err != nil {
 		r.log.Error("message not relayed", "topic", topic.Name, "error", err)
 		return
 	}
-	topic.Publish(frame)
+	topic.Publish(wire.Text(text))
 }
 
-// Frame wraps a published text: {"type":"status","data":"<payload>"}. Bytes that are not UTF-8, which JSON cannot
+// Text wraps a published text: {"type":"status","data":"<payload>"}. Bytes that are not UTF-8, which JSON cannot
 // carry, become U+FFFD.
-func Frame(payload string) (wire.Frame, error) {
-	return wire.Encode(struct {
+func Text(payload string) ([]byte, error) {
+	return wire.Marshal(struct {
 		Type string `json:"type"`
 		Data string `json:"data"`
 	}{Type: "status", Data: payload})
