@@ -1,7 +1,7 @@
-// Package feed owns the one Redis connection in subscriber mode that all clients of a service share.
+// Package feed is the one Redis connection in subscriber mode that all clients of a service share.
 //
-// Callers say which channels they want; the feed keeps Redis in step, reconnects with growing pauses, and reports
-// when a channel is really subscribed. Protocol: https://redis.io/docs/latest/develop/pubsub/
+// Callers add and remove channels; the feed subscribes and unsubscribes them, reconnects with growing pauses, and reports
+// when a subscription is confirmed. Protocol: https://redis.io/docs/latest/develop/pubsub/
 package feed
 
 import (
@@ -16,15 +16,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Listener hears what happens. All its methods are called from one goroutine, in the order of the events.
+// Listener is called for each event. All its methods are called from one goroutine, in the order of the events.
 type Listener interface {
 	Ready(channel string)            // Redis has confirmed the subscription: at first and after each reconnect
 	Message(channel, payload string) // one published message
 	Lost()                           // the connection is gone; messages may be missed until the next Ready
-	GaveUp()                         // that many attempts in a row have failed that waiting clients should be told
+	GaveUp()                         // Retry.Limit attempts in a row have failed
 }
 
-// Retry says how long to wait between attempts to connect.
+// Retry is the pause between attempts to connect.
 type Retry struct {
 	Base, Max time.Duration // the pause doubles from Base to Max
 	Limit     int           // failures before GaveUp; 0 or less means never. Attempts go on afterwards.
@@ -53,7 +53,7 @@ var errSilent = errors.New("redis does not answer on the subscription connection
 
 // subscription is what is known about one channel.
 type subscription struct {
-	wanted    bool // a caller wants it
+	wanted    bool // added and not removed
 	sent      bool // SUBSCRIBE was sent on the present connection and no UNSUBSCRIBE after it
 	confirmed bool // Redis has answered the newest SUBSCRIBE
 	pending   int  // SUBSCRIBE commands without an answer
@@ -66,9 +66,9 @@ type Feed struct {
 	retry      Retry
 	log        *slog.Logger
 	reconnects prometheus.Counter
-	changed    chan struct{} // the wishes differ from what Redis knows; capacity 1
-	asked      chan struct{} // somebody new is waiting; capacity 1
-	lastHeard  atomic.Int64  // Unix nanoseconds
+	changed    chan struct{} // channels were added or removed; capacity 1
+	added      chan struct{} // a client waits for a new channel; capacity 1
+	lastReply  atomic.Int64  // Unix nanoseconds
 
 	mu       sync.Mutex
 	channels map[string]*subscription
@@ -78,11 +78,11 @@ type Feed struct {
 func New(client *redis.Client, listener Listener, retry Retry, reconnects prometheus.Counter, log *slog.Logger) *Feed {
 	return &Feed{
 		client: client, listener: listener, retry: retry, log: log, reconnects: reconnects,
-		changed: make(chan struct{}, 1), asked: make(chan struct{}, 1), channels: map[string]*subscription{},
+		changed: make(chan struct{}, 1), added: make(chan struct{}, 1), channels: map[string]*subscription{},
 	}
 }
 
-// Add asks for a channel and never blocks. True means that it is subscribed already and no Ready will follow.
+// Add subscribes a channel and never blocks. True means that it is subscribed already and no Ready will follow.
 func (f *Feed) Add(channel string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -93,11 +93,11 @@ func (f *Feed) Add(channel string) bool {
 	}
 	entry.wanted = true
 	signal(f.changed)
-	signal(f.asked)
+	signal(f.added)
 	return entry.confirmed
 }
 
-// Remove ends the wish for a channel and never blocks.
+// Remove unsubscribes a channel and never blocks.
 func (f *Feed) Remove(channel string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -107,10 +107,10 @@ func (f *Feed) Remove(channel string) {
 	}
 }
 
-// signal leaves a mark in a channel of capacity 1, where one mark says as much as many.
-func signal(mark chan<- struct{}) {
+// signal puts a token into a channel of capacity 1; one that is there already counts for this event, too.
+func signal(pending chan<- struct{}) {
 	select {
-	case mark <- struct{}{}:
+	case pending <- struct{}{}:
 	default:
 	}
 }
@@ -128,12 +128,12 @@ func (f *Feed) Run(ctx context.Context) {
 			connectedBefore = true
 			failures = 0
 			f.log.Warn("redis subscription lost", "error", err)
-			f.forget()
+			f.reset()
 			f.listener.Lost()
 			early = f.wait(ctx, shortestPause)
 			continue
 		}
-		// An attempt out of turn does not count: many new clients must not use up the patience of the old ones.
+		// An early attempt does not count: many new clients must not use up the attempts after which all are closed.
 		if !early {
 			failures++
 			if f.retry.Limit > 0 && failures%f.retry.Limit == 0 {
@@ -145,7 +145,7 @@ func (f *Feed) Run(ctx context.Context) {
 	}
 }
 
-// wait pauses, and tells whether it ended before its time: a client is waiting and Redis may be back by now.
+// wait pauses, and reports whether it ended early because a client waits for a new channel.
 func (f *Feed) wait(ctx context.Context, pause time.Duration) (early bool) {
 	short := time.NewTimer(min(pause, shortestPause))
 	defer short.Stop()
@@ -164,12 +164,12 @@ func (f *Feed) wait(ctx context.Context, pause time.Duration) (early bool) {
 		return false
 	case <-rest.C:
 		return false
-	case <-f.asked:
+	case <-f.added:
 		return true
 	}
 }
 
-// session runs one connection to its end; `connected` tells whether Redis answered at all.
+// session runs one connection to its end; `connected` reports whether Redis answered at all.
 func (f *Feed) session(ctx context.Context, again bool) (connected bool, err error) {
 	link := f.client.Subscribe(ctx)
 	defer func() { _ = link.Close() }()
@@ -183,33 +183,29 @@ func (f *Feed) session(ctx context.Context, again bool) (connected bool, err err
 	if again {
 		f.reconnects.Inc()
 	}
-	f.forget()
-	f.heard()
+	f.reset()
+	f.replied()
 	signal(f.changed)
 
 	ended := make(chan struct{})
-	var keeper sync.WaitGroup
-	keeper.Add(1)
-	go func() {
-		defer keeper.Done()
-		f.keep(ctx, link, ended)
-	}()
+	var writing sync.WaitGroup
+	writing.Go(func() { f.write(ctx, link, ended) })
 	err = f.receive(link)
 	close(ended)
 	_ = link.Close()
-	keeper.Wait()
+	writing.Wait()
 	return true, err
 }
 
 // receive reads until the connection fails. It reads without a time limit: a limit that strikes within a message
-// would leave half of it in the reader and make nonsense of all that follows. The keeper closes a dead connection.
+// would leave half of it in the reader and corrupt all that follows. write closes a connection that is dead.
 func (f *Feed) receive(link *redis.PubSub) error {
 	for {
 		event, err := link.ReceiveTimeout(context.Background(), 0)
 		if err != nil {
 			return err
 		}
-		f.heard()
+		f.replied()
 		switch event := event.(type) {
 		case *redis.Message:
 			f.listener.Message(event.Channel, event.Payload)
@@ -221,8 +217,8 @@ func (f *Feed) receive(link *redis.PubSub) error {
 	}
 }
 
-// keep sends what has changed and probes an idle connection; it closes the connection to end a session.
-func (f *Feed) keep(ctx context.Context, link *redis.PubSub, ended <-chan struct{}) {
+// write sends what has changed and probes an idle connection; it closes the connection to end a session.
+func (f *Feed) write(ctx context.Context, link *redis.PubSub, ended <-chan struct{}) {
 	probe := time.NewTicker(probeInterval)
 	defer probe.Stop()
 	for {
@@ -236,7 +232,7 @@ func (f *Feed) keep(ctx context.Context, link *redis.PubSub, ended <-chan struct
 		case <-f.changed:
 			err = f.synchronise(ctx, link)
 		case <-probe.C:
-			silence := time.Since(time.Unix(0, f.lastHeard.Load()))
+			silence := time.Since(time.Unix(0, f.lastReply.Load()))
 			switch {
 			case silence > 3*probeInterval:
 				err = errSilent
@@ -252,7 +248,7 @@ func (f *Feed) keep(ctx context.Context, link *redis.PubSub, ended <-chan struct
 	}
 }
 
-// synchronise sends the difference between wishes and subscriptions.
+// synchronise sends SUBSCRIBE and UNSUBSCRIBE for what was added and removed.
 func (f *Feed) synchronise(ctx context.Context, link *redis.PubSub) error {
 	var subscribe, unsubscribe []string
 	f.mu.Lock()
@@ -284,7 +280,7 @@ func (f *Feed) synchronise(ctx context.Context, link *redis.PubSub) error {
 	return nil
 }
 
-// confirm notes one answer to SUBSCRIBE and tells whether the channel is subscribed for somebody now. An answer to
+// confirm records one answer to SUBSCRIBE and reports whether a channel that is wanted is subscribed now. An answer to
 // an older SUBSCRIBE does not count: an UNSUBSCRIBE may lie between the two.
 func (f *Feed) confirm(channel string) bool {
 	f.mu.Lock()
@@ -304,8 +300,8 @@ func (f *Feed) confirm(channel string) bool {
 	return entry.wanted
 }
 
-// forget marks every channel as unknown to Redis, for a fresh connection.
-func (f *Feed) forget() {
+// reset marks every channel as unknown to Redis, for a new connection.
+func (f *Feed) reset() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for channel, entry := range f.channels {
@@ -317,4 +313,4 @@ func (f *Feed) forget() {
 	}
 }
 
-func (f *Feed) heard() { f.lastHeard.Store(time.Now().UnixNano()) }
+func (f *Feed) replied() { f.lastReply.Store(time.Now().UnixNano()) }

@@ -34,15 +34,15 @@ func TestAChannelThatIsStillSubscribedIsReadyAtOnce(t *testing.T) {
 	f.confirm("c")
 	f.Remove("c")
 	if !f.Add("c") {
-		t.Fatal("not ready though nobody has unsubscribed")
+		t.Fatal("not ready though it was not unsubscribed")
 	}
 }
 
-func TestALossForgetsWhatNobodyWantsAndWhatRedisKnew(t *testing.T) {
+func TestAfterALossOnlyWantedChannelsRemainAndNoneIsSubscribed(t *testing.T) {
 	f := New(nil, nil, Retry{}, nil, nil)
 	f.channels["wanted"] = &subscription{wanted: true, sent: true, confirmed: true}
 	f.channels["unwanted"] = &subscription{sent: true, confirmed: true}
-	f.forget()
+	f.reset()
 	if len(f.channels) != 1 || *f.channels["wanted"] != (subscription{wanted: true}) {
 		t.Fatalf("got %v", f.channels)
 	}

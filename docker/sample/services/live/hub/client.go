@@ -37,10 +37,10 @@ type Client struct {
 	ended bool // nothing more is accepted
 }
 
-// Abandon gives up the place of a client whose connection never came about.
+// Abandon removes a client whose connection was not established.
 func (c *Client) Abandon() { c.hub.leave(c) }
 
-// Serve runs the connection until it ends and then gives the place back. It returns at once. Messages that came
+// Serve runs the connection until it ends and then removes the client. It returns at once. Messages that came
 // since Join are written first.
 func (c *Client) Serve(conn *websocket.Conn) {
 	if tcp, ok := conn.NetConn().(*net.TCPConn); ok {
@@ -59,9 +59,9 @@ func (c *Client) Serve(conn *websocket.Conn) {
 	}()
 	go func() {
 		err := c.read(conn)
-		c.hub.log.Debug("client gone", "topic", c.topic.Name, "reason", err)
+		c.hub.log.Debug("client left", "topic", c.topic.Name, "reason", err)
 		if isTimeout(err) {
-			c.end(websocket.CloseGoingAway, "no pong in time", true)
+			c.end(websocket.CloseGoingAway, "no pong in time")
 			select {
 			case <-written:
 			case <-time.After(closeGrace):
@@ -104,7 +104,8 @@ func (c *Client) extend() {
 	}
 }
 
-// offer queues a message without waiting, or drops a client that is too far behind. It tells whether the client took it.
+// offer queues a message without waiting, or drops a client that is too far behind. It reports whether the
+// client accepted it.
 func (c *Client) offer(message *wire.Message) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,18 +121,16 @@ func (c *Client) offer(message *wire.Message) bool {
 	return true
 }
 
-// end sends hangup, if wanted, and a close frame behind whatever still waits; only the first call has an effect.
+// end sends hangup and a close frame behind whatever still waits; only the first call has an effect.
 // Reading goes on for closeGrace: cutting the connection at once could destroy what the client has not read yet.
-func (c *Client) end(code int, reason string, hangup bool) {
+func (c *Client) end(code int, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
 		return
 	}
 	c.ended = true
-	if hangup {
-		c.append(wire.Hangup)
-	}
+	c.append(wire.Hangup)
 	c.append(wire.Close(code, reason))
 }
 
@@ -189,7 +188,7 @@ func (c *Client) write(conn *websocket.Conn) {
 	}
 }
 
-// next takes the oldest message, nil when there is none, and tells whether it is the last ever.
+// next takes the oldest message, nil when there is none, and reports whether it is the last ever.
 func (c *Client) next() (message *wire.Message, last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -218,7 +217,7 @@ func (c *Client) failed(err error) {
 	c.cut()
 }
 
-// isTimeout tells whether a deadline of the connection has passed; the library hides os.ErrDeadlineExceeded.
+// isTimeout reports whether a deadline of the connection has passed; the library hides os.ErrDeadlineExceeded.
 func isTimeout(err error) bool {
 	var timeout net.Error
 	return errors.As(err, &timeout) && timeout.Timeout()

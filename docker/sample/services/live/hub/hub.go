@@ -1,4 +1,4 @@
-// Package hub owns which client listens to which topic: one Redis channel per topic, any number of clients on it.
+// Package hub connects clients to topics: one Redis channel per topic, any number of clients on it.
 package hub
 
 import (
@@ -23,10 +23,10 @@ type Subscriptions interface {
 // Handler is what a service does with its topics. None of them may block: Open and Close are called with the
 // hub locked, Ready and Message hold up the other topics.
 type Handler interface {
-	Open(topic *Topic)                    // the first client has come
+	Open(topic *Topic)                    // the first client has joined
 	Ready(topic *Topic)                   // the subscription is confirmed, at first and after each reconnect
 	Message(topic *Topic, payload string) // something was published
-	Close(topic *Topic)                   // the last client has gone
+	Close(topic *Topic)                   // the last client has left
 }
 
 // Limits bound what one client may cost.
@@ -39,7 +39,7 @@ type Limits struct {
 
 // Counts are the hub's metrics.
 type Counts struct {
-	Sent        prometheus.Counter // data frames that clients took
+	Sent        prometheus.Counter // data messages that clients accepted
 	WriteErrors prometheus.Counter // writes that failed
 	SlowDropped prometheus.Counter // clients dropped because they did not keep up
 }
@@ -70,7 +70,7 @@ func New(handler Handler, limits Limits, counts Counts, log *slog.Logger) *Hub {
 	return &Hub{handler: handler, limits: limits, counts: counts, log: log, topics: map[string]*Topic{}}
 }
 
-// Attach gives the hub its Redis connection; feed and hub know each other, so one of them has to come second.
+// Attach gives the hub its Redis connection; feed and hub refer to each other, so one of them is set afterwards.
 func (h *Hub) Attach(subs Subscriptions) { h.subs = subs }
 
 // Topic is one channel and the clients that listen to it.
@@ -78,10 +78,10 @@ type Topic struct {
 	Channel string // the Redis channel
 	Name    string // what the client asked for
 
-	users int           // clients here or about to come; guarded by Hub.mu
+	users int           // clients that have joined or are joining; guarded by Hub.mu
 	ready chan struct{} // closed while the subscription is confirmed; guarded by Hub.mu
 
-	inbox  chan post     // frames on their way to the members
+	inbox  chan post     // messages to be delivered to the members
 	closed chan struct{} // ends the goroutine that delivers them
 
 	mu       sync.Mutex
@@ -89,20 +89,20 @@ type Topic struct {
 	retained *wire.Message
 }
 
-// post is a frame and whether clients who come later begin with it.
+// post is a message and whether it is retained: clients that join later begin with it.
 type post struct {
 	message *wire.Message
 	state   bool
 }
 
-// inboxSize is how many frames may wait for one topic before its publisher waits, and with it Redis.
+// inboxSize is how many messages may wait for one topic before its publisher waits, and with it Redis.
 const inboxSize = 64
 
-// Join reserves a place on a topic and waits until Redis has confirmed the subscription, so that nothing published
-// after the client sees its connection open can be missed. The client receives frames from now on; it must be ended
-// with Serve or Abandon.
+// Join adds a client to a topic and waits until Redis has confirmed the subscription, so that nothing published
+// after the client sees its connection open can be missed. The client receives messages from now on; Serve or Abandon
+// must follow.
 //
-// ErrClosing and ErrNotReady (the wait ended with `ctx`) say why there is no place.
+// ErrClosing and ErrNotReady (the wait ended with `ctx`) say why the client could not join.
 func (h *Hub) Join(ctx context.Context, channel, name string) (*Client, error) {
 	h.mu.Lock()
 	if h.closing {
@@ -133,18 +133,18 @@ func (h *Hub) Join(ctx context.Context, channel, name string) (*Client, error) {
 		client.Abandon()
 		return nil, ErrNotReady
 	}
-	topic.enter(client)
+	topic.add(client)
 	h.mu.Lock()
 	closing := h.closing
 	h.mu.Unlock()
-	if closing { // the hang-up may have passed this client by
+	if closing { // closeAll may have run before this client was a member
 		client.Abandon()
 		return nil, ErrClosing
 	}
 	return client, nil
 }
 
-// leave gives a place back.
+// leave removes a client.
 func (h *Hub) leave(client *Client) {
 	topic := client.topic
 	topic.mu.Lock()
@@ -201,7 +201,7 @@ func (h *Hub) Message(channel, payload string) {
 	}
 }
 
-// Lost implements feed.Listener: newcomers wait again.
+// Lost implements feed.Listener: new clients wait again.
 func (h *Hub) Lost() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -212,31 +212,31 @@ func (h *Hub) Lost() {
 	}
 }
 
-// GaveUp implements feed.Listener: clients learn that nothing will come, and may try elsewhere or later.
+// GaveUp implements feed.Listener: clients are closed, so that they try again later.
 func (h *Hub) GaveUp() {
-	h.log.Error("redis unreachable, clients are hung up", "clients", h.Clients())
-	h.hangUp(websocket.CloseTryAgainLater, "redis unreachable")
+	h.log.Error("redis unreachable, clients are closed", "clients", h.Clients())
+	h.closeAll(websocket.CloseTryAgainLater, "redis unreachable")
 }
 
-// Shutdown hangs up every client, refuses new ones, and returns when all have gone or `ctx` has ended.
+// Shutdown closes every client, refuses new ones, and returns when all have left or `ctx` has ended.
 func (h *Hub) Shutdown(ctx context.Context) {
 	h.mu.Lock()
 	h.closing = true
 	h.mu.Unlock()
-	h.hangUp(websocket.CloseGoingAway, "server shutting down")
-	gone := make(chan struct{})
+	h.closeAll(websocket.CloseGoingAway, "server shutting down")
+	left := make(chan struct{})
 	go func() {
 		h.running.Wait()
-		close(gone)
+		close(left)
 	}()
 	select {
-	case <-gone:
+	case <-left:
 	case <-ctx.Done():
-		h.log.Warn("clients left behind", "clients", h.Clients())
+		h.log.Warn("clients did not close in time", "clients", h.Clients())
 	}
 }
 
-func (h *Hub) hangUp(code int, reason string) {
+func (h *Hub) closeAll(code int, reason string) {
 	h.mu.Lock()
 	topics := make([]*Topic, 0, len(h.topics))
 	for _, topic := range h.topics {
@@ -246,7 +246,7 @@ func (h *Hub) hangUp(code int, reason string) {
 	for _, topic := range topics {
 		topic.mu.Lock()
 		for client := range topic.members {
-			client.end(code, reason, true)
+			client.end(code, reason)
 		}
 		topic.mu.Unlock()
 	}
@@ -259,8 +259,8 @@ func newTopic(channel, name string) *Topic {
 	}
 }
 
-// enter makes a client a member; it begins with the retained frame.
-func (t *Topic) enter(client *Client) {
+// add makes a client a member; it begins with the retained message.
+func (t *Topic) add(client *Client) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.members[client] = struct{}{}
@@ -269,10 +269,10 @@ func (t *Topic) enter(client *Client) {
 	}
 }
 
-// Publish hands a frame to every member; none of them is waited for, and who cannot keep up is dropped.
+// Publish offers a message to every member without waiting; a member that is too far behind is dropped.
 func (t *Topic) Publish(message *wire.Message) { t.post(post{message: message}) }
 
-// PublishState is Publish for a frame that replaces the one before; clients who come later begin with it.
+// PublishState is Publish for a message that replaces the one before; clients that join later begin with it.
 func (t *Topic) PublishState(message *wire.Message) { t.post(post{message: message, state: true}) }
 
 func (t *Topic) post(p post) {
@@ -294,8 +294,8 @@ func (t *Topic) deliver(counts Counts) {
 	}
 }
 
-// fanOut offers a frame to every member and returns how many took it.
-func (t *Topic) fanOut(p post) (taken int) {
+// fanOut offers a message to every member and returns how many accepted it.
+func (t *Topic) fanOut(p post) (accepted int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if p.state {
@@ -303,10 +303,10 @@ func (t *Topic) fanOut(p post) (taken int) {
 	}
 	for client := range t.members {
 		if client.offer(p.message) {
-			taken++
+			accepted++
 		}
 	}
-	return taken
+	return accepted
 }
 
 func isClosed(ready chan struct{}) bool {

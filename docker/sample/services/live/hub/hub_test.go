@@ -20,7 +20,7 @@ import (
 	"wepp.example/services/live/wire"
 )
 
-const patience = 20 * time.Second
+const timeout = 20 * time.Second
 
 // relay publishes each message as its text, and keeps it when it is a state.
 type relay struct{ state bool }
@@ -37,42 +37,42 @@ func (r relay) Message(topic *Topic, payload string) {
 	topic.Publish(wire.Text([]byte(payload)))
 }
 
-// instant is a Redis that confirms at once, or only by hub.Ready.
-type instant struct {
+// fakeSubscriptions is a Redis that confirms at once, or only by hub.Ready.
+type fakeSubscriptions struct {
 	mu     sync.Mutex
 	refuse bool
 	wanted map[string]int
 }
 
-func (i *instant) Add(channel string) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.wanted[channel]++
-	return !i.refuse
+func (s *fakeSubscriptions) Add(channel string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wanted[channel]++
+	return !s.refuse
 }
 
-func (i *instant) Remove(channel string) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.wanted[channel]--
+func (s *fakeSubscriptions) Remove(channel string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wanted[channel]--
 }
 
 type fixture struct {
 	*Hub
-	subs   *instant
+	subs   *fakeSubscriptions
 	counts Counts
 	url    string
 }
 
 func start(t *testing.T, handler Handler, change func(*Limits)) *fixture {
 	t.Helper()
-	limits := Limits{PingInterval: time.Hour, PongTimeout: time.Hour, WriteTimeout: patience, MaxMessageSize: 1024}
+	limits := Limits{PingInterval: time.Hour, PongTimeout: time.Hour, WriteTimeout: timeout, MaxMessageSize: 1024}
 	if change != nil {
 		change(&limits)
 	}
 	counter := func() prometheus.Counter { return prometheus.NewCounter(prometheus.CounterOpts{Name: "counted"}) }
 	counts := Counts{Sent: counter(), WriteErrors: counter(), SlowDropped: counter()}
-	subs := &instant{wanted: map[string]int{}}
+	subs := &fakeSubscriptions{wanted: map[string]int{}}
 	hub := New(handler, limits, counts, slog.New(slog.DiscardHandler))
 	hub.Attach(subs)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -106,7 +106,7 @@ func (f *fixture) dial(t *testing.T, path string) *websocket.Conn {
 
 func next(t *testing.T, conn *websocket.Conn) string {
 	t.Helper()
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	_ = conn.SetReadDeadline(time.Now().Add(timeout))
 	_, text, err := conn.ReadMessage()
 	if err != nil {
 		t.Fatalf("no frame: %v", err)
@@ -116,7 +116,7 @@ func next(t *testing.T, conn *websocket.Conn) string {
 
 func end(t *testing.T, conn *websocket.Conn) error {
 	t.Helper()
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	_ = conn.SetReadDeadline(time.Now().Add(timeout))
 	for {
 		if _, _, err := conn.ReadMessage(); err != nil {
 			return err
@@ -126,7 +126,7 @@ func end(t *testing.T, conn *websocket.Conn) error {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(timeout); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("did not happen: %s", what)
 		}
@@ -135,14 +135,14 @@ func eventually(t *testing.T, what string, condition func() bool) {
 
 func TestAClientThatDoesNotReadIsDroppedAndTheOthersMissNothing(t *testing.T) {
 	f := start(t, relay{}, nil)
-	stuck, reader := f.dial(t, "/a"), f.dial(t, "/a")
-	_ = stuck.NetConn().(*net.TCPConn).SetReadBuffer(4096)
+	blocked, reader := f.dial(t, "/a"), f.dial(t, "/a")
+	_ = blocked.NetConn().(*net.TCPConn).SetReadBuffer(4096)
 	text := strings.Repeat("x", 60_000)
 	received := make(chan int, 1)
 	go func() {
 		count := 0
 		for {
-			_ = reader.SetReadDeadline(time.Now().Add(patience))
+			_ = reader.SetReadDeadline(time.Now().Add(timeout))
 			if _, frame, err := reader.ReadMessage(); err != nil || string(frame) == "end" {
 				break
 			}
@@ -154,7 +154,7 @@ func TestAClientThatDoesNotReadIsDroppedAndTheOthersMissNothing(t *testing.T) {
 	for f.counted(f.counts.SlowDropped) == 0 && sent < 5000 {
 		f.Message("/a", text)
 		sent++
-		if sent%20 == 0 { // the reader must keep up, else it would be the slow one
+		if sent%20 == 0 { // the reader must not be the slow one
 			eventually(t, "the reader's frames are written", func() bool { return f.backlog("/a") <= 1 })
 		}
 	}
@@ -162,7 +162,7 @@ func TestAClientThatDoesNotReadIsDroppedAndTheOthersMissNothing(t *testing.T) {
 	if got := <-received; got != sent || f.counted(f.counts.SlowDropped) != 1 {
 		t.Fatalf("the reader got %d of %d, dropped %d", got, sent, f.counted(f.counts.SlowDropped))
 	}
-	eventually(t, "the slow client is gone", func() bool { return f.Clients() == 1 })
+	eventually(t, "the slow client has left", func() bool { return f.Clients() == 1 })
 }
 
 // backlog counts the members of a topic that are behind.
@@ -184,8 +184,8 @@ func (f *fixture) backlog(channel string) (behind int) {
 
 func TestAWriteThatTakesTooLongDropsTheClient(t *testing.T) {
 	f := start(t, relay{}, func(limits *Limits) { limits.WriteTimeout = 50 * time.Millisecond })
-	stuck := f.dial(t, "/a")
-	_ = stuck.NetConn().(*net.TCPConn).SetReadBuffer(4096)
+	blocked := f.dial(t, "/a")
+	_ = blocked.NetConn().(*net.TCPConn).SetReadBuffer(4096)
 	text := strings.Repeat("x", 60_000)
 	for range 100 { // six megabytes: more than the sockets take, less than the backlog may hold
 		f.Message("/a", text)
@@ -215,9 +215,9 @@ func TestAClientThatIsBehindForAWhileGetsEveryFrameInOrder(t *testing.T) {
 
 func TestSilenceEndsWithHangupAndCloseFrameAndPongsPreventIt(t *testing.T) {
 	f := start(t, relay{}, func(limits *Limits) {
-		limits.PingInterval, limits.PongTimeout = 10*time.Millisecond, 3*time.Second // the lively one may be held up
+		limits.PingInterval, limits.PongTimeout = 10*time.Millisecond, 3*time.Second // the active one may be slow
 	})
-	silent, lively := f.dial(t, "/a"), f.dial(t, "/a")
+	silent, active := f.dial(t, "/a"), f.dial(t, "/a")
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -234,10 +234,10 @@ func TestSilenceEndsWithHangupAndCloseFrameAndPongsPreventIt(t *testing.T) {
 		}
 	}()
 	for ended := false; !ended; {
-		if text := next(t, lively); text != `{"type":"ping"}` {
+		if text := next(t, active); text != `{"type":"ping"}` {
 			t.Fatalf("got %s", text)
 		}
-		if err := lively.WriteMessage(websocket.TextMessage, []byte(`{"type":"Pong"}`)); err != nil {
+		if err := active.WriteMessage(websocket.TextMessage, []byte(`{"type":"Pong"}`)); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -247,15 +247,15 @@ func TestSilenceEndsWithHangupAndCloseFrameAndPongsPreventIt(t *testing.T) {
 		}
 	}
 	if f.Clients() < 1 {
-		t.Fatal("the lively client is gone too")
+		t.Fatal("the active client has left too")
 	}
 }
 
-func TestShutdownSaysGoodbyeAfterWhatWaitsAndRefusesNewcomers(t *testing.T) {
+func TestShutdownClosesClientsAfterWhatIsQueuedAndRefusesNewOnes(t *testing.T) {
 	f := start(t, relay{}, nil)
 	conn := f.dial(t, "/a")
 	f.Message("/a", "last")
-	eventually(t, "the last frame is taken", func() bool { return f.counted(f.counts.Sent) == 1 })
+	eventually(t, "the last message is accepted", func() bool { return f.counted(f.counts.Sent) == 1 })
 	go f.Shutdown(t.Context())
 	if first, second := next(t, conn), next(t, conn); first != "last" || second != `{"type":"hangup"}` {
 		t.Fatalf("got %s, %s", first, second)
@@ -264,7 +264,7 @@ func TestShutdownSaysGoodbyeAfterWhatWaitsAndRefusesNewcomers(t *testing.T) {
 		t.Fatalf("end %v", err)
 	}
 	if _, err := f.Join(t.Context(), "/a", "/a"); !errors.Is(err, ErrClosing) {
-		t.Fatalf("newcomer: %v", err)
+		t.Fatalf("new client: %v", err)
 	}
 }
 
@@ -297,7 +297,7 @@ func TestAHandshakeWaitsForTheSubscription(t *testing.T) {
 		}
 		joined <- err
 	}()
-	eventually(t, "somebody waits", func() bool { return f.Clients() == 1 })
+	eventually(t, "a client waits", func() bool { return f.Clients() == 1 })
 	select {
 	case err := <-joined:
 		t.Fatalf("did not wait: %v", err)
@@ -312,7 +312,7 @@ func TestAHandshakeWaitsForTheSubscription(t *testing.T) {
 	}
 }
 
-func TestAfterALossNewcomersWaitAgain(t *testing.T) {
+func TestAfterALossNewClientsWaitAgain(t *testing.T) {
 	f := start(t, relay{}, nil)
 	f.dial(t, "/a")
 	f.Lost()
@@ -332,7 +332,7 @@ func TestProtocolPingsAreAnsweredAndCloseFramesReturned(t *testing.T) {
 			answered <- data
 			return nil
 		})
-		limit := time.Now().Add(patience)
+		limit := time.Now().Add(timeout)
 		if err := conn.WriteControl(websocket.PingMessage, []byte("hello"), limit); err != nil {
 			t.Fatal(err)
 		}
@@ -346,13 +346,13 @@ func TestProtocolPingsAreAnsweredAndCloseFramesReturned(t *testing.T) {
 			t.Fatalf("pong %q", data)
 		}
 	}
-	eventually(t, "both places are free", func() bool { return f.Clients() == 0 })
+	eventually(t, "both have left", func() bool { return f.Clients() == 0 })
 }
 
-func TestRubbishIsIgnoredAndTooMuchOfItEndsTheConnection(t *testing.T) {
+func TestMalformedFramesAreIgnoredAndOnesThatAreTooLargeEndTheConnection(t *testing.T) {
 	f := start(t, relay{}, nil)
 	conn := f.dial(t, "/a")
-	for _, text := range []string{"", "rubbish", `{"type":`, `{"type":"unknown"}`, "\xff\xfe"} {
+	for _, text := range []string{"", "not JSON", `{"type":`, `{"type":"unknown"}`, "\xff\xfe"} {
 		if err := conn.WriteMessage(websocket.BinaryMessage, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
@@ -370,5 +370,5 @@ func TestRubbishIsIgnoredAndTooMuchOfItEndsTheConnection(t *testing.T) {
 	if err := end(t, conn); !websocket.IsCloseError(err, websocket.CloseMessageTooBig) {
 		t.Fatalf("end %v", err)
 	}
-	eventually(t, "the place is free", func() bool { return f.Clients() == 0 })
+	eventually(t, "the client has left", func() bool { return f.Clients() == 0 })
 }

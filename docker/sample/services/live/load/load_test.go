@@ -12,7 +12,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-func TestACrowdHearsEveryFrameAnswersPingsAndCountsWhoWasLost(t *testing.T) {
+func TestClientsReceiveEveryFrameAnswerPingsAndAreCountedWhenLost(t *testing.T) {
 	var pongs, accepted atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
@@ -33,9 +33,9 @@ func TestACrowdHearsEveryFrameAnswersPingsAndCountsWhoWasLost(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	heard := make([][]string, 5)
-	crowd, err := Open("ws"+strings.TrimPrefix(server.URL, "http"), len(heard), func(client int, text []byte) {
-		heard[client] = append(heard[client], string(text))
+	received := make([][]string, 5)
+	opened, err := Open("ws"+strings.TrimPrefix(server.URL, "http"), len(received), func(client int, text []byte) {
+		received[client] = append(received[client], string(text))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -43,12 +43,12 @@ func TestACrowdHearsEveryFrameAnswersPingsAndCountsWhoWasLost(t *testing.T) {
 	for deadline := time.Now().Add(10 * time.Second); accepted.Load() < 5 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
-	if lost := crowd.Close(200 * time.Millisecond); lost != 1 {
+	if lost := opened.Close(200 * time.Millisecond); lost != 1 {
 		t.Errorf("lost %d", lost)
 	}
-	for client, texts := range heard {
+	for client, texts := range received {
 		if strings.Join(texts, " ") != "one two" {
-			t.Errorf("client %d heard %q", client, texts)
+			t.Errorf("client %d received %q", client, texts)
 		}
 	}
 	if pongs.Load() != 5 {
@@ -66,7 +66,7 @@ func TestPartsOfDelaysAreTakenInOrder(t *testing.T) {
 	}
 }
 
-func TestAProcessTellsItsCost(t *testing.T) {
+func TestTheCostOfAProcessIsRead(t *testing.T) {
 	process, err := Watch(os.Getpid())
 	if err != nil {
 		t.Fatal(err)

@@ -20,12 +20,12 @@ const (
 var (
 	// ErrNoRun is the one answer for a run that the visitor may not read and for a run that does not exist.
 	ErrNoRun = errors.New("run not found")
-	// ErrAccessUnknown says that the service which decides did not answer.
+	// ErrAccessUnknown: the service that decides did not answer.
 	ErrAccessUnknown = errors.New("access to the run cannot be checked at the moment")
 )
 
-// Access asks the file service whether a visitor may read a run, so that the rule is written once. The zero value
-// lets everybody read every run.
+// Access asks the file service whether a visitor may read a run, so that the rule is written once. With the zero value
+// every run is open.
 type Access struct {
 	base   string // the run's id is appended
 	client *http.Client

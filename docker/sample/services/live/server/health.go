@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// freshFor is how long one answer of Redis serves all who ask for the health.
-const freshFor = time.Second
+// checkInterval is the shortest time between two questions to Redis; requests in between get the last answer.
+const checkInterval = time.Second
 
 // Health answers /health: 200 and OK, or 503 and the reason.
 type Health struct {
@@ -27,15 +27,15 @@ func NewHealth(check func(ctx context.Context) error, limit time.Duration) *Heal
 	return &Health{check: check, limit: limit}
 }
 
-// Stop makes every further answer a refusal, so that a proxy sends newcomers elsewhere during shutdown.
+// Stop makes every further answer a 503, so that a proxy sends new requests elsewhere during shutdown.
 func (h *Health) Stop() { h.stopped.Store(true) }
 
 // Problem returns what is wrong, nil when all is well.
 func (h *Health) Problem() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if time.Since(h.checked) > freshFor {
-		// Not the asker's context: who hangs up early must not make the service look ill to the others.
+	if time.Since(h.checked) > checkInterval {
+		// Not the request's context: a request that is cancelled must not make the service look unhealthy to the others.
 		ctx, cancel := context.WithTimeout(context.Background(), h.limit)
 		defer cancel()
 		h.problem = h.check(ctx)
@@ -56,5 +56,5 @@ func (h *Health) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte("OK")) // the asker has gone; there is nobody left to tell
+	_, _ = w.Write([]byte("OK")) // fails only when the client has disconnected
 }

@@ -28,8 +28,8 @@ func ParseOrigins(patterns []string) (Origins, error) {
 	return Origins{patterns: checked}, nil
 }
 
-// Allow tells whether a request may open a websocket. Only browsers send Origin, and only they can be led astray by
-// a foreign page, so a request without it passes; so does a page from this very host (RFC 6455 section 10.2).
+// Allow reports whether a request may open a websocket. Only browsers send Origin, and only in them can a foreign page
+// act for a visitor, so a request without it passes; so does a page from this very host (RFC 6455 section 10.2).
 func (o Origins) Allow(r *http.Request) bool {
 	header := r.Header.Get("Origin")
 	if header == "" {

@@ -1,4 +1,4 @@
-// Package server owns the HTTP side of a service: routes, refusals and the websocket handshake.
+// Package server is the HTTP side of a service: routes, refusals and the websocket handshake.
 package server
 
 import (
@@ -15,7 +15,7 @@ import (
 	"wepp.example/services/live/hub"
 )
 
-// Route says which names a service serves and which Redis channel belongs to a name.
+// Route is which names a service serves, and the Redis channel and the run that belong to a name.
 type Route struct {
 	Pattern *regexp.Regexp           // matches a whole name
 	Invalid string                   // answer (400) to any other name
@@ -75,7 +75,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// connect checks who asks, subscribes, and completes the handshake after that.
+// connect checks the request, subscribes, and completes the handshake after that.
 func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	if !s.route.Pattern.MatchString(name) {
@@ -118,7 +118,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 	client.Serve(conn)
 }
 
-// unavailable answers 503 for what may be well again in a second.
+// unavailable answers 503 for a failure that may pass within a second.
 func unavailable(w http.ResponseWriter, reason error) {
 	w.Header().Set("Retry-After", "1")
 	http.Error(w, reason.Error(), http.StatusServiceUnavailable)

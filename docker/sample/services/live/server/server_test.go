@@ -50,7 +50,7 @@ func handler(t *testing.T, redis confirmed, origins []string, check func(context
 	return New(route, clients, parsed, Access{}, NewHealth(check, time.Second), promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), 10*time.Millisecond, log)
 }
 
-func well(context.Context) error { return nil }
+func healthy(context.Context) error { return nil }
 
 func ask(h http.Handler, method, target string, headers ...string) *httptest.ResponseRecorder {
 	request := httptest.NewRequest(method, target, nil)
@@ -65,7 +65,7 @@ func ask(h http.Handler, method, target string, headers ...string) *httptest.Res
 var upgrade = []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}
 
 func TestPlainRequestsGetTheAnswerOfTheContract(t *testing.T) {
-	h := handler(t, true, nil, well)
+	h := handler(t, true, nil, healthy)
 	cases := []struct {
 		method, target string
 		code           int
@@ -94,7 +94,7 @@ func TestPlainRequestsGetTheAnswerOfTheContract(t *testing.T) {
 }
 
 func TestMetricsAreShownOnlyWhenSwitchedOn(t *testing.T) {
-	h := handler(t, true, nil, well)
+	h := handler(t, true, nil, healthy)
 	reply := ask(h, "GET", "/metrics")
 	if reply.Code != 200 || reply.Body.String() != "# HELP test_things_total Things.\n# TYPE test_things_total counter\ntest_things_total 3\n" {
 		t.Fatalf("%d %s", reply.Code, reply.Body)
@@ -106,10 +106,10 @@ func TestMetricsAreShownOnlyWhenSwitchedOn(t *testing.T) {
 }
 
 func TestHealthTellsTheReasonAndRecovers(t *testing.T) {
-	problem := errors.New("gone fishing")
+	problem := errors.New("connection refused")
 	h := handler(t, true, nil, func(context.Context) error { return problem })
 	health := h.health.(*Health)
-	if reply := ask(h, "GET", "/health"); reply.Code != 503 || reply.Body.String() != "redis: gone fishing\n" {
+	if reply := ask(h, "GET", "/health"); reply.Code != 503 || reply.Body.String() != "redis: connection refused\n" {
 		t.Fatalf("%d %s", reply.Code, reply.Body)
 	}
 	problem = nil
@@ -125,7 +125,7 @@ func TestHealthTellsTheReasonAndRecovers(t *testing.T) {
 	}
 }
 
-func TestManyWhoAskForTheHealthCostOneQuestion(t *testing.T) {
+func TestManyRequestsForTheHealthAreOneQuestionToRedis(t *testing.T) {
 	asked := 0
 	h := handler(t, true, nil, func(context.Context) error {
 		asked++
@@ -140,14 +140,14 @@ func TestManyWhoAskForTheHealthCostOneQuestion(t *testing.T) {
 }
 
 func TestWithoutASubscriptionTheHandshakeIsRefused(t *testing.T) {
-	reply := ask(handler(t, false, nil, well), "GET", "/run", upgrade...)
+	reply := ask(handler(t, false, nil, healthy), "GET", "/run", upgrade...)
 	if reply.Code != 503 || reply.Header().Get("Retry-After") != "1" {
 		t.Fatalf("%d %v", reply.Code, reply.Header())
 	}
 }
 
 func TestAForeignOriginIsRefusedBeforeAnythingElseHappens(t *testing.T) {
-	h := handler(t, false, []string{"wepp.example"}, well)
+	h := handler(t, false, []string{"wepp.example"}, healthy)
 	if reply := ask(h, "GET", "/run", append(upgrade, "Origin", "https://evil.example")...); reply.Code != 403 {
 		t.Fatalf("%d", reply.Code)
 	}
@@ -156,7 +156,7 @@ func TestAForeignOriginIsRefusedBeforeAnythingElseHappens(t *testing.T) {
 	}
 }
 
-// fileService answers as the file service does: who may read "mine" shows a cookie or a token, everybody may read "public".
+// fileService answers as the file service does: "mine" needs a cookie or a token, "public" is open.
 func fileService(t *testing.T) string {
 	t.Helper()
 	rule := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -175,7 +175,7 @@ func fileService(t *testing.T) string {
 }
 
 func TestARunThatTheVisitorMayNotReadIsAnsweredLikeOneThatDoesNotExist(t *testing.T) {
-	h := handler(t, false, nil, well)
+	h := handler(t, false, nil, healthy)
 	access, err := NewAccess(fileService(t))
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func TestARunThatTheVisitorMayNotReadIsAnsweredLikeOneThatDoesNotExist(t *testin
 			t.Fatalf("%d %s", reply.Code, reply.Body)
 		}
 	}
-	// Who may read the run comes as far as Redis.
+	// A request that is let in comes as far as Redis.
 	for _, headers := range [][]string{{"Cookie", "wepp_browse_jwt=x"}, {"Authorization", "Bearer x"}} {
 		if reply := ask(h, "GET", "/mine", append(upgrade, headers...)...); reply.Code != 503 || h.hub.Clients() != 0 {
 			t.Fatalf("%v: %d %s", headers, reply.Code, reply.Body)
@@ -198,8 +198,8 @@ func TestARunThatTheVisitorMayNotReadIsAnsweredLikeOneThatDoesNotExist(t *testin
 	}
 }
 
-func TestNobodyIsLetInWhileAccessCannotBeChecked(t *testing.T) {
-	h := handler(t, true, nil, well)
+func TestNoWebsocketOpensWhileAccessCannotBeChecked(t *testing.T) {
+	h := handler(t, true, nil, healthy)
 	for _, base := range []string{fileService(t), "http://127.0.0.1:1/access"} {
 		access, err := NewAccess(base)
 		if err != nil {
@@ -221,8 +221,8 @@ func TestAnAddressThatCannotBeAskedIsRefusedAtTheStart(t *testing.T) {
 	}
 }
 
-func TestAnUnfinishedHandshakeGivesItsPlaceBack(t *testing.T) {
-	h := handler(t, true, nil, well)
+func TestAnUnfinishedHandshakeLeavesNoClientBehind(t *testing.T) {
+	h := handler(t, true, nil, healthy)
 	if reply := ask(h, "GET", "/run", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "12"); reply.Code != 400 {
 		t.Fatalf("%d", reply.Code)
 	}
@@ -289,7 +289,7 @@ func FuzzRequest(f *testing.F) {
 		request.Header.Set("Origin", origin)
 		request.Header.Set("Connection", "Upgrade")
 		request.Header.Set("Upgrade", protocol)
-		h := handler(t, true, []string{"a.example", "*.b.example"}, well)
+		h := handler(t, true, []string{"a.example", "*.b.example"}, healthy)
 		reply := httptest.NewRecorder()
 		h.ServeHTTP(reply, request)
 		switch reply.Code {
@@ -298,7 +298,7 @@ func FuzzRequest(f *testing.F) {
 			t.Fatalf("%q %q: %d %s", method, target, reply.Code, reply.Body)
 		}
 		if h.hub.Clients() != 0 {
-			t.Fatalf("%q kept a place", target)
+			t.Fatalf("%q left a client behind", target)
 		}
 	})
 }

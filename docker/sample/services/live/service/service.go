@@ -1,4 +1,4 @@
-// Package service owns the life of a process: start, wait for Redis, serve, and say goodbye on SIGTERM.
+// Package service runs a process from its start to SIGTERM: wait for Redis, serve, close the connections.
 package service
 
 import (
@@ -27,10 +27,10 @@ import (
 	"wepp.example/services/live/settings"
 )
 
-// goodbye is how long clients get to take leave; it must stay below the stop grace period of the container.
-const goodbye = 3 * time.Second
+// shutdownTimeout bounds how long clients may take to close; it must stay below the container's stop grace period.
+const shutdownTimeout = 3 * time.Second
 
-// Tools is what a service's own part may use.
+// Tools is what the part of a service that is its own may use.
 type Tools struct {
 	Redis    *redis.Client
 	Settings settings.Settings
@@ -48,14 +48,14 @@ type Definition struct {
 	Handler  func(tools Tools) hub.Handler
 }
 
-// Runner is a Handler that has something to do beside answering: Run is called once and must return when ctx ends.
+// Runner is a Handler with background work: Run is called once and must return when ctx ends.
 type Runner interface{ Run(ctx context.Context) }
 
-// Main runs a service until SIGTERM or SIGINT and returns the exit code: 0 after a goodbye, 1 when it cannot run.
+// Main runs a service until SIGTERM or SIGINT and returns the exit code: 0 after a shutdown, 1 when it cannot run.
 func Main(define func() Definition) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	redis.SetLogger(silence{}) // every error is reported here already, and in one format
+	redis.SetLogger(discard{}) // every error is reported here already, and in one format
 	if err := Run(ctx, define(), os.Getenv, os.Stdout, nil); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -63,8 +63,8 @@ func Main(define func() Definition) int {
 	return 0
 }
 
-// Run runs a service until `ctx` ends. `listening`, when not nil, hears the address once connections are accepted.
-// The error says why it could not start or go on; a goodbye is nil.
+// Run runs a service until `ctx` ends. `listening`, when not nil, is called with the address once connections are accepted.
+// The error is why it could not start or go on, nil after a shutdown.
 func Run(ctx context.Context, definition Definition, lookup settings.Lookup, output io.Writer, listening func(net.Addr)) error {
 	values, err := settings.Load(definition.Prefix, lookup, definition.Defaults)
 	if err != nil {
@@ -155,7 +155,7 @@ func Run(ctx context.Context, definition Definition, lookup settings.Lookup, out
 	}
 	log.Info("stopping", "clients", clients.Clients())
 	health.Stop()
-	limit, release := context.WithTimeout(background, goodbye)
+	limit, release := context.WithTimeout(background, shutdownTimeout)
 	defer release()
 	clients.Shutdown(limit)
 	// Websockets are no longer the server's; this waits for plain requests only.
@@ -166,7 +166,7 @@ func Run(ctx context.Context, definition Definition, lookup settings.Lookup, out
 	return nil
 }
 
-// awaitRedis pings until Redis answers. Only trouble that may pass is tried again; a wrong password ends at once.
+// awaitRedis pings until Redis answers. Only temporary errors are tried again; a wrong password is returned at once.
 func awaitRedis(ctx context.Context, client *redis.Client, values settings.Settings, log *slog.Logger) error {
 	retry := feed.Retry{Base: values.RetryBase, Max: values.RetryMax}
 	for attempt := 1; ; attempt++ {
@@ -174,7 +174,7 @@ func awaitRedis(ctx context.Context, client *redis.Client, values settings.Setti
 		if err == nil || ctx.Err() != nil {
 			return explain(err)
 		}
-		if !passing(err) || (values.MaxRetries > 0 && attempt >= values.MaxRetries) {
+		if !isTemporary(err) || (values.MaxRetries > 0 && attempt >= values.MaxRetries) {
 			return explain(err)
 		}
 		pause := retry.Delay(attempt)
@@ -187,8 +187,8 @@ func awaitRedis(ctx context.Context, client *redis.Client, values settings.Setti
 	}
 }
 
-// passing tells whether an error may go away by itself: the network, or a server that is still loading its data.
-func passing(err error) bool {
+// isTemporary reports whether an error may go away by itself: the network, or a server that is still loading its data.
+func isTemporary(err error) bool {
 	var network net.Error
 	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		return true
@@ -197,7 +197,7 @@ func passing(err error) bool {
 	return strings.HasPrefix(text, "LOADING") || strings.HasPrefix(text, "MASTERDOWN") || strings.HasPrefix(text, "TRYAGAIN")
 }
 
-// explain shortens the messages that people meet most.
+// explain shortens the most frequent messages.
 func explain(err error) error {
 	if err != nil && errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("no answer in time")
@@ -205,7 +205,7 @@ func explain(err error) error {
 	return err
 }
 
-// silence takes the Redis library's own messages.
-type silence struct{}
+// discard drops the Redis library's own messages.
+type discard struct{}
 
-func (silence) Printf(context.Context, string, ...any) {}
+func (discard) Printf(context.Context, string, ...any) {}

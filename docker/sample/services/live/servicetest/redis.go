@@ -1,4 +1,4 @@
-// Package servicetest owns what integration tests share: a real redis-server, a running service and a page's side of
+// Package servicetest is what integration tests share: a real redis-server, a running service and a page's side of
 // a websocket. It is imported by tests only.
 package servicetest
 
@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Patience is how long a test waits for something that must happen; it is no measure of speed.
-const Patience = 20 * time.Second
+// Timeout is how long a test waits for something that must happen; it is no measure of speed.
+const Timeout = 20 * time.Second
 
 // Redis is a server process of its own on a free port of the loopback.
 type Redis struct {
@@ -75,7 +75,7 @@ func (s *Redis) Stop() {
 // Eventually waits for a condition and fails the test when it does not come true.
 func Eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(Patience)
+	deadline := time.Now().Add(Timeout)
 	for !condition() {
 		if time.Now().After(deadline) {
 			t.Fatalf("did not happen: %s", what)

@@ -58,7 +58,7 @@ func StartService(t *testing.T, definition service.Definition, server *Redis, va
 	case <-running.ended:
 		cancel()
 		t.Fatalf("service did not start: %v", running.err)
-	case <-time.After(Patience):
+	case <-time.After(Timeout):
 		cancel()
 		t.Fatal("service did not start in time")
 	}
@@ -79,7 +79,7 @@ func (s *Service) Stop() error {
 	select {
 	case <-s.ended:
 		return s.err
-	case <-time.After(Patience):
+	case <-time.After(Timeout):
 		return errors.New("did not end in time")
 	}
 }
@@ -133,10 +133,10 @@ func (s *Service) Open(t *testing.T, name string) *Page {
 	return &Page{t: t, Conn: conn}
 }
 
-// Next returns the next frame that is no ping, as text. Pings do not prolong its patience.
+// Next returns the next frame that is no ping, as text. Pings do not prolong the timeout.
 func (p *Page) Next() string {
 	p.t.Helper()
-	_ = p.Conn.SetReadDeadline(time.Now().Add(Patience))
+	_ = p.Conn.SetReadDeadline(time.Now().Add(Timeout))
 	for {
 		_, text, err := p.Conn.ReadMessage()
 		if err != nil {
@@ -163,7 +163,7 @@ func (p *Page) Decode(target any) {
 // CloseCode reads to the end and returns the code of the close frame, or 1006 when there was none.
 func (p *Page) CloseCode() int {
 	p.t.Helper()
-	_ = p.Conn.SetReadDeadline(time.Now().Add(Patience))
+	_ = p.Conn.SetReadDeadline(time.Now().Add(Timeout))
 	for {
 		_, _, err := p.Conn.ReadMessage()
 		var closed *websocket.CloseError

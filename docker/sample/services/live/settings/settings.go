@@ -1,4 +1,4 @@
-// Package settings owns what a service reads from its environment: names, defaults and the errors for bad values.
+// Package settings is what a service reads from its environment: names, defaults and the errors for bad values.
 package settings
 
 import (
@@ -28,9 +28,9 @@ type Settings struct {
 	RequestTimeout time.Duration // bound of one Redis command and of the wait for a subscription
 	RetryBase      time.Duration // first pause after a failed Redis connection; doubles up to RetryMax
 	RetryMax       time.Duration
-	MaxRetries     int           // failures in a row before clients are hung up; 0 or less means never
+	MaxRetries     int           // failures in a row before clients are closed; 0 or less means never
 	PingInterval   time.Duration // between two ping frames
-	PongTimeout    time.Duration // a client silent for longer is hung up
+	PongTimeout    time.Duration // a client silent for longer is closed
 	WriteTimeout   time.Duration // a client that takes longer for one write is dropped
 	MaxMessageSize int64         // bytes of one frame from a client
 	AllowedOrigins []string      // beside the site's own

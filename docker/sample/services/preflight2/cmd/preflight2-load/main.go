@@ -1,5 +1,5 @@
 // Command preflight2-load measures the preflight service: many websockets on one run, its hash changed many times a
-// second, how often the hash is read for it, and whether and when the last state reaches everybody. It prints one
+// second, how often the hash is read for it, and whether and when the last state reaches every client. It prints one
 // line of JSON; the server's share is read from /proc and /metrics.
 package main
 
@@ -48,11 +48,11 @@ func measure(host, store, run string, clients, rate int, duration time.Duration,
 	defer func() { _ = writer.Close() }()
 	total := int64(duration.Seconds() * float64(rate))
 	sent := make([]atomic.Int64, total+1) // when change 1, 2, ... was made, in Unix nanoseconds
-	newest := make([]int64, clients)      // the newest change that each client knows of
+	newest := make([]int64, clients)      // the newest change that each client has received
 	frames := make([]int, clients)
-	delays := make([][]time.Duration, clients) // from a change to the frame that tells of it
+	delays := make([][]time.Duration, clients) // from a change to the frame that holds it
 	last := make([]time.Duration, clients)     // the same of the last change
-	crowd, err := load.Open("ws://"+host+"/"+run, clients, func(client int, text []byte) {
+	opened, err := load.Open("ws://"+host+"/"+run, clients, func(client int, text []byte) {
 		now := time.Now().UnixNano()
 		change := lastModified(text)
 		if change < 1 || change > total {
@@ -90,7 +90,7 @@ func measure(host, store, run string, clients, rate int, duration time.Duration,
 	if err != nil {
 		return err
 	}
-	dropped := crowd.Close(time.Second)
+	dropped := opened.Close(time.Second)
 	after, err := metric(host)
 	if err != nil {
 		return err
@@ -132,5 +132,5 @@ func metric(host string) (float64, error) {
 			return strconv.ParseFloat(text, 64)
 		}
 	}
-	return 0, fmt.Errorf("%s does not tell %s; is PREFLIGHT_METRICS_ENABLED set?", host, reads)
+	return 0, fmt.Errorf("%s has no %s; is PREFLIGHT_METRICS_ENABLED set?", host, reads)
 }

@@ -1,4 +1,4 @@
-// Package checklist owns the rules that turn the hash of a run into the checklist of its page.
+// Package checklist is the rules that turn the hash of a run into the checklist of its page.
 package checklist
 
 import (
@@ -31,7 +31,7 @@ type Checklist struct {
 	RunPathCE      bool `json:"run_path_ce"`
 }
 
-// State is what a page is told about a run.
+// State is the frame about a run.
 type State struct {
 	Type         string          `json:"type"`
 	Checklist    Checklist       `json:"checklist"`
@@ -93,7 +93,7 @@ func evaluateSteps(hash map[string]string) Checklist {
 	}
 }
 
-// moment is when a task ended, as far as the hash tells.
+// moment is when a task ended, as far as the hash says.
 type moment struct {
 	present bool // the field exists and is not blank
 	valid   bool // it is a whole number
@@ -109,7 +109,7 @@ func read(hash map[string]string, task string) moment {
 	return moment{present: true, valid: true, seconds: seconds}
 }
 
-// after tells whether both are known and m is strictly later.
+// after reports whether both are known and m is strictly later.
 func (m moment) after(other moment) bool { return m.valid && other.valid && m.seconds > other.seconds }
 
 // afterIfAny is after, or mere presence when there is nothing to be later than.
@@ -150,7 +150,7 @@ func locks(hash map[string]string) map[string]bool {
 	return statuses
 }
 
-// lastModified is the hash's own statement, else its newest timestamp, else nil.
+// lastModified is the hash's own field, else its newest timestamp, else nil.
 func lastModified(hash map[string]string) *int64 {
 	if seconds, err := strconv.ParseInt(hash["last_modified"], 10, 64); err == nil {
 		return &seconds

@@ -48,11 +48,11 @@ func modified(seconds int64) func(checklist.State) bool {
 	return func(state checklist.State) bool { return state.LastModified != nil && *state.LastModified == seconds }
 }
 
-func gone(state checklist.State) bool {
+func empty(state checklist.State) bool {
 	return state.Checklist == (checklist.Checklist{}) && len(state.LockStatuses) == 0 && state.LastModified == nil
 }
 
-func TestTheFirstFrameTellsWhatIsThereAndChangesFollow(t *testing.T) {
+func TestTheFirstFrameHoldsTheStateAndChangesFollow(t *testing.T) {
 	server := servicetest.StartRedis(t)
 	running := servicetest.StartService(t, Definition(), server, nil)
 	set(t, server, "run", "attrs:has_sbs", "true", "locked:wepp.nodb", "true")
@@ -74,7 +74,7 @@ func TestTheFirstFrameTellsWhatIsThereAndChangesFollow(t *testing.T) {
 func TestARunWithoutAHashStartsWithAnOpenChecklist(t *testing.T) {
 	server := servicetest.StartRedis(t)
 	running := servicetest.StartService(t, Definition(), server, nil)
-	if state := nextState(t, running.Open(t, "batch;;name;;id/")); !gone(state) {
+	if state := nextState(t, running.Open(t, "batch;;name;;id/")); !empty(state) {
 		t.Fatalf("got %+v", state)
 	}
 }
@@ -143,7 +143,7 @@ func TestADeletedHashReachesThePage(t *testing.T) {
 			if err := remove(context.Background(), server.Client); err != nil {
 				t.Fatal(err)
 			}
-			if state := nextState(t, page); !gone(state) {
+			if state := nextState(t, page); !empty(state) {
 				t.Fatalf("got %+v", state)
 			}
 		})
@@ -171,12 +171,12 @@ func TestAChangeDuringARestartOfRedisReachesThePage(t *testing.T) {
 	page := running.Open(t, "run")
 	until(t, page, modified(1))
 	server.Stop() // nothing was saved, so the restart itself is the change
-	servicetest.Eventually(t, "health tells", func() bool {
+	servicetest.Eventually(t, "health fails", func() bool {
 		code, _ := running.Get(t, "/health")
 		return code == http.StatusServiceUnavailable
 	})
 	server.Start(t)
-	set(t, server, "run", "last_modified", 2) // before the service is back: no announcement is heard
+	set(t, server, "run", "last_modified", 2) // before the service has reconnected: no announcement is received
 	until(t, page, modified(2))
 	set(t, server, "run", "last_modified", 3)
 	until(t, page, modified(3))

@@ -1,4 +1,4 @@
-// Package preflight owns the definition of the service: names, route and the Redis channel that announces a run.
+// Package preflight is the definition of the service: names, route and the Redis channel that announces a run.
 package preflight
 
 import (

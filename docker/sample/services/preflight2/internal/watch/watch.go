@@ -1,4 +1,4 @@
-// Package watch owns when the hash of a run is read, and that every page of the run gets to know what was read.
+// Package watch reads the hash of a run when it changes and publishes its state to every page of the run.
 //
 // Redis announces commands on hashes (notify-keyspace-events Kh), and each announcement leads to a read. Three things
 // end or replace a hash without an announcement of that class: DEL and UNLINK, a time to live that runs out, and
@@ -36,7 +36,7 @@ const (
 	sweepBatch    = 500
 )
 
-// Watcher reads the hashes of the runs that somebody looks at. It is the hub.Handler of the service.
+// Watcher reads the hashes of the runs whose pages are open. It is the hub.Handler of the service.
 type Watcher struct {
 	client *redis.Client
 	limit  time.Duration // of one read
@@ -46,7 +46,7 @@ type Watcher struct {
 
 	mu     sync.Mutex
 	runs   map[*hub.Topic]*run
-	silent bool // Redis announces nothing
+	silent bool // Redis announces no changes
 }
 
 // run is one watched hash.
@@ -97,7 +97,7 @@ func (w *Watcher) Close(topic *hub.Topic) {
 	}
 }
 
-// Ready reads after each subscription: what was announced before it has not been heard.
+// Ready reads after each subscription: what was announced before it was not received.
 func (w *Watcher) Ready(topic *hub.Topic) {
 	if watched := w.find(topic); watched != nil {
 		signal(watched.dirty)
@@ -105,7 +105,7 @@ func (w *Watcher) Ready(topic *hub.Topic) {
 	}
 }
 
-// Message notes a change; what exactly happened does not matter, since the whole hash is read.
+// Message marks a run as changed; what exactly happened does not matter, since the whole hash is read.
 func (w *Watcher) Message(topic *hub.Topic, _ string) {
 	if watched := w.find(topic); watched != nil {
 		signal(watched.dirty)
@@ -118,15 +118,15 @@ func (w *Watcher) find(topic *hub.Topic) *run {
 	return w.runs[topic]
 }
 
-// signal leaves a mark; one that is there already will do for this change too.
-func signal(mark chan<- struct{}) {
+// signal puts a token into a channel of capacity 1; one that is there already counts for this change, too.
+func signal(pending chan<- struct{}) {
 	select {
-	case mark <- struct{}{}:
+	case pending <- struct{}{}:
 	default:
 	}
 }
 
-// follow reads a run whenever it is marked and tells its pages what is new.
+// follow reads a run whenever it is marked and publishes a state that differs from the last.
 func (w *Watcher) follow(ctx context.Context, watched *run) {
 	var last []byte
 	failures := 0
@@ -172,7 +172,7 @@ func (w *Watcher) read(ctx context.Context, watched *run) ([]byte, error) {
 	if err != nil && !isWrongType(err) {
 		return nil, err
 	}
-	// A key of another kind is no hash of a run: err is set and hash is empty, as for a run that is gone.
+	// A key of another kind is no hash of a run: err is set and hash is empty, as for a run that does not exist.
 	watched.mu.Lock()
 	watched.fields = int64(len(hash))
 	watched.mu.Unlock()
@@ -199,8 +199,8 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
-// checkEvents finds out whether Redis announces changes at all. Without them every sweep reads every run, which is
-// slower and dearer but stays true. A Redis that does not let itself be asked is taken to be set up well.
+// checkEvents reads from Redis whether it announces changes at all. Without them every sweep reads every run, which is
+// slower and costs more. A Redis that does not permit CONFIG GET is taken to announce them.
 func (w *Watcher) checkEvents(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, w.limit)
 	defer cancel()
@@ -269,7 +269,7 @@ func (w *Watcher) compare(ctx context.Context, batch []*run) error {
 	return nil
 }
 
-// markIfRead leaves a run alone whose first read is still to come.
+// markIfRead marks a run, unless its first read is still to come.
 func (r *run) markIfRead() {
 	r.mu.Lock()
 	read := r.fields >= 0

@@ -45,7 +45,7 @@ func run(address, store, channel string, clients, rate int, duration time.Durati
 	for index := range delays {
 		delays[index] = make([]time.Duration, 0, total)
 	}
-	crowd, err := load.Open(address, clients, func(client int, text []byte) {
+	opened, err := load.Open(address, clients, func(client int, text []byte) {
 		now := time.Now().UnixNano()
 		number, _ := strings.CutPrefix(string(text), `{"type":"status","data":"`)
 		if sent, err := strconv.ParseInt(strings.TrimSuffix(number, `"}`), 10, 64); err == nil {
@@ -71,7 +71,7 @@ func run(address, store, channel string, clients, rate int, duration time.Durati
 	if err != nil {
 		return err
 	}
-	dropped := crowd.Close(time.Second)
+	dropped := opened.Close(time.Second)
 	all := slices.Concat(delays...)
 	parts := load.Milliseconds(all, 0.5, 0.99, 1)
 	return json.NewEncoder(os.Stdout).Encode(map[string]any{

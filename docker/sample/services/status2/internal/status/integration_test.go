@@ -80,14 +80,14 @@ func TestAChannelIsUnsubscribedWhenItsLastPageLeavesAndComesBackWithTheNext(t *t
 		expect(t, page, "text")
 		_ = page.Conn.Close()
 	}
-	servicetest.Eventually(t, "nobody is subscribed", func() bool {
+	servicetest.Eventually(t, "the channel is unsubscribed", func() bool {
 		subscribers, err := server.Client.PubSubNumSub(context.Background(), "r:c").Result()
 		return err == nil && subscribers["r:c"] == 0
 	})
-	servicetest.Eventually(t, "nobody is counted", func() bool { return running.Metric(t, "status2_connections_active") == 0 })
+	servicetest.Eventually(t, "no connection is counted", func() bool { return running.Metric(t, "status2_connections_active") == 0 })
 }
 
-func TestPagesOfAnotherChannelHearNothing(t *testing.T) {
+func TestPagesOfAnotherChannelReceiveNothing(t *testing.T) {
 	server := servicetest.StartRedis(t)
 	running := servicetest.StartService(t, Definition(), server, nil)
 	mine, other := running.Open(t, "a:wepp"), running.Open(t, "b:wepp/")
@@ -102,7 +102,7 @@ func TestAPageSurvivesARestartOfRedis(t *testing.T) {
 	running := servicetest.StartService(t, Definition(), server, map[string]string{"STATUS_REDIS_MAX_RETRIES": "0", "STATUS_REDIS_RETRY_BASE": "100ms"})
 	page := running.Open(t, "r:wepp")
 	server.Stop()
-	servicetest.Eventually(t, "health tells", func() bool {
+	servicetest.Eventually(t, "health fails", func() bool {
 		code, body := running.Get(t, "/health")
 		return code == http.StatusServiceUnavailable && strings.HasPrefix(body, "redis: ")
 	})
@@ -122,7 +122,7 @@ func TestAPageSurvivesARestartOfRedis(t *testing.T) {
 	})
 }
 
-func TestPagesAreHungUpWhenRedisStaysAway(t *testing.T) {
+func TestPagesAreClosedWhenRedisStaysAway(t *testing.T) {
 	server := servicetest.StartRedis(t)
 	running := servicetest.StartService(t, Definition(), server, map[string]string{"STATUS_REDIS_MAX_RETRIES": "2", "STATUS_REDIS_RETRY_BASE": "50ms"})
 	page := running.Open(t, "r:wepp")
@@ -138,7 +138,7 @@ func TestPagesAreHungUpWhenRedisStaysAway(t *testing.T) {
 		t.Fatalf("handshake without redis: %v %v", reply, err)
 	}
 	server.Start(t)
-	servicetest.Eventually(t, "newcomers are welcome again", func() bool {
+	servicetest.Eventually(t, "new connections are accepted again", func() bool {
 		conn, _, err := websocket.DefaultDialer.Dial("ws://"+running.Address+"/r:wepp", nil)
 		if err == nil {
 			_ = conn.Close()
@@ -154,13 +154,13 @@ func TestHangupAndCloseFrameArriveOnTermination(t *testing.T) {
 	for index := range pages {
 		pages[index] = running.Open(t, "r:wepp")
 	}
-	publish(t, server, "r:wepp", "last words")
-	expect(t, pages[0], "last words")
+	publish(t, server, "r:wepp", "last message")
+	expect(t, pages[0], "last message")
 	stopped := make(chan error, 1)
 	go func() { stopped <- running.Stop() }()
 	for index, page := range pages {
 		if index > 0 {
-			expect(t, page, "last words")
+			expect(t, page, "last message")
 		}
 		if frame := page.Next(); frame != `{"type":"hangup"}` {
 			t.Fatalf("page %d got %s", index, frame)

@@ -1,4 +1,4 @@
-// Package status owns the relay of a run's status messages from Redis to websockets.
+// Package status relays a run's status messages from Redis to websockets.
 package status
 
 import (
@@ -40,7 +40,7 @@ func Definition() service.Definition {
 	}
 }
 
-// relay passes messages on; it keeps nothing.
+// relay publishes messages as they come and stores none.
 type relay struct{ log *slog.Logger }
 
 func (relay) Open(*hub.Topic)  {}

@@ -1,4 +1,4 @@
-// Package load owns what the load programs share: a crowd of websockets, and what the server costs meanwhile.
+// Package load is what the load programs share: many websockets, and the processor time and memory of the server.
 package load
 
 import (
@@ -12,50 +12,50 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// MaxFrame is the size of the longest frame that a crowd reads, in bytes.
+// MaxFrame is the size of the longest frame that is read, in bytes.
 const MaxFrame = 4096
 
 const ping = `{"type":"ping"}`
 
 var pong = []byte(`{"type":"pong"}`)
 
-// Crowd is a number of open websockets, each read by a goroutine of its own.
-type Crowd struct {
+// Clients is a number of open websockets, each read by a goroutine of its own.
+type Clients struct {
 	conns   []*websocket.Conn
 	readers sync.WaitGroup
 	mu      sync.Mutex
 	ended   []error
 }
 
-// Open connects `clients` websockets to `address`. `heard` is called for every frame but pings, which are answered,
+// Open connects `clients` websockets to `address`. `received` is called for every frame but pings, which are answered,
 // with the client's index and the frame's text; it is called by many goroutines, but by one per client. The text is
-// only valid during the call: one buffer per client and no JSON parser, because on a small machine a dear client
-// would be measured in place of the server.
-func Open(address string, clients int, heard func(client int, text []byte)) (*Crowd, error) {
-	crowd := &Crowd{conns: make([]*websocket.Conn, clients)}
-	for index := range crowd.conns {
+// only valid during the call: one buffer per client and no JSON parser, because on a small machine an expensive
+// client would be measured in place of the server.
+func Open(address string, clients int, received func(client int, text []byte)) (*Clients, error) {
+	opened := &Clients{conns: make([]*websocket.Conn, clients)}
+	for index := range opened.conns {
 		conn, _, err := websocket.DefaultDialer.Dial(address, nil)
 		if err != nil {
-			crowd.Close(0)
+			opened.Close(0)
 			return nil, fmt.Errorf("client %d: %w", index, err)
 		}
-		crowd.conns[index] = conn
-		crowd.readers.Add(1)
+		opened.conns[index] = conn
+		opened.readers.Add(1)
 		go func() {
-			defer crowd.readers.Done()
-			if err := listen(conn, func(text []byte) { heard(index, text) }); err != nil {
-				crowd.mu.Lock()
-				crowd.ended = append(crowd.ended, err)
-				crowd.mu.Unlock()
+			defer opened.readers.Done()
+			if err := listen(conn, func(text []byte) { received(index, text) }); err != nil {
+				opened.mu.Lock()
+				opened.ended = append(opened.ended, err)
+				opened.mu.Unlock()
 			}
 		}()
 	}
-	return crowd, nil
+	return opened, nil
 }
 
 // Close reads on for `grace`, so that what is under way still counts, and closes all. It returns how many
 // connections had ended before that.
-func (c *Crowd) Close(grace time.Duration) (lost int) {
+func (c *Clients) Close(grace time.Duration) (lost int) {
 	for _, conn := range c.conns {
 		if conn != nil {
 			_ = conn.SetReadDeadline(time.Now().Add(grace))
@@ -66,7 +66,7 @@ func (c *Crowd) Close(grace time.Duration) (lost int) {
 }
 
 // listen reads until the deadline; any other end is an error.
-func listen(conn *websocket.Conn, heard func(text []byte)) error {
+func listen(conn *websocket.Conn, received func(text []byte)) error {
 	defer func() { _ = conn.Close() }()
 	buffer := make([]byte, MaxFrame)
 	for {
@@ -86,7 +86,7 @@ func listen(conn *websocket.Conn, heard func(text []byte)) error {
 			_ = conn.WriteMessage(websocket.TextMessage, pong) // an ended connection shows at the next read
 			continue
 		}
-		heard(buffer[:size])
+		received(buffer[:size])
 	}
 }
 
