@@ -19,6 +19,7 @@ RULES = (
     (".*_(WORKERS|THREADS|COUNT|PIDS)", r"[1-9]\d*", "a whole number from 1 on"),
     ("RUN_LIMIT_PER_.*", r"[1-9]\d*/(second|minute|hour|day)(,[1-9]\d*/(second|minute|hour|day))*",
      "limits such as 10/minute,100/day"),
+    ("WEBSOCKET_LIMIT_PER_ADDRESS", r"\d+", "a whole number, 0 for no limit"),
     (".*_(MEMORY|SHM)|SCRATCH_SIZE", r"\d+(\.\d+)?[bkmgBKMG]?[bB]?", "a size such as 512m or 2g"),
 )  # fmt: skip
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import urllib.request
+from contextlib import ExitStack
 from http.cookiejar import CookieJar
 
 import pytest
@@ -57,3 +59,34 @@ def test_the_websockets_of_a_private_run_open_for_its_owner_alone(
     assert handshake(stack, service, private_run + channel, owner.cookies)[0] == 101
     public = stack.post("/weppcloud/api/runs", {"name": "public"}).content["runid"]
     assert handshake(stack, service, public + channel)[0] == 101
+
+
+def opened(stack: Stack, topic: str) -> tuple[socket.socket, int]:
+    """A connection of one's own after a handshake, to be closed, and the status of the answer."""
+    host, _, port = stack.address.partition(":")
+    connection = socket.create_connection((host, int(port)), timeout=30)
+    request = [
+        f"GET /weppcloud-microservices/status/{topic} HTTP/1.1",
+        f"Host: {stack.address}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ]
+    connection.sendall("\r\n".join([*request, "", ""]).encode())
+    return connection, int(connection.recv(4096).split(b" ")[1])
+
+
+def test_one_address_opens_so_many_websockets_and_no_more(stack: Stack) -> None:
+    limit = int(stack.settings["WEBSOCKET_LIMIT_PER_ADDRESS"])
+    runid = stack.post("/weppcloud/api/runs", {"name": "watched"}).content["runid"]
+    with ExitStack() as held:
+        answers = []
+        for _ in range(limit + 1):
+            connection, status = opened(stack, f"{runid}:wepp")
+            held.enter_context(connection)
+            answers.append(status)
+        # Other tests' pages, under the same address, may still be open.
+        assert answers[0] == 101
+        assert answers[-1] == 429
+        assert set(answers) == {101, 429}

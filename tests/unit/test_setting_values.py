@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("GEODATA_DIR", "geo"), ("WC1_DIR", "../runs"), ("SITE_PREFIX", "/weppcloud/"), ("SITE_PREFIX", "weppcloud"),
         ("WEPPCLOUD_WORKERS", "two"), ("RQ_WORKER_COUNT", "0"), ("REDIS_MEMORY", "lots"), ("SCRATCH_SIZE", "1 g"),
         ("RUN_LIMIT_PER_CLIENT", "10"), ("RUN_LIMIT_PER_ADDRESS", "60/minute,"),
+        ("WEBSOCKET_LIMIT_PER_ADDRESS", "500/minute"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_work_is_refused_by_its_name(key: str, value: str) -> None:

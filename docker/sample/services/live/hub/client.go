@@ -40,9 +40,9 @@ type Client struct {
 // Abandon removes a client whose connection was not established.
 func (c *Client) Abandon() { c.hub.leave(c) }
 
-// Serve runs the connection until it ends and then removes the client. It returns at once. Messages that came
-// since Join are written first.
-func (c *Client) Serve(conn *websocket.Conn) {
+// Serve runs the connection until it ends and then removes the client. It returns at once and calls
+// `ended` at the end. Messages that came since Join are written first.
+func (c *Client) Serve(conn *websocket.Conn, ended func()) {
 	if tcp, ok := conn.NetConn().(*net.TCPConn); ok {
 		_ = tcp.SetWriteBuffer(socketBuffer) // the default serves as well, it only holds more memory
 	}
@@ -70,6 +70,7 @@ func (c *Client) Serve(conn *websocket.Conn) {
 		c.mu.Lock()
 		c.cut()
 		c.mu.Unlock()
+		ended()
 		c.hub.leave(c)
 	}()
 }

@@ -86,7 +86,7 @@ func start(t *testing.T, handler Handler, change func(*Limits)) *fixture {
 			client.Abandon()
 			return
 		}
-		client.Serve(conn)
+		client.Serve(conn, func() {})
 	}))
 	t.Cleanup(server.Close)
 	return &fixture{Hub: hub, subs: subs, counts: counts, url: "ws" + strings.TrimPrefix(server.URL, "http")}

@@ -25,20 +25,21 @@ type Route struct {
 
 // Server answers /health, /metrics and the websocket of every name.
 type Server struct {
-	route    Route
-	hub      *hub.Hub
-	access   Access
-	health   http.Handler
-	metrics  http.Handler // nil switches /metrics off
-	wait     time.Duration
-	log      *slog.Logger
-	upgrader websocket.Upgrader
+	route      Route
+	hub        *hub.Hub
+	access     Access
+	perAddress *PerAddress
+	health     http.Handler
+	metrics    http.Handler // nil switches /metrics off
+	wait       time.Duration
+	log        *slog.Logger
+	upgrader   websocket.Upgrader
 }
 
 // New returns the handler of a service. `wait` bounds how long a handshake waits for its Redis subscription.
-func New(route Route, clients *hub.Hub, origins Origins, access Access, health, metrics http.Handler, wait time.Duration, log *slog.Logger) *Server {
+func New(route Route, clients *hub.Hub, origins Origins, access Access, perAddress *PerAddress, health, metrics http.Handler, wait time.Duration, log *slog.Logger) *Server {
 	return &Server{
-		route: route, hub: clients, access: access, health: health, metrics: metrics, wait: wait, log: log,
+		route: route, hub: clients, access: access, perAddress: perAddress, health: health, metrics: metrics, wait: wait, log: log,
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: 5 * time.Second,
 			CheckOrigin:      origins.Allow,
@@ -92,6 +93,18 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "origin not allowed", http.StatusForbidden)
 		return
 	}
+	release, ok := s.perAddress.Acquire(r)
+	if !ok {
+		w.Header().Set("Retry-After", "60")
+		http.Error(w, "too many websockets are open from this address", http.StatusTooManyRequests)
+		return
+	}
+	served := false
+	defer func() {
+		if !served {
+			release()
+		}
+	}()
 	if err := s.access.Check(r.Context(), r, s.route.Run(name)); errors.Is(err, ErrNoRun) {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
@@ -115,7 +128,8 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	client.Serve(conn)
+	served = true
+	client.Serve(conn, release)
 }
 
 // unavailable answers 503 for a failure that may pass within a second.

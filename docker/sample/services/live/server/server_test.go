@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -47,7 +48,7 @@ func handler(t *testing.T, redis confirmed, origins []string, check func(context
 	things.Add(3)
 	same := func(name string) string { return name }
 	route := Route{Pattern: regexp.MustCompile(`^[a-z;]+$`), Invalid: "invalid name", Channel: same, Run: same}
-	return New(route, clients, parsed, Access{}, NewHealth(check, time.Second), promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), 10*time.Millisecond, log)
+	return New(route, clients, parsed, Access{}, NewPerAddress(0, 1), NewHealth(check, time.Second), promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), 10*time.Millisecond, log)
 }
 
 func healthy(context.Context) error { return nil }
@@ -209,6 +210,76 @@ func TestNoWebsocketOpensWhileAccessCannotBeChecked(t *testing.T) {
 		reply := ask(h, "GET", "/broken", upgrade...)
 		if reply.Code != 503 || reply.Header().Get("Retry-After") != "1" || !strings.HasPrefix(reply.Body.String(), "access to the run") {
 			t.Fatalf("%d %s", reply.Code, reply.Body)
+		}
+	}
+}
+
+func TestOneAddressMayOpenSoManyWebsockets(t *testing.T) {
+	h := handler(t, true, nil, healthy)
+	h.perAddress = NewPerAddress(2, 1)
+	site := httptest.NewServer(h)
+	defer site.Close()
+	dial := func(forwarded string) (*websocket.Conn, int) {
+		t.Helper()
+		conn, reply, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(site.URL, "http")+"/run", http.Header{"X-Forwarded-For": {forwarded}})
+		if reply == nil {
+			t.Fatal(err)
+		}
+		if conn != nil {
+			t.Cleanup(func() { _ = conn.Close() })
+		}
+		return conn, reply.StatusCode
+	}
+	first, _ := dial("203.0.113.9")
+	dial("203.0.113.9")
+	if _, code := dial("198.51.100.1, 203.0.113.9"); code != 429 { // whatever the client itself claims
+		t.Fatalf("%d", code)
+	}
+	if _, code := dial("203.0.113.10"); code != 101 {
+		t.Fatalf("another address: %d", code)
+	}
+	_ = first.Close()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, code := dial("203.0.113.9"); code == 101 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a closed websocket still counts")
+		}
+	}
+}
+
+func TestARefusedHandshakeDoesNotCount(t *testing.T) {
+	h := handler(t, false, nil, healthy)
+	h.perAddress = NewPerAddress(1, 1)
+	for range 3 {
+		if reply := ask(h, "GET", "/run", upgrade...); reply.Code != 503 {
+			t.Fatalf("%d", reply.Code)
+		}
+	}
+}
+
+func TestAClientIsCountedByWhatTrustedProxiesSay(t *testing.T) {
+	cases := []struct {
+		proxies         int
+		forwarded, want string
+	}{
+		{1, "", "192.0.2.1/32"}, // httptest's address of the connection
+		{1, "203.0.113.9", "203.0.113.9/32"},
+		{1, "198.51.100.1, 203.0.113.9", "203.0.113.9/32"},
+		{2, "198.51.100.1, 203.0.113.9, 10.0.0.1", "203.0.113.9/32"},
+		{2, "203.0.113.9", "203.0.113.9/32"},
+		{1, "::ffff:203.0.113.9", "203.0.113.9/32"},
+		{1, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"},
+		{1, "unknown", "192.0.2.1/32"},
+	}
+	for _, c := range cases {
+		request := httptest.NewRequest("GET", "/run", nil)
+		if c.forwarded != "" {
+			request.Header.Set("X-Forwarded-For", c.forwarded)
+		}
+		if got := NewPerAddress(1, c.proxies).client(request); got.String() != c.want {
+			t.Errorf("%d, %q: got %s", c.proxies, c.forwarded, got)
 		}
 	}
 }

@@ -116,7 +116,8 @@ func Run(ctx context.Context, definition Definition, lookup settings.Lookup, out
 	if values.MetricsEnabled {
 		scrape = promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	}
-	handler := server.New(definition.Route(values.Redis), clients, origins, access, health, scrape, values.RequestTimeout, log)
+	perAddress := server.NewPerAddress(values.MaxPerAddress, values.Proxies)
+	handler := server.New(definition.Route(values.Redis), clients, origins, access, perAddress, health, scrape, values.RequestTimeout, log)
 
 	listener, err := net.Listen("tcp", values.ListenAddress)
 	if err != nil {

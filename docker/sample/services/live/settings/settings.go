@@ -35,6 +35,8 @@ type Settings struct {
 	MaxMessageSize int64         // bytes of one frame from a client
 	AllowedOrigins []string      // beside the site's own
 	AccessURL      string        // answers whether a visitor may read a run (see server.Access); empty: every run is open
+	MaxPerAddress  int           // websockets of one client address; 0: no limit
+	Proxies        int           // that name the client in X-Forwarded-For: the stack's own, and one before it
 	MetricsEnabled bool
 	LogLevel       slog.Level
 }
@@ -57,8 +59,13 @@ func Load(prefix string, lookup Lookup, defaults Defaults) (Settings, error) {
 		MaxMessageSize: int64(reader.integer("MAX_MESSAGE_SIZE", 65536)),
 		AllowedOrigins: splitList(reader.text("ALLOWED_ORIGINS", "")),
 		AccessURL:      reader.text("ACCESS_URL", ""),
+		MaxPerAddress:  reader.integer("MAX_PER_ADDRESS", 0),
+		Proxies:        1,
 		MetricsEnabled: reader.boolean("METRICS_ENABLED", false),
 		LogLevel:       reader.level("LOG_LEVEL", slog.LevelInfo),
+	}
+	if strings.TrimSpace(lookup("TRUSTED_PROXIES")) != "" {
+		result.Proxies = 2
 	}
 	if result.MaxMessageSize <= 0 {
 		reader.fail("MAX_MESSAGE_SIZE", "must be positive")

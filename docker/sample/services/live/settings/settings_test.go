@@ -42,12 +42,12 @@ func TestEveryVariableIsRead(t *testing.T) {
 		"STATUS_LISTEN_ADDR": "127.0.0.1:1", "STATUS_PING_INTERVAL": "1s", "STATUS_PONG_TIMEOUT": "2s", "STATUS_WRITE_TIMEOUT": "3s",
 		"STATUS_REDIS_REQUEST_TIMEOUT": "4s", "STATUS_REDIS_RETRY_BASE": "5s", "STATUS_REDIS_RETRY_MAX": "6s", "STATUS_REDIS_MAX_RETRIES": "-1",
 		"STATUS_MAX_MESSAGE_SIZE": "7", "STATUS_METRICS_ENABLED": "Yes", "STATUS_ALLOWED_ORIGINS": " a.example, ,b.example ", "STATUS_LOG_LEVEL": "WARNING",
-		"STATUS_ACCESS_URL": "http://browse:9009/access",
+		"STATUS_ACCESS_URL": "http://browse:9009/access", "STATUS_MAX_PER_ADDRESS": "9", "TRUSTED_PROXIES": "10.0.0.0/8",
 	})
 	if got.ListenAddress != "127.0.0.1:1" || got.PingInterval != time.Second || got.PongTimeout != 2*time.Second || got.WriteTimeout != 3*time.Second ||
 		got.RequestTimeout != 4*time.Second || got.RetryBase != 5*time.Second || got.RetryMax != 6*time.Second || got.MaxRetries != -1 ||
 		got.MaxMessageSize != 7 || !got.MetricsEnabled || strings.Join(got.AllowedOrigins, "|") != "a.example|b.example" || got.LogLevel != slog.LevelWarn ||
-		got.AccessURL != "http://browse:9009/access" {
+		got.AccessURL != "http://browse:9009/access" || got.MaxPerAddress != 9 || got.Proxies != 2 {
 		t.Fatalf("got %+v", got)
 	}
 }
