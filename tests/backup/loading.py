@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from wepp_backup import load
+from wepp_backup import load, row_counts
 from wepp_backup.dump_file import open_dump, unwrapped
 from wepp_backup.events import Reporter
 from wepp_backup.server import Server, Session, conninfo, execute
@@ -32,11 +32,14 @@ def dumped(server: Server, path: Path, *options: str, database: str = "wepppy") 
 def loaded(
     lock: Lock, path: Path, report: Reporter, jobs: int = 2, **more: Any
 ) -> tuple[Staging, dict[str, int]]:
+    """Load a dump into a new staging database; return that and the rows it holds by table."""
     made = Staging.create(lock, locale_of(lock.session, "wepppy"))
     with unwrapped(open_dump(path), report) as dump:
         contents = verify(dump, report)
         load.check(lock, dump, contents)
-        return made, load.load(made, dump, contents, jobs, 0, report, **more)
+        load.load(made, dump, contents, jobs, 0, report, **more)
+    with made.connect() as inside:
+        return made, row_counts.count(inside).tables
 
 
 def text_of(server: Server, database: str, *options: str) -> list[str]:

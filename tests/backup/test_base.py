@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from wepp_backup import programs
 from wepp_backup.events import Problem, Reporter, fail, refuse
-from wepp_backup.programs import ProgramError, first_error, trouble
+from wepp_backup.programs import ProgramError, first_error, full
 from wepp_backup.server import Server, Session, literal, quote, shortened, value
 
 WAITING = """
@@ -183,13 +183,11 @@ def test_a_program_ends_when_this_process_is_killed(tmp_path: Path) -> None:
          "the server's disk is full"),
         ('psql:<stdin>:7: ERROR:  could not resize shared memory segment "/P.1": No space left on device',
          "the server's shared memory is full"),
-        ("pg_restore: error: query failed: server closed the connection unexpectedly\n", "the server went away"),
-        ("vacuumdb: error: connection to server at x failed: FATAL:  too many clients already\n", "could not go on: "),
-        ("pg_restore: error: could not execute query: ERROR:  out of memory\n", "could not go on: "),
+        ("ERROR:  wrote only 4096 of 8192 bytes\nCONTEXT:  COPY a, line 7\n", "the server's disk is full"),
     ],
 )  # fmt: skip
-def test_a_servers_own_trouble_is_told_from_what_it_was_asked_to_do(told: str, words: str) -> None:
-    found = trouble(told)
+def test_a_server_without_room_is_told_from_other_errors(told: str, words: str) -> None:
+    found = full(ProgramError("psql", 1, told))
     assert found
     assert words in found.what
 
@@ -198,14 +196,13 @@ def test_a_servers_own_trouble_is_told_from_what_it_was_asked_to_do(told: str, w
     "told",
     [
         'pg_restore: error: could not execute query: ERROR:  could not create unique index "one"\n',
-        "pg_restore: error: query failed: ERROR:  no\nCommand was: SELECT 'server closed the connection'\n",
-        'pg_restore: error: COPY failed for table "connection to server": ERROR:  duplicate key value\n',
-        'pg_restore: error: could not execute query: ERROR:  invalid input value for enum state: "starting up"\n',
+        'psql: error: ERROR:  invalid input value for enum state: "No space left on device"\n',
+        "pg_dump: error: could not write to output file: No space left on device\n",
         "pg_restore: error: could not read from input file: Input/output error\n",
     ],
 )
-def test_what_a_dump_holds_is_not_taken_for_the_servers_trouble(told: str) -> None:
-    assert trouble(told) is None
+def test_names_values_and_a_programs_own_disk_are_not_taken_for_the_servers(told: str) -> None:
+    assert full(ProgramError("psql", 1, told)) is None
 
 
 def test_the_first_error_of_a_program_is_told_with_the_servers_words() -> None:

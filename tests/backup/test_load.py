@@ -70,12 +70,10 @@ def test_everything_a_database_may_hold_is_the_same_in_the_staging_database(
     server: Server, zoo: Session, lock: Lock, report: Reporter, tmp_path: Path, form: str
 ) -> None:
     options, jobs = FORMS[form]
-    made, counts = loaded(lock, dumped(server, tmp_path / "dump", *options), report, jobs)
+    made, _ = loaded(lock, dumped(server, tmp_path / "dump", *options), report, jobs)
     with made.connect() as inside:
         found = load.analyze_while(made, jobs, lambda: row_counts.count(inside))
         assert row_counts.count(zoo).differences(found) == []
-        if counts and form != "by the root":
-            assert counts == found.tables
         assert (
             value(inside, "SELECT count(*) FROM pg_stats WHERE schemaname = 'zoo' AND tablename = 'measured'")
             > 10

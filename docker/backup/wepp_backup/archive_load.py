@@ -69,7 +69,6 @@ class ArchiveLoad:
         self.jobs = 1 if dump.kind == TAR else jobs  # pg_restore cannot seek in those
         self.application, self.search_path, self.settings = application, search_path, settings
         self.sizes, self.expected_bytes = sizes, expected_bytes
-        self.counts: dict[str, int] = {}  # rows that came, by table
         # By table, those that its indexes wait for: statements of constraints, of indexes.
         self._waiting: dict[bytes, tuple[list[bytes], list[bytes]]] = {}
         self._header: list[bytes] = []  # what the dump sets for its sessions
@@ -79,7 +78,6 @@ class ArchiveLoad:
         self._is_again = False
         self._superuser: Session | None = None  # where the application's role is none
         self._own = threading.local()  # each thread's Runner
-        self._lock = threading.Lock()
 
     def run(self, listing: bytes, more_rows: Callable[[], None] | None) -> None:
         """Load all of it. listing: of pg_restore --list. Raise Problem, or ProgramError of a pg_restore."""
@@ -209,9 +207,7 @@ class ArchiveLoad:
         runner = self._runner()
 
         def copy_in(statement: bytes, script: Script) -> None:
-            entry = next(coming, None)
-            if not entry:
-                raise damaged(self.dump.path, "it holds rows of more tables than it lists")
+            entry = next(coming)  # pg_restore writes the tables that it is given in their order
             try:
                 self._copy(runner, statement, script)
             except psycopg.Error as error:
@@ -230,19 +226,17 @@ class ArchiveLoad:
 
     def _copy(self, runner: Runner, statement: bytes, script: Script) -> None:
         """Load the rows of the table that the statement names."""
-        session, table, name = runner.session, script.table, script.name
+        session, table = runner.session, script.table
         if self._is_again:
             session.execute(LOOK, [self.search_path, False])
         # A few rows are quicker loaded as they are: thousands of tables are mostly of that sort.
-        is_large = self.sizes.get(name, FROZEN_FROM) >= FROZEN_FROM
+        is_large = self.sizes.get(script.name, FROZEN_FROM) >= FROZEN_FROM
         if is_large and session.execute(FREEZABLE % table.replace(b"'", b"''")).fetchone() == (True,):
             with session.transaction():
                 session.execute(b"TRUNCATE TABLE ONLY " + table)
                 copy_rows(session, statement.removesuffix(b";") + b" WITH (FREEZE)", script)
         else:
             runner.copy(statement, script)
-        with self._lock:
-            self.counts[name] = self.counts.get(name, 0) + script.rows_read
 
     def _build(self, table: bytes) -> None:
         """Make the constraints of a table whose rows are there, and submit its indexes."""

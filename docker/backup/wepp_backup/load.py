@@ -11,8 +11,8 @@ import psycopg
 from wepp_backup import database_properties, programs
 from wepp_backup.archive_load import ArchiveLoad
 from wepp_backup.catalog import read_manifest
-from wepp_backup.dump_file import PLAIN, DumpFile
-from wepp_backup.events import Reporter, refuse
+from wepp_backup.dump_file import PLAIN, DumpFile, unfit
+from wepp_backup.events import Reporter, fail, refuse
 from wepp_backup.plain_sql import Script
 from wepp_backup.run_sql import Runner
 from wepp_backup.server import Server, Session, column, conninfo, execute, literal, quote, value
@@ -98,10 +98,12 @@ def analyze_while(staging: Staging, jobs: int, read: Callable[[], T]) -> T:
         with programs.running(command, staging.lock.server, options=options):
             return read()
     except programs.ProgramError as error:
-        raise programs.trouble(error.told) or refuse(
-            f"the planner's statistics could not be gathered: {error}",
+        # The dump is not to blame: what it may have planted was computed of all rows already.
+        what, fix = (
+            "the planner's statistics could not be gathered",
             "see the server's log, then run it again",
-        ) from error
+        )
+        raise programs.explained(error, lambda words: fail(f"{what}: {words}", fix)) from error
 
 
 def load(
@@ -114,8 +116,8 @@ def load(
     *,
     application: Server | None = None,
     rows: Callable[[], None] | None = None,
-) -> dict[str, int]:
-    """Fill an empty staging database from a dump; return the rows that came by table, {} where nobody counted.
+) -> None:
+    """Fill an empty staging database from a dump.
 
     jobs: at a time. expected_bytes: as large as the database becomes, 0: unknown. application: who makes everything and
     loads all rows, for that runs what the application may have been made to store (see run_sql). rows: brings rows that
@@ -135,8 +137,7 @@ def load(
         # It makes all that is in there. The switchover gives the database to the role that owns the live one.
         execute(lock.session, f"ALTER DATABASE {quote(staging.name)} OWNER TO {quote(application.user)}")
     if dump.kind == PLAIN:
-        _load_plain(staging, dump, report, application, search_path)
-        return {}
+        return _load_plain(staging, dump, report, application, search_path)
     archive = ArchiveLoad(
         staging, dump, jobs, report, application=application, search_path=search_path,
         settings=settings(lock.session, jobs), sizes=contents.rows or {}, expected_bytes=expected_bytes,
@@ -144,9 +145,7 @@ def load(
     try:
         archive.run(contents.listing, rows)
     except programs.ProgramError as error:
-        fix = "choose another dump, or fix what the server says"
-        raise programs.trouble(error.told) or refuse(f"{dump.path} cannot be loaded: {error}", fix) from error
-    return archive.counts
+        raise unfit(dump.path, error) from error
 
 
 def _load_plain(

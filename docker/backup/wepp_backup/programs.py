@@ -122,30 +122,14 @@ def widen(pipe: IO[bytes]) -> None:
         fcntl(pipe, F_SETPIPE_SZ, PIPE_BYTES)
 
 
-# What a server says that is in trouble itself, for programs that pass on its words alone. The words are English, as the
-# stack's own server and sessions that load a dump as a superuser have them.
+# What a program passes on of the server's words, which are English (see `start`), and what it says itself.
+SERVER_WORDS = re.compile(r"\b(?:ERROR|FATAL|PANIC): +(.*)")
+CLIENT_WORDS = re.compile(r"\berror: +(.*)")
 # The system's words, or the server's own where a file took only a part of a page (mdextend in PostgreSQL's md.c).
 FULL = re.compile(r"(?i)no space left on device|disk quota exceeded|wrote only \d+ of \d+ bytes")
 # /dev/shm, which nothing that lies on a disk fills.
 SHARED = re.compile(r"(?i)shared memory segment")
-ILL = re.compile(
-    r"(?i)(?:out of (?:shared )?memory|deadlock detected|canceling statement due to (?:user request|conflict)|"
-    r"invalid page in block|could not (?:read|write|extend|fsync|create|truncate) (?:to )?(?:file|blocks?|directory) |"
-    r"could not .*: (?:input/output error|read-only file system|too many open files))"
-)
-# What ends a session, as its server says it, and as a client does that has lost it.
-ENDING = re.compile(
-    r"terminating connection|in recovery mode|shutting down|starting up|too many clients|remaining connection slots"
-)
-LOST = re.compile(
-    r"server closed the connection|connection to server (?:at|on|was)|SSL SYSCALL error|SSL connection has been closed|"
-    r"could not (?:send data to|receive data from) server|no connection to the server"
-)
-# A program's own lines, not its quotations of statements and rows: those, names and values may be about anything.
-OWN_LINE = re.compile(r"(?m)^(?:pg_\w+|psql|vacuumdb):.*$")
-QUOTED = re.compile(r'"[^"]*"')
-SERVER_WORDS = re.compile(r"\b(ERROR|FATAL|PANIC): +(.*)")
-CLIENT_WORDS = re.compile(r"\berror: +(.*)")
+QUOTED = re.compile(r'"[^"]*"')  # names and values, which may be about anything
 
 
 def first_error(told: str) -> str:
@@ -153,47 +137,33 @@ def first_error(told: str) -> str:
 
     Without an error its first line.
     """
-    own = "\n".join(OWN_LINE.findall(told))
-    client, server = CLIENT_WORDS.search(SERVER_WORDS.split(own)[0]), SERVER_WORDS.search(own)
-    found = [client[1].rstrip(".: ") if client else "", server[2] if server else ""]
+    client, server = CLIENT_WORDS.search(SERVER_WORDS.split(told)[0]), SERVER_WORDS.search(told)
+    found = [client[1].rstrip(".: ") if client else "", server[1] if server else ""]
     return ": ".join(filter(None, found)) or told.strip().split("\n")[0]
-
-
-def trouble(told: str) -> Problem | None:
-    """Return the problem that the server has by itself; None where what it was asked to do is the cause."""
-    for line in OWN_LINE.findall(told):
-        client, severity, words, *_ = [*SERVER_WORDS.split(QUOTED.sub("", line), maxsplit=1), "", ""]
-        if FULL.search(words) or SHARED.search(words):
-            return no_room(first_error(line))
-        if ILL.match(words) or LOST.search(client) or (severity == "FATAL" and ENDING.search(words)):
-            what = f"the server went away or could not go on: {first_error(told)}"
-            return fail(what, "see the server's log, then run it again")
-    return None
 
 
 def full(error: BaseException) -> Problem | None:
     """Return the problem of a server that has no room, on its disk or in shared memory; None for any other error."""
-    code = (error.sqlstate or "") if isinstance(error, psycopg.Error) else ""
     words = plain(error)
-    # A quota that is used up has the code of an internal error.
-    if code == "53100" or (code[:2] in ("53", "58", "XX") and FULL.search(words)):
-        return no_room(words)
-    return None
-
-
-def no_room(why: str) -> Problem:
-    """Return the problem of a server without room, by its words."""
-    if SHARED.search(why):
+    if isinstance(error, ProgramError):
+        # A disk that the program itself writes to may be full, too.
+        server = SERVER_WORDS.search(error.told)
+        is_full = bool(server and FULL.search(QUOTED.sub("", server[1])))
+    else:
+        code = (error.sqlstate or "") if isinstance(error, psycopg.Error) else ""
+        # A quota that is used up has the code of an internal error.
+        is_full = code == "53100" or (code[:2] in ("53", "58", "XX") and bool(FULL.search(words)))
+    if not is_full:
+        return None
+    if SHARED.search(words):
         fix = "give it more (shm_size of the service postgres), or use fewer --jobs, then run it again"
-        return fail(f"the server's shared memory is full: {why}", fix)
+        return fail(f"the server's shared memory is full: {words}", fix)
     fix = "make room there (`invoke db-prune` drops databases kept by restores; docker system df), then run it again"
-    return fail(f"the server's disk is full: {why}", fix)
+    return fail(f"the server's disk is full: {words}", fix)
 
 
 def explained(error: BaseException, otherwise: Callable[[str], Problem]) -> Problem:
-    """Return the problem of an error on the way: the server's own trouble, or what `otherwise` makes of its words."""
+    """Return the problem of an error on the way: a server without room, or what `otherwise` makes of its words."""
     if isinstance(error, Problem):
         return error.midway()
-    if isinstance(error, ProgramError):
-        return trouble(error.told) or otherwise(str(error))
     return full(error) or otherwise(plain(error))

@@ -7,14 +7,13 @@ page through the log and to disk again.
 
 from __future__ import annotations
 
-import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from typing import NamedTuple
 
 from wepp_backup import programs
-from wepp_backup.events import Problem, fail
+from wepp_backup.events import fail
 from wepp_backup.programs import Child, ProgramError, explained
 from wepp_backup.server import Server, Session, conninfo, rows
 from wepp_backup.source import LOCK_SECONDS, Held
@@ -78,7 +77,9 @@ def copy(held: Held, wanted: list[Table], jobs: int, target: Server, database: s
         try:
             _copy(held, table, target, database, children)
         except ProgramError as error:
-            raise _uncopied(table, error) from error
+            what = f"the rows of {table.name} could not be copied"
+            fix = "see the logs of both servers, then run it again"
+            raise explained(error, lambda words: fail(f"{what}: {words}", fix)) from error
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
@@ -122,13 +123,3 @@ def _copy(held: Held, table: Table, target: Server, database: str, children: lis
 
 def _psql(database: str, statements: list[str]) -> list[str]:
     return [*PSQL, f"--dbname={conninfo(database)}", *(f"--command={each}" for each in statements)]
-
-
-def _uncopied(table: Table, error: ProgramError) -> Problem:
-    # What is told of a statement of the command line bears no program's name.
-    told = re.sub(r"(?m)^(?=ERROR|FATAL|PANIC)", "psql: ", error.told)
-    what, fix = (
-        f"the rows of {table.name} could not be copied",
-        "see the logs of both servers, then run it again",
-    )
-    return explained(ProgramError("psql", error.status, told), lambda words: fail(f"{what}: {words}", fix))
