@@ -37,7 +37,7 @@ def loaded(
     with unwrapped(open_dump(path), report) as dump:
         contents = verify(dump, report)
         load.check(lock, dump, contents)
-        load.load(made, dump, contents, jobs, 0, report, **more)
+        load.load(made, dump, contents, jobs, report, **more)
     with made.connect() as inside:
         return made, row_counts.count(inside).tables
 

@@ -259,7 +259,7 @@ def test_rows_that_the_dump_lacks_come_before_their_tables_indexes(
             execute(inside, "INSERT INTO public.b VALUES (1, 'x')")
 
     dump = open_dump(path)
-    load.load(made, dump, verify(dump, report), 2, 0, report, rows=bring)
+    load.load(made, dump, verify(dump, report), 2, report, rows=bring)
     require_equal(server, "wepppy", made.name)
 
 

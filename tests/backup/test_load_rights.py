@@ -101,7 +101,7 @@ def test_what_was_planted_in_a_database_does_not_run_as_a_superuser(
     path = dumped(server, tmp_path / "planted.dump", *options)
     made = Staging.create(lock, locale_of(lock.session, "wepppy"))
     with unwrapped(open_dump(path), report) as dump:
-        load.load(made, dump, verify(dump, report), jobs, 0, report, application=planted)
+        load.load(made, dump, verify(dump, report), jobs, report, application=planted)
     require_equal(server, "wepppy", made.name)
 
 
@@ -118,7 +118,7 @@ def test_what_the_application_may_make_becomes_its_own(
     path = dumped(server, tmp_path / "ownerless.dump", form, "--no-owner", "--no-acl")
     made = Staging.create(lock, locale_of(lock.session, "wepppy"))
     with unwrapped(open_dump(path), report) as dump:
-        load.load(made, dump, verify(dump, report), 2, 0, report, application=planted)
+        load.load(made, dump, verify(dump, report), 2, report, application=planted)
     with made.connect() as session:
         assert session.execute(RELATIONS).fetchall() == [("app",)]
         assert session.execute(EXTENSIONS).fetchall() == [("dblink", "wepppy"), ("pg_trgm", "app")]

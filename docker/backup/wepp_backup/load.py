@@ -10,7 +10,6 @@ import psycopg
 
 from wepp_backup import database_properties, programs
 from wepp_backup.archive_load import ArchiveLoad
-from wepp_backup.catalog import read_manifest
 from wepp_backup.dump_file import PLAIN, DumpFile, unfit
 from wepp_backup.events import Reporter, fail, refuse
 from wepp_backup.plain_sql import Script
@@ -64,12 +63,19 @@ def check(lock: Lock, dump: DumpFile, contents: Contents) -> None:
         )
 
 
-def needed_bytes(dump: DumpFile, database_bytes: int) -> int:
-    """Return about how much disk a load takes; database_bytes: as large as it was where it was dumped, 0: unknown."""
-    if database_bytes > 0:
-        return database_bytes * 5 // 4  # sorting of indexes, the log
-    # Text packs about six to one, and indexes add half as much again.
-    return dump.bytes * (2 if dump.kind == PLAIN and not dump.layers else 8)
+def require_room(lock: Lock, dump: DumpFile, contents: Contents, *, force: bool = False) -> tuple[int, int]:
+    """Return about how many bytes of disk a load takes, and how many are free (-1: not known). Raise Problem."""
+    if contents.database_bytes > 0:
+        needed = contents.database_bytes * 5 // 4  # sorting of indexes, the log
+    else:
+        # Text packs about six to one, and indexes add half as much again.
+        needed = dump.bytes * (2 if dump.kind == PLAIN and not dump.layers else 8)
+    if 0 <= (free := free_bytes(lock)) < needed and not force:
+        raise refuse(
+            f"the server's disk has {free // 10**6} MB free and the load takes about {needed // 10**6} MB",
+            "make room there (`invoke db-prune` drops kept databases), or say --force if you know better",
+        )
+    return needed, free
 
 
 def free_bytes(lock: Lock) -> int:
@@ -111,21 +117,20 @@ def load(
     dump: DumpFile,
     contents: Contents,
     jobs: int,
-    expected_bytes: int,
     report: Reporter,
     *,
+    expected_bytes: int = 0,
     application: Server | None = None,
     rows: Callable[[], None] | None = None,
 ) -> None:
     """Fill an empty staging database from a dump.
 
-    jobs: at a time. expected_bytes: as large as the database becomes, 0: unknown. application: who makes everything and
-    loads all rows, for that runs what the application may have been made to store (see run_sql). rows: brings rows that
-    the dump lacks once all tables are there; none has an index then. Raise Problem.
+    jobs: at a time. application: who makes everything and loads all rows, for that runs what the application may have
+    been made to store (see run_sql). rows: brings rows that the dump lacks once all tables are there; none has an index
+    then. expected_bytes: as large as the database becomes, 0: as it was where it was dumped. Raise Problem.
     """
     lock = staging.lock
-    manifest = read_manifest(dump.path)
-    known = manifest.database_properties if manifest else None
+    known = contents.manifest.database_properties if contents.manifest else None
     properties = (
         database_properties.Properties(**known)
         if known
@@ -140,7 +145,8 @@ def load(
         return _load_plain(staging, dump, report, application, search_path)
     archive = ArchiveLoad(
         staging, dump, jobs, report, application=application, search_path=search_path,
-        settings=settings(lock.session, jobs), sizes=contents.rows or {}, expected_bytes=expected_bytes,
+        settings=settings(lock.session, jobs), sizes=contents.rows or {},
+        expected_bytes=expected_bytes or contents.database_bytes,
     )  # fmt: skip
     try:
         archive.run(contents.listing, rows)

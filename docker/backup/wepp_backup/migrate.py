@@ -200,8 +200,9 @@ class Migration:
             dump = open_dump(folder)
             self.dump_bytes = dump.bytes
             load.load(
-                staging, dump, verify(dump, self.report), self.jobs, self.plan.told["source"]["bytes"], self.report,
-                application=application, rows=lambda: streams.copy(held, wanted, self.jobs, application, staging.name),
+                staging, dump, verify(dump, self.report), self.jobs, self.report, application=application,
+                expected_bytes=self.plan.told["source"]["bytes"],
+                rows=lambda: streams.copy(held, wanted, self.jobs, application, staging.name),
             )  # fmt: skip
             self.carry_settings(staging)
             self.lap("load")

@@ -13,7 +13,7 @@ from typing import Any
 
 from wepp_backup import database_properties, load, row_counts
 from wepp_backup.app import App
-from wepp_backup.catalog import Manifest, as_json, choose, read_manifest
+from wepp_backup.catalog import as_json, choose
 from wepp_backup.database_properties import Properties
 from wepp_backup.dump_file import DumpFile, open_dump, unwrapped
 from wepp_backup.events import refuse, usage
@@ -22,7 +22,7 @@ from wepp_backup.row_counts import Counts, count
 from wepp_backup.server import Session, column, value
 from wepp_backup.staging import Lock, Staging, locale_of, take_lock
 from wepp_backup.switchover import Switched, foreign_sessions, live_oid, switch_over
-from wepp_backup.verify import Contents, verify
+from wepp_backup.verify import Contents, differences, verify
 
 MOST_TOLD = 10
 # Newest first; which of the columns a tree has, a row as JSON tells.
@@ -53,7 +53,7 @@ def run_restore(app: App, flags: Namespace) -> None:
     app.cleanup.callback(lock.release)
     started = time.monotonic()
     contents = verify(dump, app.report, before_load=True)
-    job = Restore(app, flags, dump, contents, read_manifest(path), lock)
+    job = Restore(app, flags, dump, contents, lock)
     app.report.ready(job.plan(time.monotonic() - started))
     hear(app, "go")
 
@@ -61,8 +61,7 @@ def run_restore(app: App, flags: Namespace) -> None:
     staging = Staging.create(lock, locale_of(lock.session, lock.live), owner=app.application.user)
     # After the switchover no database has this name any more, and nothing is dropped.
     app.cleanup.callback(staging.drop)
-    size = job.manifest.database_bytes if job.manifest else 0
-    load.load(staging, dump, contents, flags.jobs, size, app.report, application=app.application)
+    load.load(staging, dump, contents, flags.jobs, app.report, application=app.application)
     counts, prepared = job.check(staging)
     app.report.ready({**prepared, "seconds": time.monotonic() - started})
 
@@ -78,49 +77,41 @@ def run_restore(app: App, flags: Namespace) -> None:
 
 @dataclass(frozen=True)
 class Restore:
-    """One restore. manifest: None where none lies beside the dump."""
+    """One restore."""
 
     app: App
     flags: Namespace
     dump: DumpFile
     contents: Contents
-    manifest: Manifest | None
     lock: Lock
 
     def plan(self, verify_seconds: float) -> dict[str, Any]:
         """Return what would be done. Raise Problem for what this server cannot hold, or a dump of another database."""
-        live, path, manifest = self.lock.live, self.dump.path, self.manifest
+        live, path, manifest = self.lock.live, self.dump.path, self.contents.manifest
         if self.contents.database not in ("", live) and not self.flags.force:
             raise refuse(
                 f"{path} is a dump of the database {self.contents.database}, not of {live}",
                 f"choose a dump of {live}, or say --force if this one is meant",
             )
         load.check(self.lock, self.dump, self.contents)
-        size = manifest.database_bytes if manifest else 0
-        needed, free = load.needed_bytes(self.dump, size), load.free_bytes(self.lock)
-        if 0 <= free < needed and not self.flags.force:
-            raise refuse(
-                f"the server's disk has {free // 10**6} MB free and the load takes about {needed // 10**6} MB",
-                "make room there (`invoke db-prune` drops kept databases), or say --force if you know better",
-            )
+        needed, free = load.require_room(self.lock, self.dump, self.contents, force=self.flags.force)
         for each in foreign_sessions(self.lock.session, live, self.flags.clients):
             self.app.report.note(f"{each} holds {live}: unless it ends by then, the switchover needs --force")
         return {
             "dump": str(path), "kind": self.dump.kind, "bytes": self.dump.bytes, "checksummed": self.dump.checksummed,
             "server_version": self.contents.server_version, "rows": manifest.rows if manifest else -1,
-            "database_bytes": size, "database": live, "live_bytes": self.size(live), "free_bytes": free,
-            "needed_bytes": needed, "seconds": needed / load.BYTES_PER_SECOND, "verify_seconds": verify_seconds,
-            **({"created": as_json(manifest.created)} if manifest else {}),
+            "database_bytes": self.contents.database_bytes, "database": live, "live_bytes": self.size(live),
+            "free_bytes": free, "needed_bytes": needed, "seconds": needed / load.BYTES_PER_SECOND,
+            "verify_seconds": verify_seconds, **({"created": as_json(manifest.created)} if manifest else {}),
         }  # fmt: skip
 
     def check(self, staging: Staging) -> tuple[Counts, dict[str, Any]]:
         """Compare what was loaded with what the dump holds and with what the application needs to start."""
         self.app.report.note("loaded; gathering statistics, counting rows")
         counts = load.analyze_while(staging, self.flags.jobs, lambda: self.count(staging.name))
-        expected = self.manifest.counts if self.manifest else None
-        if expected and (differences := expected.differences(counts)):
+        if found := differences(self.contents, counts):
             raise refuse(
-                f"{self.dump.path} does not hold what its manifest says: {'; '.join(differences[:3])}",
+                f"what was loaded is not what {self.dump.path} holds: {'; '.join(found[:3])}",
                 "choose another dump: `invoke db-backups` lists them",
             )
         revision, live_revision = self.revision(staging.name), self.revision(self.lock.live)
@@ -140,7 +131,7 @@ class Restore:
         """Return the properties for the new database: the live one's, or the dump's where that has only an owner."""
         live = database_properties.read(self.lock.session, self.lock.live)
         bare = Properties(live.owner if live else self.app.application.user)
-        found = self.manifest and self.manifest.database_properties
+        found = self.contents.manifest and self.contents.manifest.database_properties
         if found and (not live or live == bare):
             return replace(Properties(**found), owner=bare.owner)
         return live or bare

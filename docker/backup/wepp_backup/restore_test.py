@@ -12,14 +12,14 @@ import psycopg
 
 from wepp_backup import database_properties, load, row_counts, webhook
 from wepp_backup.app import App
-from wepp_backup.catalog import LATEST, Manifest, RestoreTest, as_json, choose, read_manifest
+from wepp_backup.catalog import LATEST, RestoreTest, as_json, choose
 from wepp_backup.dump_file import open_dump, unwrapped
 from wepp_backup.events import REFUSED, Problem, fail, refuse
 from wepp_backup.programs import explained
 from wepp_backup.row_counts import Counts
 from wepp_backup.server import Server, Session, execute, plain, value
 from wepp_backup.staging import Lock, Staging, locale_of, take_lock
-from wepp_backup.verify import Contents, verify
+from wepp_backup.verify import differences, verify
 
 JOBS = 1  # at a time: the application is at work beside it
 # User code that runs when rows are loaded or indexes built, and may look for what only the source's sessions find.
@@ -116,24 +116,27 @@ def _explained(error: Exception) -> str:
 
 def _restore(lock: Lock, path: Path, application: Server) -> Counts:
     """Load the dump and compare what came; return that. Raise Problem: a refusal is what the dump is to blame for."""
-    report, manifest = lock.report, read_manifest(path)
-    database_bytes = manifest.database_bytes if manifest else 0
+    report = lock.report
     with unwrapped(open_dump(path), report) as dump:
         contents = verify(dump, report, before_load=True)
+        manifest = contents.manifest
         load.check(lock, dump, contents)
-        free, needed = load.free_bytes(lock), load.needed_bytes(dump, database_bytes)
-        if 0 <= free < needed:
-            what = f"the server's disk has {free // 10**6} MB free and a test restore takes about"
-            raise fail(f"{what} {needed // 10**6} MB", "make room on the server's disk")
         try:
+            load.require_room(lock, dump, contents)
             staging = Staging.create(lock, locale_of(lock.session, lock.live))
         except Problem as problem:
             raise problem.midway() from problem  # the dump is not to blame
         try:
-            load.load(staging, dump, contents, JOBS, database_bytes, report, application=application)
+            load.load(staging, dump, contents, JOBS, report, application=application)
             with staging.connect() as session:
                 counts = load.analyze_while(staging, JOBS, lambda: row_counts.count(session))
-                _compare(session, counts, contents, manifest)
+                found, revision = differences(contents, counts), row_counts.revision(session)
+            if manifest and revision != manifest.revision:
+                wanted = manifest.revision or "none"
+                found.append(f"the schema's revision is {revision or 'none'} instead of {wanted}")
+            if found:
+                what = f"restored it differs from its manifest: {'; '.join(found)}"
+                raise refuse(what, "choose another dump, and see why")
             if manifest and manifest.database_properties:
                 _set_properties(lock.session, staging.name, manifest.database_properties)
         finally:
@@ -142,21 +145,6 @@ def _restore(lock: Lock, path: Path, application: Server) -> Counts:
         what = "it holds no table and no large object: nothing could be compared"
         raise refuse(what, "choose another dump")
     return counts
-
-
-def _compare(session: Session, counts: Counts, contents: Contents, manifest: Manifest | None) -> None:
-    """Compare what was loaded with the rows that were counted in the dump, and with its manifest."""
-    found = manifest.counts.differences(counts) if manifest else []
-    # Where rows come in at the root of partitions, nobody knows in which they are.
-    if not manifest and contents.rows is not None and contents.rows.keys() <= counts.tables.keys():
-        held = {name: contents.rows.get(name, 0) for name in counts.tables}
-        found = Counts(held, {}, contents.large_objects).differences(counts)
-    if manifest and (revision := row_counts.revision(session)) != manifest.revision:
-        wanted = manifest.revision or "none"
-        found.append(f"the schema's revision is {revision or 'none'} instead of {wanted}")
-    if found:
-        what = f"restored it differs from its manifest: {'; '.join(found)}"
-        raise refuse(what, "choose another dump, and see why")
 
 
 def _set_properties(session: Session, name: str, fields: dict[str, Any]) -> None:

@@ -61,6 +61,12 @@ class Contents:
     rows: dict[str, int] | None = field(default_factory=dict)  # by row_counts.table_name; None: not known
     large_objects: int = 0
     listing: bytes = b""  # what `pg_restore --list` says of an archive
+    manifest: Manifest | None = None  # that lies beside it
+
+    @property
+    def database_bytes(self) -> int:
+        """How large the database was that was dumped, 0 where nobody knows."""
+        return self.manifest.database_bytes if self.manifest else 0
 
     @property
     def server_major(self) -> int | None:
@@ -88,7 +94,18 @@ def verify(dump: DumpFile, report: Reporter, *, before_load: bool = False) -> Co
         held = {name: found.rows.get(name, 0) for name in manifest.tables}
         if unlike := manifest.counts.differences(Counts(held, {}, found.large_objects)):
             raise damaged(dump.path, f"it does not hold what its manifest says: {'; '.join(unlike[:3])}")
-    return found
+    return replace(found, manifest=manifest)
+
+
+def differences(contents: Contents, counts: Counts) -> list[str]:
+    """Return what a database that the dump was loaded into has unlike its manifest, or unlike the rows read in it."""
+    if contents.manifest:
+        return contents.manifest.counts.differences(counts)
+    # Where rows come in at the root of partitions, nobody knows in which they are.
+    if contents.rows is None or not contents.rows.keys() <= counts.tables.keys():
+        return []
+    held = {name: contents.rows.get(name, 0) for name in counts.tables}
+    return Counts(held, {}, contents.large_objects).differences(counts)
 
 
 def flags_of_verify(parser: ArgumentParser) -> None:
