@@ -23,7 +23,7 @@ from scripts.base.clock import Clock, SystemClock
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError, refuse
 from scripts.base.host import Host, LocalHost, engine_is_elsewhere, free_port_numbers
-from scripts.database import recovery, systemd
+from scripts.database import recovery, switchover, systemd
 from scripts.database.application import Application
 from scripts.database.sidecar_client import ProgramKilled, ProgramRun
 from scripts.database.source_server import SOCKETS, SourceServer
@@ -47,17 +47,12 @@ Units = Callable[..., AbstractContextManager[systemd.Unit]]
 
 
 @dataclass(frozen=True)
-class Options:
-    """The flags of `bare-metal-migrate` that do not say where the source is. jobs: 0 for one each processor."""
+class Options(switchover.Options):
+    """The flags of `bare-metal-migrate` that do not say where the source is."""
 
     service: str = systemd.USUAL
-    jobs: int = 0
     live: bool = False
-    dry_run: bool = False
     stop_source: bool = False
-    yes: bool = False
-    force: bool = False
-    quiesce: bool = False
 
 
 def migrate(
@@ -96,7 +91,7 @@ def migrate(
             database = plan["target"]["database"]
             question = f"replace the stack's database {database} by this one? It is kept beside it"
             again = console.again("bare-metal-migrate", "--yes")
-            if not confirmed(console, plan, question, again, yes=options.yes, dry_run=options.dry_run):
+            if not confirmed(console, plan, question, again, options):
                 return
             moved = _move(run, options, application(compose), record)
         # Once nobody of ours is connected any more, whom a server may wait for.
@@ -137,8 +132,7 @@ def mover(source: SourceServer, options: Options, *, starting: bool) -> tuple[li
     command = ["migrate", "--host", host, "--port", str(source.port), "--user", source.user]
     command += ["--dbname", source.database]
     command += ["--patience", str(START_SECONDS)] if starting else []
-    command += ["--jobs", str(options.jobs)] if options.jobs else []
-    command += [flag for flag, wanted in (("--live", options.live), ("--force", options.force)) if wanted]
+    command += [*(["--live"] if options.live else []), *options.of_program]
     flags = ["--user", f"{source.uid}:{source.gid}"]
     flags += ["--volume", f"{source.socket_dir}:{SOCKETS}:ro"] if source.socket_dir else []
     return command, flags
@@ -158,13 +152,7 @@ def _move(run: ProgramRun, options: Options, application: Application, record: _
                 run.send("lock")  # the source, before a schema changes that its changes arrive in
                 run.ready()
             upgrade(run.compose, run.console, prepared["staging"])
-        moved = switch_over(
-            run,
-            prepared["live_id"],
-            application,
-            quiesce=options.quiesce,
-            goes_back=not options.live,
-        )
+        moved = switch_over(run, prepared["live_id"], application, options, goes_back=not options.live)
     except StackError as error:
         if error.exit_code == ExitCode.REFUSED:
             record.path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from scripts.database import dumps
 from scripts.database.application import Application
 from scripts.database.recovery import sole_task
 from scripts.database.sidecar_client import ProgramRun
-from scripts.database.switchover import clients, confirmed, report, switch_over, upgrade
+from scripts.database.switchover import Options, clients, confirmed, report, switch_over, upgrade
 from scripts.engine.compose import Compose
 
 
@@ -23,40 +23,33 @@ def restore(
     compose: Compose,
     console: Console,
     named: str,
+    options: Options,
     *,
-    yes: bool = False,
-    dry_run: bool = False,
-    jobs: int = 0,
-    force: bool = False,
-    keep: bool = True,
-    quiesce: bool = False,
     application: Callable[[Compose], Application] = Application,
 ) -> None:
     """Restore a dump beside the live database and switch over. Raise StackError, which says what is live.
 
-    named: the dump (a path, a name, `latest`). jobs: 0 for one each processor.
+    named: the dump (a path, a name, `latest`).
     """
     argument, flags = dumps.locate(compose, named)
-    command = ["restore", "--dump", argument]
-    command += ["--jobs", str(jobs)] if jobs else []
-    command += ["--force"] if force else []
+    command = ["restore", "--dump", argument, *options.of_program]
     with sole_task(compose, console):
         if (addresses := clients(compose)) is not None:
             command.append(f"--clients={addresses}")
         with ProgramRun(compose, console, command, options=flags) as run:
             plan = run.ready()
             show_plan(console, plan)
-            fate = "kept beside it" if keep else "DROPPED afterwards"
+            fate = "kept beside it" if options.keep else "DROPPED afterwards"
             question = f"replace the database {plan['database']} by this dump? The old one is {fate}"
             again = console.again("db-restore", f"--dump={named}", "--yes")
-            if not confirmed(console, plan, question, again, yes=yes, dry_run=dry_run):
+            if not confirmed(console, plan, question, again, options):
                 return
             run.send("go")
             prepared = run.ready()
             console.say(f"beside and checked: {prepared['rows']} rows in {prepared['seconds']:.1f} s")
             if prepared["revision"] and prepared["revision"] != prepared["live_revision"]:
                 upgrade(compose, console, prepared["staging"])
-            done = switch_over(run, prepared["live_id"], application(compose), keep=keep, quiesce=quiesce)
+            done = switch_over(run, prepared["live_id"], application(compose), options)
     _tell(console, plan, prepared, done)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from scripts.base.console import Console
@@ -31,6 +32,23 @@ REDIS = "redis"
 ANSWER_SECONDS = 5.0
 
 
+@dataclass(frozen=True)
+class Options:
+    """Flags of a task that switches over. jobs: 0 for one each processor. keep: the database from before."""
+
+    yes: bool = False
+    dry_run: bool = False
+    jobs: int = 0
+    force: bool = False
+    quiesce: bool = False
+    keep: bool = True
+
+    @property
+    def of_program(self) -> list[str]:
+        """The program's own flags."""
+        return [*(["--jobs", str(self.jobs)] if self.jobs else []), *(["--force"] if self.force else [])]
+
+
 def clients(compose: Compose) -> str | None:
     """Return the addresses that the stack's own sessions come from; None where the server is not the stack's."""
     if database_server.is_external(compose):
@@ -40,51 +58,45 @@ def clients(compose: Compose) -> str | None:
 
 
 def confirmed(
-    console: Console, plan: Mapping[str, Any], question: str, command: str, *, yes: bool, dry_run: bool
+    console: Console, plan: Mapping[str, Any], question: str, command: str, options: Options
 ) -> bool:
     """Return True once the user wants the switchover; after a dry run, whose answer is the plan, False.
 
     command: the one that says yes in a script. Raise StackError (refused, nothing changed).
     """
-    if dry_run:
+    if options.dry_run:
         console.answer({"ok": True, "dry_run": True, "plan": plan}, "dry run: nothing was changed")
     else:
-        require_yes(console, yes, question, command)
-    return not dry_run
+        require_yes(console, options.yes, question, command)
+    return not options.dry_run
 
 
 def switch_over(
-    run: ProgramRun,
-    before: int,
-    application: Application,
-    *,
-    keep: bool = True,
-    quiesce: bool = False,
-    goes_back: bool = True,
+    run: ProgramRun, before: int, application: Application, options: Options, *, goes_back: bool = True
 ) -> Mapping[str, Any]:
     """Have the program switch over; switch back when the application, well before, does not work with it.
 
-    before: OID of the database that is live until then. keep: the database from before; it is dropped otherwise, once
-    the application works. quiesce: stop the writers meanwhile. goes_back: False where what was written since must not
-    be left behind. Return the program's answer with `seconds` for which nobody was let in and `jobs`, the number of
-    jobs in progress (None: not known). Raise StackError, which says what is live.
+    before: OID of the database that is live until then, which is dropped once the application works, unless it is to be
+    kept. goes_back: False where what was written since must not be left behind. Return the program's answer with
+    `seconds` for which nobody was let in and `jobs`, the number of jobs in progress (None: not known). Raise
+    StackError, which says what is live.
     """
     compose, console, switchover = run.compose, run.console, _Switchover(run, before)
     well = application.well()
     began = application.clock.monotonic()
     try:
         try:
-            with writers.stopped(compose, console) if quiesce else nullcontext():
+            with writers.stopped(compose, console) if options.quiesce else nullcontext():
                 seconds = switchover.switch()
             console.say(f"switched over in {seconds:.2f} s; asking the application")
             jobs = jobs_in_progress(compose)
             application.check(well)
-            seconds = application.clock.monotonic() - began if quiesce else seconds
+            seconds = application.clock.monotonic() - began if options.quiesce else seconds
         except StackError as error:
             if goes_back and switchover.switched.get("kept"):
                 switchover.go_back(error)
             switchover.explain(error)
-        return {**switchover.end("keep" if keep else "drop"), "seconds": seconds, "jobs": jobs}
+        return {**switchover.end("keep" if options.keep else "drop"), "seconds": seconds, "jobs": jobs}
     except KeyboardInterrupt as error:
         switchover.explain(error)
 

@@ -86,18 +86,10 @@ def db_restore(
 ) -> None:
     """Bring the database back from a dump: verified first, loaded beside, switched over; db-rollback undoes it."""
     from scripts.database.restore import restore
+    from scripts.database.switchover import Options
 
-    restore(
-        compose_for(c),
-        console_for(as_json=json),
-        dump,
-        yes=yes,
-        dry_run=dry_run,
-        jobs=jobs,
-        force=force,
-        keep=keep,
-        quiesce=quiesce,
-    )
+    options = Options(yes=yes, dry_run=dry_run, jobs=jobs, force=force, quiesce=quiesce, keep=keep)
+    restore(compose_for(c), console_for(as_json=json), dump, options)
 
 
 @task(
@@ -122,16 +114,10 @@ def db_rollback(
 ) -> None:
     """Make the database from before the last restore or move the live one again."""
     from scripts.database.rollback import rollback
+    from scripts.database.switchover import Options
 
-    rollback(
-        compose_for(c),
-        console_for(as_json=json),
-        to=to,
-        yes=yes,
-        dry_run=dry_run,
-        force=force,
-        quiesce=quiesce,
-    )
+    options = Options(yes=yes, dry_run=dry_run, force=force, quiesce=quiesce)
+    rollback(compose_for(c), console_for(as_json=json), options, to=to)
 
 
 @task(
@@ -247,5 +233,14 @@ def bare_metal_migrate(
             password_file=password_file,
             socket_dir=socket_dir,
         ),
-        Options(service, jobs, live, dry_run, stop_source, yes, force, quiesce),
+        Options(
+            yes=yes,
+            dry_run=dry_run,
+            jobs=jobs,
+            force=force,
+            quiesce=quiesce,
+            service=service,
+            live=live,
+            stop_source=stop_source,
+        ),
     )

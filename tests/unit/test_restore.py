@@ -17,6 +17,7 @@ from scripts.base.errors import ExitCode, StackError
 from scripts.database.application import Application
 from scripts.database.restore import restore
 from scripts.database.rollback import rollback
+from scripts.database.switchover import Options
 from scripts.engine.catalogue import Service
 from scripts.engine.compose import Compose
 from tests.unit.fakes import Checkout, FakeClock, FakeLineProcess, Screen
@@ -93,10 +94,11 @@ class Scene:
 
     def restore(self, **options: Any) -> None:
         compose, console = self.made.compose(), self.screen.console
-        restore(compose, console, "a.dump", application=self._application, **options)
+        restore(compose, console, "a.dump", Options(**options), application=self._application)
 
     def rollback(self, **options: Any) -> None:
-        rollback(self.made.compose(), self.screen.console, application=self._application, **options)
+        compose, console = self.made.compose(), self.screen.console
+        rollback(compose, console, Options(**options), application=self._application)
 
     def stopped_or_started(self) -> list[list[str]]:
         """Commands that stop or start containers."""

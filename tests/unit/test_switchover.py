@@ -13,7 +13,7 @@ import pytest
 from scripts.base.errors import ExitCode, StackError
 from scripts.database.application import Application
 from scripts.database.sidecar_client import ProgramKilled, ProgramRun
-from scripts.database.switchover import jobs_in_progress, switch_over
+from scripts.database.switchover import Options, jobs_in_progress, switch_over
 from tests.unit.fakes import Checkout, FakeLineProcess, container
 from tests.unit.memory_stack import MemoryStack
 from tests.unit.test_restore import SWITCHED, FakeApplication, Scene, event, script
@@ -194,13 +194,15 @@ def switch(
     talk: FakeLineProcess,
     application: FakeApplication,
     *looks: FakeLineProcess,
-    **options: bool,
+    quiesce: bool = False,
+    goes_back: bool = True,
 ) -> Mapping[str, Any]:
     stack.compose.data_dir.mkdir(exist_ok=True)
     stack.made.runner.on("docker", "ps", "label=com.docker.compose.service=postgres-backup")
     stack.made.runner.conversations.extend([talk, *looks])
     with ProgramRun(stack.compose, stack.screen.console, ["rollback"], options=["--name=x"]) as run:
-        return switch_over(run, 7, cast(Application, application), **options)
+        options = Options(quiesce=quiesce)
+        return switch_over(run, 7, cast(Application, application), options, goes_back=goes_back)
 
 
 def test_quiesce_stops_the_writers_for_the_switchover_alone(tmp_path: Path) -> None:
