@@ -130,12 +130,11 @@ class Schedule:
             if self.catalog.remove(each):
                 self.report.note(f"removed {each.name}, older than {keep.days} days")
 
+    def _last_test(self) -> RestoreTest | None:
+        return self.catalog.read(records.RESTORE_TEST, RestoreTest)
+
     def _until_test(self) -> float:
-        now, found, last = (
-            datetime.now(UTC),
-            self._newest(),
-            self.catalog.read(records.RESTORE_TEST, RestoreTest),
-        )
+        now, found, last = datetime.now(UTC), self._newest(), self._last_test()
         if not found or found.is_empty:
             return LONGEST_SLEEP
         if not last or last.drilled > now + records.AHEAD:
@@ -143,11 +142,7 @@ class Schedule:
         return (last.drilled + self.settings.restore_test_interval - now).total_seconds()
 
     def _test(self) -> bool:
-        now, found, last = (
-            datetime.now(UTC),
-            self._newest(),
-            self.catalog.read(records.RESTORE_TEST, RestoreTest),
-        )
+        now, found, last = datetime.now(UTC), self._newest(), self._last_test()
         if not found:
             return True
         due = self.catalog.read(records.RESTORE_TEST_DUE, RestoreTestDue)
