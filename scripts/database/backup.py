@@ -26,7 +26,7 @@ def back_up(compose: Compose, console: Console, *, accept_collapse: bool = False
     accept_collapse: that it holds far less than those before it is right; older ones may be pruned again.
     """
     with ThreadPoolExecutor() as pool:
-        # Compose renders the model while the engine is asked; what is wrong with it is told by whoever reads it.
+        # Compose renders the model while the engine is asked; what is wrong with it is listed by whoever reads it.
         pool.submit(lambda: compose.model)
         ownership.require(compose)
         database_server.require_running(compose, console)
@@ -39,22 +39,22 @@ def back_up(compose: Compose, console: Console, *, accept_collapse: bool = False
 
 def show(compose: Compose, console: Console) -> bool:
     """List the backups, the newest first; return whether they are well and more will be made. Raise StackError."""
-    told = answer(compose, console, ["list"])
+    listed = answer(compose, console, ["list"])
     containers = compose.containers()
     found = [each for each in problems.of_services(compose, containers) if each.about == SERVICE]
     found += problems.of_password(compose, containers)
-    well = bool(told["ok"]) and not found
+    well = bool(listed["ok"]) and not found
     if console.as_json:
-        console.document({**told, "ok": well, "problems": [asdict(each) for each in found]})
+        console.document({**listed, "ok": well, "problems": [asdict(each) for each in found]})
         return well
-    now = datetime.fromisoformat(told["now"])
+    now = datetime.fromisoformat(listed["now"])
     console.table(
         ["dump", "age", "size", "rows", "verified", "drilled", "server"],
-        [_row(each, now) for each in told["backups"]],
+        [_row(each, now) for each in listed["backups"]],
     )
-    (console.say if told["ok"] else console.warn)(told["health"])
-    failed = told.get("attempt_by_hand") or {"ok": True}
-    if not failed["ok"] and not any(each["created"] > failed["started"] for each in told["backups"]):
+    (console.say if listed["ok"] else console.warn)(listed["health"])
+    failed = listed.get("attempt_by_hand") or {"ok": True}
+    if not failed["ok"] and not any(each["created"] > failed["started"] for each in listed["backups"]):
         console.warn(f"the last db-backup failed: {failed.get('problem') or 'it was killed'}")
     for each in found:
         console.warn(f"{each.what} ({each.fix})")
@@ -66,22 +66,22 @@ def verify(compose: Compose, console: Console, named: str, *, drill: bool = Fals
     if drill:
         ownership.require(compose)
     argument, options = locate(compose, named)
-    told = answer(compose, console, ["verify", "--dump", argument], options=options)
+    found = answer(compose, console, ["verify", "--dump", argument], options=options)
     checked = (
-        "every byte is as it was written" if told["checksummed"] else "whole (no checksum lies beside it)"
+        "every byte is as it was written" if found["checksummed"] else "whole (no checksum lies beside it)"
     )
     text = (
-        f"{told['dump']}: {checked}; {told['kind']}, {decimal(told['bytes'])}, "
-        f"from PostgreSQL {told['server_version'] or 'unknown'}"
+        f"{found['dump']}: {checked}; {found['kind']}, {decimal(found['bytes'])}, "
+        f"from PostgreSQL {found['server_version'] or 'unknown'}"
     )
     if drill:
         database_server.require_running(compose, console)
-        told["drill"] = answer(compose, console, ["drill", "--dump", argument], options=options)
+        found["drill"] = answer(compose, console, ["drill", "--dump", argument], options=options)
         text += (
-            f"\nrestored into a throw-away database, compared and dropped: {told['drill']['rows']} rows "
-            f"in {told['drill']['seconds']:.1f} s"
+            f"\nrestored into a throw-away database, compared and dropped: {found['drill']['rows']} rows "
+            f"in {found['drill']['seconds']:.1f} s"
         )
-    console.answer({"ok": True, **told}, text)
+    console.answer({"ok": True, **found}, text)
 
 
 def _row(backup: Mapping[str, Any], now: datetime) -> list[str]:

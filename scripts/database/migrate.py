@@ -96,7 +96,7 @@ def migrate(
             moved = _move(run, options, application(compose), record)
         # Once nobody of ours is connected any more, whom a server may wait for.
         stopped = options.stop_source and unit.stop()
-    _tell(console, record.document(moved, switched=True, source_stopped=stopped), moved)
+    _report(console, record.document(moved, switched=True, source_stopped=stopped), moved)
 
 
 @contextmanager
@@ -247,7 +247,7 @@ class _Record:
         files.write(self.path, f"{text}\n", 0o600)
 
 
-def _tell(console: Console, document: Mapping[str, Any], moved: Mapping[str, Any]) -> None:
+def _report(console: Console, document: Mapping[str, Any], moved: Mapping[str, Any]) -> None:
     for note in moved["notes"]:
         console.warn(note)
     phases = moved["phases"]

@@ -50,7 +50,7 @@ def restore(
             if prepared["revision"] and prepared["revision"] != prepared["live_revision"]:
                 upgrade(compose, console, prepared["staging"])
             done = switch_over(run, prepared["live_id"], application(compose), options)
-    _tell(console, plan, prepared, done)
+    _report(console, plan, prepared, done)
 
 
 def show_plan(console: Console, plan: Mapping[str, Any]) -> None:
@@ -72,7 +72,7 @@ def show_plan(console: Console, plan: Mapping[str, Any]) -> None:
         )
 
 
-def _tell(
+def _report(
     console: Console, plan: Mapping[str, Any], prepared: Mapping[str, Any], done: Mapping[str, Any]
 ) -> None:
     missing = done.get("missing_runs") or {"count": 0, "newest": []}

@@ -58,7 +58,7 @@ class ProgramRun:
         self.console = console
         self.clock = clock or SystemClock()
         self._began = self.clock.monotonic()
-        self._told_lost = False
+        self._is_loss_shown = False
         program = [*PROGRAM, *command]
         container = "" if options or service != sidecar.SERVICE else sidecar.current(compose)
         if container:
@@ -84,17 +84,17 @@ class ProgramRun:
 
     def ready(self) -> Any:
         """Return what the program prepared, once it waits for a word."""
-        return self._hear("ready")["prepared"]
+        return self._receive("ready")["prepared"]
 
     def result(self) -> Any:
         """Return the program's answer, once it is done."""
-        return self._hear("result")["answer"]
+        return self._receive("result")["answer"]
 
     def send(self, word: str) -> None:
         """Send the word that the program waits for."""
         self._process.send(word)
 
-    def _hear(self, wanted: str) -> Mapping[str, Any]:
+    def _receive(self, wanted: str) -> Mapping[str, Any]:
         # Bars are drawn only while we listen: between two answers the terminal belongs to questions.
         with progress(self.console) as update:
             for line in self._process.lines():
@@ -110,9 +110,9 @@ class ProgramRun:
                     self.console.warn(event["text"])
                 elif kind == "lost":
                     # It is repeated until the server is back; people need to read it once.
-                    if not self._told_lost:
+                    if not self._is_loss_shown:
                         self.console.say(event["text"])
-                    self._told_lost = True
+                    self._is_loss_shown = True
                     database_server.restart_if_killed(self.compose)
                 elif kind == "problem":
                     # What it prepared it undoes now, and needs the server for that.

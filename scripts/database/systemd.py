@@ -44,8 +44,8 @@ class Unit:
         wanted = "--property=Id,Type,LoadState,ActiveState,ConsistsOf"
         result = self.runner.capture(["systemctl", "show", wanted, "--", *names], timeout=LOOK_SECONDS)
         blocks = result.stdout.split("\n\n") if result.ok else []
-        told = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
-        return {each["Id"]: each for each in told if each.get("LoadState") == "loaded"}
+        units = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
+        return {each["Id"]: each for each in units if each.get("LoadState") == "loaded"}
 
     def serving(self) -> bool:
         """Return True when a server is up. A handle that has servers is none itself."""
@@ -58,7 +58,7 @@ class Unit:
         self.console.say(f"{self.name} is down: starting it for the move")
         self.started_by_us = [name for name, each in self.look().items() if each["ActiveState"] not in UP]
         # Its status does not count: where one of several servers fails, another may be the wanted one; and Debian's
-        # units are told to overlook a failure.
+        # units are units to overlook a failure.
         self._control("start", self.started_by_us)
         if not self.serving():
             # systemd may go on trying: it comes to rest.

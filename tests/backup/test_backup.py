@@ -196,7 +196,7 @@ def test_how_a_backup_went_is_noted_and_told(
     app: Any, filled: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[dict[str, Any]] = []
-    monkeypatch.setattr(webhook, "tell", lambda _app, event, **message: told.append(message))
+    monkeypatch.setattr(webhook, "send", lambda _app, event, **message: told.append(message))
     made = back_up(app, by_hand=True)
     app.server = Server("127.0.0.1", "1", "wepppy")
     with pytest.raises(Problem):

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from wepp_backup import webhook
 from wepp_backup.events import Reporter
-from wepp_backup.webhook import post, tell
+from wepp_backup.webhook import post, send
 
 TOKEN = "s3cr3t-token"
 MESSAGE = {"event": "backup", "ok": True, "rows": 7}
@@ -109,7 +109,7 @@ def test_a_command_by_hand_tells_after_its_answer(
     file = tmp_path / "address"
     file.write_text(f"{address}\n")
     asked = app("http://elsewhere", file)
-    tell(asked, "backup", ok=True, by_hand=True, rows=7, problem="")
+    send(asked, "backup", ok=True, by_hand=True, rows=7, problem="")
     assert told == []
     asked.cleanup.close()
     assert told[0].pop("time").endswith("Z")
@@ -122,9 +122,9 @@ def test_a_server_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.Monke
     with socket.create_server(("127.0.0.1", 0)) as silent:
         asked = app(f"http://127.0.0.1:{silent.getsockname()[1]}/{TOKEN}")
         began = time.monotonic()
-        tell(asked, "backup", ok=True, by_hand=False)  # returns while nobody has taken it
+        send(asked, "backup", ok=True, by_hand=False)  # returns while nobody has taken it
         assert time.monotonic() - began < 0.5
-        tell(asked, "backup", ok=True, by_hand=True)
+        send(asked, "backup", ok=True, by_hand=True)
         asked.cleanup.close()
         assert time.monotonic() - began < 30
     assert "BACKUP_HOOK_URL was not told" in asked.report.out.getvalue()
@@ -132,5 +132,5 @@ def test_a_server_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.Monke
 
 def test_an_address_file_that_cannot_be_read_is_noted(tmp_path: Path) -> None:
     asked = app("", tmp_path / "missing")
-    tell(asked, "backup", ok=True, by_hand=False)
+    send(asked, "backup", ok=True, by_hand=False)
     assert "BACKUP_HOOK_URL_FILE cannot be read" in asked.report.out.getvalue()

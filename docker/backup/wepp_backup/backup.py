@@ -80,7 +80,7 @@ def run_dump(app: App, flags: Namespace) -> None:
 
 
 def back_up(app: App, *, by_hand: bool = False, accept_collapse: bool = False) -> Manifest:
-    """Make a backup, note and tell how that went; try at once whether a risky one can be restored. Raise Problem."""
+    """Make a backup, note and report how that went; try at once whether a risky one can be restored. Raise Problem."""
     os.umask(0o077)  # what is in a dump is nobody else's business
     begun = Attempt(datetime.now(UTC))
 
@@ -96,11 +96,11 @@ def back_up(app: App, *, by_hand: bool = False, accept_collapse: bool = False) -
     except (Problem, CalledOff) as error:
         why = error.what if isinstance(error, Problem) else "it was called off"
         note(begun._replace(ended=datetime.now(UTC), problem=why))
-        webhook.tell(app, "backup", ok=False, by_hand=by_hand, problem=why)
+        webhook.send(app, "backup", ok=False, by_hand=by_hand, problem=why)
         raise
     note(begun._replace(ended=datetime.now(UTC), ok=True, name=made.name))
     found = {name: getattr(made, name) for name in ("name", "bytes", "rows", "seconds")}
-    webhook.tell(app, "backup", ok=True, by_hand=by_hand, **found)
+    webhook.send(app, "backup", ok=True, by_hand=by_hand, **found)
     if is_risky:
         app.report.note("the database holds functions of its own that a restore runs; a restore test tells")
         if why := restore_test.try_restore(app, made.name, by_hand=by_hand):
@@ -210,7 +210,7 @@ def _write(
     if value(session, "SHOW is_superuser") != "on":
         dumping_roles.append("--no-role-passwords")  # nobody else may see their hashes
 
-    def tell(done: int) -> None:
+    def show_progress(done: int) -> None:
         app.report.progress("dumping", min(done, max(expected - 1, 0)), expected)
 
     with (
@@ -223,7 +223,7 @@ def _write(
         partial.chmod(0o600 if app.catalog.folder.stat().st_mode & 0o077 else 0o644)
         assert reader.stdin and reader.stdout  # noqa: S101, PT018 - pipes were asked for
         try:
-            fed = pool.submit(_feed, file.fileno(), reader.stdin, written, tell)
+            fed = pool.submit(_feed, file.fileno(), reader.stdin, written, show_progress)
             held = pool.submit(count_rows, reader.stdout, partial)
             with programs.running(dumping, app.server):
                 counts = row_counts.count(session)
@@ -258,8 +258,8 @@ def _explained(app: App, error: BaseException) -> Problem:
     return error if isinstance(error, Problem) else programs.explained(error, otherwise)
 
 
-def _feed(file: int, into: IO[bytes], written: Event, tell: Callable[[int], None]) -> None:
-    """Write a file that still grows into a pipe, to its end once `written` is set; tell how far it has come."""
+def _feed(file: int, into: IO[bytes], written: Event, on_read: Callable[[int], None]) -> None:
+    """Write a file that still grows into a pipe, to its end once `written` is set; report how far it has come."""
     done = 0
     with suppress(BrokenPipeError), into:  # whoever reads it tells why it ended
         programs.widen(into)
@@ -268,7 +268,7 @@ def _feed(file: int, into: IO[bytes], written: Event, tell: Callable[[int], None
             if piece := os.pread(file, programs.PIPE_BYTES, done):
                 into.write(piece)
                 done += len(piece)
-                tell(done)
+                on_read(done)
             elif is_whole:
                 return
             else:

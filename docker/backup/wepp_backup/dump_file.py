@@ -154,14 +154,14 @@ def manifest_sum(path: Path) -> str:
     return found if len(found) == 2 * hashlib.sha256().digest_size else ""
 
 
-def sha256(path: Path, tell: Callable[[int], None] = lambda _: None) -> str:
-    """Return the SHA-256 of a file in hexadecimal; `tell` hears how many bytes were read. Raise OSError."""
+def sha256(path: Path, on_read: Callable[[int], None] = lambda _: None) -> str:
+    """Return the SHA-256 of a file in hexadecimal; `on_read` gets the number of bytes read so far. Raise OSError."""
     found, done = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(CHUNK):
             found.update(chunk)
             done += len(chunk)
-            tell(done)
+            on_read(done)
     return found.hexdigest()
 
 
@@ -219,7 +219,7 @@ def unfit(path: Path, error: programs.ProgramError) -> Problem:
     """Return the problem of a dump that a program could not read."""
     # What a damaged dump makes of a program may be anything; but a disk that fails says so.
     for number in (errno.EIO, errno.ESTALE):
-        if os.strerror(number).lower() in error.told.lower():
+        if os.strerror(number).lower() in error.stderr.lower():
             return unreadable(path, OSError(number, os.strerror(number)))
-    last = error.told.strip().split("\n")[-1]
+    last = error.stderr.strip().split("\n")[-1]
     return damaged(path, str(error) if error.program == "pg_restore" or not last else last)

@@ -28,7 +28,7 @@ from wepp_backup.events import Problem, fail
 from wepp_backup.live_migration import LiveMigration
 from wepp_backup.migration_plan import WORK, keep_roles, make_plan, make_roles, some, sweep_roles
 from wepp_backup.programs import ProgramError
-from wepp_backup.rollback import flags_of_switch, hear, hear_switch, settle
+from wepp_backup.rollback import expect, expect_switch, flags_of_switch, settle
 from wepp_backup.row_hashes import Hashes, hashes
 from wepp_backup.server import Server, Session, column, conninfo, execute, plain, value
 from wepp_backup.source import Held, hold
@@ -114,9 +114,9 @@ class Migration:
             self.server, self.session, self.lock, host=self.app.settings.host, live=self.flags.live,
             force=self.flags.force, jobs=self.jobs,
         )  # fmt: skip
-        self.notes: list[str] = self.plan.told["notes"]
-        self.report.ready(self.plan.told)
-        hear(self.app, "go")
+        self.notes: list[str] = self.plan.details["notes"]
+        self.report.ready(self.plan.details)
+        expect(self.app, "go")
         self.began = time.monotonic()
         live_source.sweep(self.session, self.lock.session, self.report)
         way = WayBack(self.lock, Path(self.app.settings.host), SERVER_FOLDER)
@@ -128,13 +128,13 @@ class Migration:
 
     def run_offline(self) -> None:
         """Hold the source until it is switched over."""
-        superuser = self.plan.told["source"]["superuser"]
+        superuser = self.plan.details["source"]["superuser"]
         held = hold(self.server, self.flags.dbname, locked=not self.flags.force, superuser=superuser)
         self.app.cleanup.callback(held.session.close)
         staging = self.copy(held)
         held.check()
         self.report.ready(self.prepared(staging))
-        hear_switch(self.app, self.lock, self.flags)
+        expect_switch(self.app, self.lock, self.flags)
 
         def switch() -> Switched:
             held.check(last=True)
@@ -165,15 +165,15 @@ class Migration:
             self.report.ready(prepared)
             # The schema is brought up to date when no change arrives any more that fits to the old one.
             if prepared["upgrade"]:
-                hear(self.app, "lock")
+                expect(self.app, "lock")
             else:
-                hear_switch(self.app, self.lock, self.flags)
+                expect_switch(self.app, self.lock, self.flags)
             self.began = time.monotonic()
             self.equal, found = live.lock_source(self.search_path)
             self.source_hashes = found or self.source_hashes
             if prepared["upgrade"]:
                 self.report.ready({})
-                hear_switch(self.app, self.lock, self.flags)
+                expect_switch(self.app, self.lock, self.flags)
             live.close_source()
 
             def switch() -> Switched:
@@ -201,7 +201,7 @@ class Migration:
             self.dump_bytes = dump.bytes
             load.load(
                 staging, dump, verify(dump, self.report), self.jobs, self.report, application=application,
-                expected_bytes=self.plan.told["source"]["bytes"],
+                expected_bytes=self.plan.details["source"]["bytes"],
                 rows=lambda: streams.copy(held, wanted, self.jobs, application, staging.name),
             )  # fmt: skip
             self.carry_settings(staging)
@@ -289,7 +289,7 @@ class Migration:
             self.report.left(f"roles that were made stay behind ({plain(error)}); the next move removes them")
 
     def prepared(self, staging: Staging) -> dict[str, Any]:
-        """Return what is told when all is ready for the switchover."""
+        """Return what is reported when all is ready for the switchover."""
         with staging.connect() as session:
             revision = row_counts.revision(session)
         live_id, live_revision = live_oid(self.lock.session, self.lock.live), ""
@@ -307,7 +307,7 @@ class Migration:
 
     def switched(self, staging: Staging) -> Switched:
         """Switch over."""
-        about = f"replaced by a move from PostgreSQL {self.plan.told['source']['server_version']}"
+        about = f"replaced by a move from PostgreSQL {self.plan.details['source']['server_version']}"
         properties = database_properties.read(self.lock.session, self.lock.live)
         done = switch_over(self.lock, staging.name, about=about, properties=properties)
         self.seconds["downtime"] = round(done.seconds, 3)
@@ -322,12 +322,12 @@ class Migration:
 
     def answer(self) -> dict[str, Any]:
         """Return what was moved."""
-        made, notes, found = self.plan.told["roles_to_make"], list(self.notes), self.source_hashes
+        made, notes, found = self.plan.details["roles_to_make"], list(self.notes), self.source_hashes
         if made:
             how = "ALTER ROLE ... LOGIN PASSWORD in `invoke db-shell` lets one in"
             notes.append(f"roles made without log-in: {', '.join(made)} ({how})")
         return {
-            "source": self.plan.told["source"],
+            "source": self.plan.details["source"],
             "tables": {name: {"rows": many, "sum": found.sums[name]} for name, many in found.tables.items()},
             "rows": found.rows, "large_objects": found.large_objects, "dump_bytes": self.dump_bytes,
             "equal": self.equal, "roles_made": made, "phases": self.seconds, "notes": notes,

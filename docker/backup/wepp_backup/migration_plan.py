@@ -105,9 +105,9 @@ class Role(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a migration would do. told: of it, to whoever decides; the new database's locale; roles to be made."""
+    """What a migration would do: the details to decide by, the new database's locale, the roles to be made."""
 
-    told: dict[str, Any]
+    details: dict[str, Any]
     locale: Locale
     missing: list[Role]
 
@@ -193,13 +193,13 @@ def make_plan(
         "dump": 1 + dump_bytes * DUMP_SHARE // DUMP_RATE, "load": 1 + found["bytes"] // LOAD_RATE,
         "compare": 1 + found["bytes"] // COMPARE_RATE, "downtime": 1,
     }  # fmt: skip
-    told = {
+    details = {
         "source": found, "target": about, "live": live, "jobs": jobs,
         "roles_to_make": [each.name for each in missing], "estimated_seconds": seconds,
         "notes": notes, "estimated_dump_bytes": dump_bytes, "free_for_dump": room["the dump"][1],
         "free_for_server": room["the database"][1],
     }  # fmt: skip
-    return Plan(told, locale, missing)
+    return Plan(details, locale, missing)
 
 
 def some(names: list[str], shown: int = 5) -> str:

@@ -1,6 +1,6 @@
 """The application's password at the server: whether passwords log in, and giving the role another one.
 
-Both commands say ready (the role) and hear one word of JSON: {"passwords": [...], "verifier": "SCRAM-SHA-256$..."}.
+Both commands report ready (the role) and read one word of JSON: {"passwords": [...], "verifier": "SCRAM-SHA-256$..."}.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def run_login(app: App, flags: Namespace) -> None:
     server = app.application
     if flags.superuser:
         server = replace(server, user=app.settings.superuser)
-    passwords, _ = _hear(app, server)
+    passwords, _ = _receive(app, server)
     why = _log_in(app, server)
     given = [not _log_in(app, server, each) for each in passwords]
     app.report.result({"own": not why, "why": why, "given": given}, f"logged in: {not why}")
@@ -44,7 +44,7 @@ def run_password(app: App, _: Namespace) -> None:
     The word has that, by RFC 5803, and passwords of which one logs in now. Result: the role.
     """
     server = app.application
-    passwords, verifier = _hear(app, server, "SCRAM-SHA-256$")
+    passwords, verifier = _receive(app, server, "SCRAM-SHA-256$")
     # Several statements at once are one transaction.
     role = quote(server.user)
     change = f"SELECT pg_advisory_xact_lock({CHANGE_LOCK}); ALTER ROLE {role} PASSWORD {literal(verifier)}"
@@ -56,15 +56,15 @@ def run_password(app: App, _: Namespace) -> None:
     app.report.result(server.user, f"{server.user} has another password")
 
 
-def _hear(app: App, server: Server, beginning: str = "") -> tuple[list[str], str]:
+def _receive(app: App, server: Server, beginning: str = "") -> tuple[list[str], str]:
     """Return the word's passwords, and its verifier, which has that beginning.
 
     Raise Problem, which does not tell the word: it holds a password.
     """
     app.report.ready(server.user)
     with suppress(ValueError, TypeError, KeyError, AttributeError):
-        asked = json.loads(app.caller.word())
-        passwords, verifier = asked["passwords"], asked.get("verifier", "")
+        received = json.loads(app.caller.word())
+        passwords, verifier = received["passwords"], received.get("verifier", "")
         are_texts = isinstance(passwords, list) and all(isinstance(each, str) for each in passwords)
         if are_texts and verifier.startswith(beginning):
             return passwords, verifier

@@ -77,8 +77,10 @@ class Script:
     Raises Problem for what is no whole dump of one database.
     """
 
-    def __init__(self, stream: IO[bytes], path: Path, tell: Callable[[int], None] = lambda _: None) -> None:
-        """path: of the dump, for messages; tell: hears how many bytes were read."""
+    def __init__(
+        self, stream: IO[bytes], path: Path, on_read: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """path: of the dump, for messages; on_read: gets the number of bytes read so far."""
         self.line = 1  # at which the latest statement begins
         self.copies = 0
         self.table, self.name = b"", ""  # of the latest COPY: as it stands there, and as in counts
@@ -86,7 +88,7 @@ class Script:
         self.is_closed = False  # the comment at the end of a whole dump was met
         self.is_translated = False  # its lines end with CR LF; it is read as if they did not
         self.database = ""  # that it makes (pg_dump --create)
-        self._stream, self.path, self._tell = stream, path, tell
+        self._stream, self.path, self._on_read = stream, path, on_read
         self._text, self._at, self._next_line, self._bytes = b"", 0, 1, 0
         self._connected = (
             b""  # the command that connects to the database it makes, here to the one that is there
@@ -117,7 +119,7 @@ class Script:
                 yield statement
 
     def rows(self) -> Iterator[bytes]:
-        """Return the rows of the COPY that was told last, in pieces of any length."""
+        """Return the rows of the COPY that was returned last, in pieces of any length."""
         at_start = True
         while self._in_rows:
             if at_start and self._text.startswith(ROWS_END, self._at):
@@ -236,7 +238,7 @@ class Script:
         read = self._stream.read(max(CHUNK, len(rest)))
         self._ended = not read
         self._bytes += len(read)
-        self._tell(self._bytes)
+        self._on_read(self._bytes)
         if not self._text:
             read = read.removeprefix(BYTE_ORDER_MARK)
             # As a terminal or another system's text files have them: every one was LF.

@@ -27,13 +27,13 @@ Child = subprocess.Popen[bytes]
 
 
 class ProgramError(Exception):
-    """A program ended with another status than 0. told: what it wrote to standard error."""
+    """A program ended with another status than 0. stderr: what it wrote there."""
 
-    def __init__(self, program: str, status: int, told: str) -> None:
-        super().__init__(first_error(told) or f"{program} ended with status {status}")
+    def __init__(self, program: str, status: int, stderr: str) -> None:
+        super().__init__(first_error(stderr) or f"{program} ended with status {status}")
         self.program = program
         self.status = status
-        self.told = told
+        self.stderr = stderr
 
 
 def start(
@@ -88,9 +88,13 @@ def running(
     A block that raises ends the program. options: of its sessions at the server.
     """
     # A file, for nobody reads a pipe while the block works; it is gone with its descriptor.
-    with tempfile.TemporaryFile() as told:
+    with tempfile.TemporaryFile() as errors:
         child = start(
-            command, server.environment(options) if server else None, stdin=stdin, stdout=stdout, stderr=told
+            command,
+            server.environment(options) if server else None,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=errors,
         )
         try:
             yield child
@@ -105,8 +109,8 @@ def running(
             fix = "see whether the backup service has too little memory (docker inspect, dmesg), then run it again"
             raise fail(f"{command[0]} was killed", fix)
         if status:
-            told.seek(max(0, told.seek(0, os.SEEK_END) - COMPLAINTS))
-            raise ProgramError(command[0], status, told.read().decode(errors="replace"))
+            errors.seek(max(0, errors.seek(0, os.SEEK_END) - COMPLAINTS))
+            raise ProgramError(command[0], status, errors.read().decode(errors="replace"))
 
 
 def run(command: Sequence[str], server: Server | None = None) -> bytes:
@@ -132,14 +136,14 @@ SHARED = re.compile(r"(?i)shared memory segment")
 QUOTED = re.compile(r'"[^"]*"')  # names and values, which may be about anything
 
 
-def first_error(told: str) -> str:
+def first_error(stderr: str) -> str:
     """Return what a program complained of first, without its name and with the server's words: the rest is due to it.
 
     Without an error its first line.
     """
-    client, server = CLIENT_WORDS.search(SERVER_WORDS.split(told)[0]), SERVER_WORDS.search(told)
+    client, server = CLIENT_WORDS.search(SERVER_WORDS.split(stderr)[0]), SERVER_WORDS.search(stderr)
     found = [client[1].rstrip(".: ") if client else "", server[1] if server else ""]
-    return ": ".join(filter(None, found)) or told.strip().split("\n")[0]
+    return ": ".join(filter(None, found)) or stderr.strip().split("\n")[0]
 
 
 def full(error: BaseException) -> Problem | None:
@@ -147,7 +151,7 @@ def full(error: BaseException) -> Problem | None:
     words = plain(error)
     if isinstance(error, ProgramError):
         # A disk that the program itself writes to may be full, too.
-        server = SERVER_WORDS.search(error.told)
+        server = SERVER_WORDS.search(error.stderr)
         is_full = bool(server and FULL.search(QUOTED.sub("", server[1])))
     else:
         code = (error.sqlstate or "") if isinstance(error, psycopg.Error) else ""

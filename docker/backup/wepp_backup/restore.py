@@ -1,4 +1,4 @@
-"""Restore: verify a dump, load it beside the live database, compare, switch over when told to.
+"""Restore: verify a dump, load it beside the live database, compare, switch over on request.
 
 ready (plan), `go`; ready (prepared), `switch`; ready (switched), `keep`, `drop` or `back`; result.
 """
@@ -17,14 +17,14 @@ from wepp_backup.catalog import as_json, choose
 from wepp_backup.database_properties import Properties
 from wepp_backup.dump_file import DumpFile, open_dump, unwrapped
 from wepp_backup.events import refuse, usage
-from wepp_backup.rollback import flags_of_switch, hear, hear_switch, settle
+from wepp_backup.rollback import expect, expect_switch, flags_of_switch, settle
 from wepp_backup.row_counts import Counts, count
 from wepp_backup.server import Session, column, value
 from wepp_backup.staging import Lock, Staging, locale_of, take_lock
 from wepp_backup.switchover import Switched, foreign_sessions, live_oid, switch_over
 from wepp_backup.verify import Contents, differences, verify
 
-MOST_TOLD = 10
+MOST_LISTED = 10
 # Newest first; which of the columns a tree has, a row as JSON tells.
 RUNS_BY_USE = """
 SELECT runid::text FROM public.run r WHERE runid::text = ANY(%s)
@@ -55,7 +55,7 @@ def run_restore(app: App, flags: Namespace) -> None:
     contents = verify(dump, app.report, before_load=True)
     job = Restore(app, flags, dump, contents, lock)
     app.report.ready(job.plan(time.monotonic() - started))
-    hear(app, "go")
+    expect(app, "go")
 
     started = time.monotonic()
     staging = Staging.create(lock, locale_of(lock.session, lock.live), owner=app.application.user)
@@ -65,7 +65,7 @@ def run_restore(app: App, flags: Namespace) -> None:
     counts, prepared = job.check(staging)
     app.report.ready({**prepared, "seconds": time.monotonic() - started})
 
-    hear_switch(app, lock, flags)
+    expect_switch(app, lock, flags)
     if job.revision(staging.name) != prepared["revision"]:
         counts = job.count(staging.name)  # the schema was brought up to date, which may have changed rows
     about = f"replaced by a restore of {path}"
@@ -148,7 +148,7 @@ class Restore:
         connect = self.app.application.connect
         with connect(done.kept) as before, connect(done.database) as now:
             missing = list(runs(before) - runs(now))
-            newest = column(before, RUNS_BY_USE, [missing, MOST_TOLD]) if missing else []
+            newest = column(before, RUNS_BY_USE, [missing, MOST_LISTED]) if missing else []
         return {"missing_runs": {"count": len(missing), "newest": newest}}
 
     def count(self, database: str) -> Counts:

@@ -91,20 +91,20 @@ def try_restore(app: App, name: str, *, by_hand: bool = False) -> str:
 
 
 def _drill(app: App, path: Path, *, by_hand: bool) -> RestoreTest:
-    """Make a restore test; tell how it ended, and note that, if the dump is one of the folder's."""
+    """Make a restore test; report and note how it ended if the dump is one of the folder's."""
     is_ours = path == app.catalog.path(path.name)  # another dump is none of the monitoring's business
 
-    def tell(*, ok: bool = False, **found: Any) -> None:
+    def notify(*, ok: bool = False, **found: Any) -> None:
         if is_ours:
-            webhook.tell(app, "drill", ok=ok, by_hand=by_hand, name=path.name, **found)
+            webhook.send(app, "drill", ok=ok, by_hand=by_hand, name=path.name, **found)
 
     try:
         with app.catalog.hold(path):
             outcome = run(app, path)
     except Exception as error:
-        tell(problem=_explained(error))
+        notify(problem=_explained(error))
         raise
-    tell(ok=outcome.ok, rows=outcome.rows, seconds=outcome.seconds, problem=outcome.problem)
+    notify(ok=outcome.ok, rows=outcome.rows, seconds=outcome.seconds, problem=outcome.problem)
     if is_ours:
         app.catalog.remember_restore_test(path, outcome)
     return outcome

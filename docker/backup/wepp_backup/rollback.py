@@ -28,7 +28,7 @@ def flags_of_switch(parser: ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="end foreign sessions")
 
 
-def hear(app: App, wanted: str) -> str:
+def expect(app: App, wanted: str) -> str:
     """Return what follows the wanted word, "" for nothing. Raise Problem for another word: it is called off."""
     word, _, rest = app.caller.word().partition(" ")
     if word != wanted:
@@ -36,9 +36,9 @@ def hear(app: App, wanted: str) -> str:
     return rest
 
 
-def hear_switch(app: App, lock: Lock, flags: Namespace) -> None:
+def expect_switch(app: App, lock: Lock, flags: Namespace) -> None:
     """Wait for `switch`, or `switch ADDRESS,...`: the stack's addresses by now. Raise Problem for foreign sessions."""
-    addresses = hear(app, "switch")
+    addresses = expect(app, "switch")
     lock.renew()  # the server may have been lost while somebody outside was waited for
     refuse_foreign(lock, addresses.split(",") if addresses else flags.clients, flags.force)
 
@@ -46,7 +46,7 @@ def hear_switch(app: App, lock: Lock, flags: Namespace) -> None:
 def settle(
     app: App, lock: Lock, switch: Callable[[], Switched], summary: Summary = lambda _word, _done: {}
 ) -> None:
-    """Switch over, tell it, and hear whether it may stay: `keep` the database from before, `drop` it, or go `back`.
+    """Switch over and report it; wait for the last word: `keep` the database from before, `drop` it, or go `back`.
 
     Who is gone by then leaves the new database live and the one from before kept. summary: further members of the
     answer, by the word and the last switchover; made before anything is dropped. Raise Problem.
@@ -92,7 +92,7 @@ def run_rollback(app: App, flags: Namespace) -> None:
     app.cleanup.callback(lock.release)
     chosen = choose(list_kept(lock.session, lock.live), flags.to)
     app.report.ready({**chosen._asdict(), "live_id": live_oid(lock.session, lock.live)})
-    hear_switch(app, lock, flags)
+    expect_switch(app, lock, flags)
     about = f"replaced by a rollback to {chosen.name}"
     settle(app, lock, lambda: switch_over(lock, chosen.name, about=about))
 

@@ -117,7 +117,7 @@ class Runner:
             raise self.problem(statement.decode(errors="replace"), error) from error
 
     def copy(self, statement: bytes, script: Script) -> None:
-        """Send the rows of the COPY statement that the script has just told."""
+        """Send the rows of the COPY statement that the script has just returned."""
         try:
             copy_rows(self.session, statement, script)
         except errors.InsufficientPrivilege:
@@ -192,7 +192,7 @@ class Runner:
 
 
 def copy_rows(session: Session, statement: bytes, script: Script) -> None:
-    """Send the rows of the COPY statement that the script has just told."""
+    """Send the rows of the COPY statement that the script has just returned."""
     with session.cursor().copy(statement) as copy:
         for piece in script.rows():
             copy.write(piece)

@@ -111,17 +111,17 @@ def take_lock(server: Server, live: str, report: Reporter, *, trial: bool = Fals
     name = TRIAL_NAME if trial else APPLICATION_NAME
     session = server.connect(maintenance(live), application_name=name)
     try:
-        until, told = time.monotonic() + LOCK_SECONDS, False
+        until, is_noted = time.monotonic() + LOCK_SECONDS, False
         while not value(session, TRY, [KEY]):
             if time.monotonic() > until:
                 raise _taken(session)
             if not trial and value(session, END_RESTORE_TEST, [KEY, TRIAL_NAME]):
                 report.note("a restore test was under way; it gives way")
-            elif not told:
+            elif not is_noted:
                 report.note(
                     "another restore, restore test or migration is under way on this server, or being undone; waiting"
                 )
-            told = True
+            is_noted = True
             time.sleep(PAUSE)
         lock = Lock(session, live, server, report)
         remove_leftovers(lock)

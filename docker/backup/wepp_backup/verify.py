@@ -172,11 +172,11 @@ def _read_archive(dump: DumpFile, report: Reporter, known: Manifest | None) -> C
         # The bytes that pg_restore has read, of however many files: proc(5).
         read = Path(f"/proc/{child.pid}/io")
 
-        def tell(_: int) -> None:
+        def show_progress(_: int) -> None:
             with suppress(OSError):  # it may have ended
                 report.progress("reading", min(int(read.read_text().split()[1]), size - 1), size)
 
-        found = _survey(script := Script(child.stdout, dump.path, tell))
+        found = _survey(script := Script(child.stdout, dump.path, show_progress))
         script.check_end()
     report.progress("reading", size, size)
     tables = len(TABLE_DATA.findall(listing))
@@ -185,7 +185,7 @@ def _read_archive(dump: DumpFile, report: Reporter, known: Manifest | None) -> C
         found = replace(found, roles=roles, rows=known.tables, large_objects=known.large_objects)
     elif script.copies not in (0, tables):
         raise damaged(dump.path, f"{tables - script.copies} of its {tables} tables do not come to their end")
-    return replace(found, database=_told(DATABASE, listing), listing=listing)
+    return replace(found, database=_field(DATABASE, listing), listing=listing)
 
 
 def _survey(script: Script) -> Contents:
@@ -212,12 +212,12 @@ def _survey(script: Script) -> Contents:
             roles.add(unquoted(role[1]))
     if created != filled:
         raise damaged(script.path, f"it fills {filled} of its {created} large objects")
-    versions = _told(SERVER_VERSION, script.title), _told(CLIENT_VERSION, script.title)
+    versions = _field(SERVER_VERSION, script.title), _field(CLIENT_VERSION, script.title)
     named = tuple(sorted(extensions)), tuple(sorted(roles - {"PUBLIC", "DEFAULT"}))
     return Contents("", *versions, *named, dict(rows) if is_counted else None, created)
 
 
-def _told(what: re.Pattern[bytes], text: bytes) -> str:
+def _field(what: re.Pattern[bytes], text: bytes) -> str:
     found = what.search(text)
     return found[1].decode(errors="replace").strip() if found else ""
 
@@ -236,7 +236,7 @@ def _pg_restore(dump: DumpFile, *options: str) -> Iterator[Any]:
             while child.stdout and child.stdout.read(dump_file.CHUNK):
                 pass
     except programs.ProgramError as error:
-        if version := UNSUPPORTED.search(error.told):
+        if version := UNSUPPORTED.search(error.stderr):
             raise refuse(
                 f"{dump.path} is an archive of version {version[1]}, written by a newer pg_dump than the pg_restore of "
                 "this image reads",

@@ -1,6 +1,6 @@
 """The message to whoever monitors the backups: one POST of a small JSON document after each success and each failure.
 
-It never fails or holds up what it tells of, and its address, which may hold a token, is in no log.
+It never fails or holds up what it reports, and its address, which may hold a token, is in no log.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ PAUSES = (1.0, 5.0, 30.0)  # s, between the attempts
 TIMEOUT = 5.0  # s
 
 
-def tell(app: App, event: str, *, ok: bool, by_hand: bool, **found: Any) -> None:
+def send(app: App, event: str, *, ok: bool, by_hand: bool, **found: Any) -> None:
     """Post a message (event: backup or drill; what is empty is left out), and again after pauses if nobody takes it.
 
-    by_hand: once the answer of the command is told, and not for long; else in a thread that nothing waits for.
+    by_hand: after the command's answer, and not for long; else in a thread that nothing waits for.
     """
     fields = {"event": event, "database": app.settings.database, "time": datetime.now(UTC), **found}
     message = {"ok": ok, **{name: as_json(value) for name, value in fields.items() if value}}
@@ -35,7 +35,7 @@ def tell(app: App, event: str, *, ok: bool, by_hand: bool, **found: Any) -> None
     try:
         address = Path(file).read_text(encoding="utf-8").strip() if file else address
     except OSError as problem:
-        app.report.note(f"nobody is told, BACKUP_HOOK_URL_FILE cannot be read: {problem}")
+        app.report.note(f"nobody is notified, BACKUP_HOOK_URL_FILE cannot be read: {problem}")
         return
     if by_hand:
         app.cleanup.callback(post, address, message, app.report, PAUSES[:-1])
@@ -59,8 +59,8 @@ def _post(address: str, message: dict[str, Any]) -> str:
     try:
         if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
             return "it is not an address (http:// or https://)"
-        asked = request.Request(address, json.dumps(message).encode(), {"Content-Type": "application/json"})  # noqa: S310
-        with request.urlopen(asked, timeout=TIMEOUT) as answer:  # noqa: S310
+        sent = request.Request(address, json.dumps(message).encode(), {"Content-Type": "application/json"})  # noqa: S310
+        with request.urlopen(sent, timeout=TIMEOUT) as answer:  # noqa: S310
             status = int(answer.status)
     except error.HTTPError as problem:
         status = problem.code
