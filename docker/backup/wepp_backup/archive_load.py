@@ -166,10 +166,8 @@ class ArchiveLoad:
                 wait([*self._tasks], PAUSE)
 
     def _session(self, server: Server) -> Session:
-        try:
-            session = self._opened.enter_context(server.connect(self.staging.name))
-        except Problem as problem:
-            raise problem.midway() from problem
+        """Open a session that is closed when the load has ended."""
+        session = self._opened.enter_context(self.staging.connect(server))
         execute(session, "; ".join(f"SET {name} = '{text}'" for name, text in self.settings.items()))
         return session
 

@@ -28,7 +28,7 @@ from wepp_backup.caller import CalledOff, uninterrupted
 from wepp_backup.catalog import Attempt, Manifest, as_json, newest, read_manifest
 from wepp_backup.events import Problem, fail, refuse
 from wepp_backup.row_counts import Counts
-from wepp_backup.server import Session, column, conninfo, execute, maintenance, rows, value
+from wepp_backup.server import Session, column, conninfo, execute, maintenance, plain, rows, value
 from wepp_backup.verify import count_rows
 
 # How long a table may be held against the dump (by a schema change, a VACUUM FULL) before the run is given up and tried
@@ -245,17 +245,17 @@ def _write(
 
 def _explained(app: App, error: BaseException) -> Problem:
     """Return what a person can do about a backup that was not made."""
-
-    def otherwise(words: str) -> Problem:
-        fix = "see the server's log and the disk of the backups"
-        if any(full in words for full in FULL_DISK):
-            words, fix = f"the disk of the backups ({app.catalog.folder}) is full", ROOM
-        elif "lock timeout" in words:
-            words = f"a table was locked for more than {LOCK_SECONDS} s: {words}"
-            fix = "see who holds it: SELECT * FROM pg_locks in `invoke db-shell`"
-        return fail(f"no backup was made: {words}; the earlier ones are as they were", fix)
-
-    return error if isinstance(error, Problem) else programs.explained(error, otherwise)
+    if isinstance(error, Problem):
+        return error
+    words, fix = plain(error), "see the server's log and the disk of the backups"
+    if any(full in words for full in FULL_DISK):
+        words, fix = f"the disk of the backups ({app.catalog.folder}) is full", ROOM
+    elif "lock timeout" in words:
+        words = f"a table was locked for more than {LOCK_SECONDS} s: {words}"
+        fix = "see who holds it: SELECT * FROM pg_locks in `invoke db-shell`"
+    return programs.full(error) or fail(
+        f"no backup was made: {words}; the earlier ones are as they were", fix
+    )
 
 
 def _feed(file: int, into: IO[bytes], written: Event, on_read: Callable[[int], None]) -> None:

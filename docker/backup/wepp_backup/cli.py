@@ -67,7 +67,7 @@ def _problem_of(error: Exception) -> Problem:
 
     if isinstance(error, OSError | programs.ProgramError | psycopg.Error):
         fix = "see the lines above and the server's log, then run it again"
-        return programs.explained(error, lambda words: fail(words, fix))
+        return programs.explained(error, fix)
     import traceback
 
     traceback.print_exception(error)

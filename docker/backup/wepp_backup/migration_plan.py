@@ -12,7 +12,7 @@ import psycopg
 from psycopg import errors
 
 from wepp_backup import live_source, load, streams
-from wepp_backup.events import Problem, fail, refuse
+from wepp_backup.events import Problem, refuse
 from wepp_backup.live_source import REPLICATION, TABLES
 from wepp_backup.programs import explained
 from wepp_backup.server import Server, Session, column, execute, literal, quote, rows, value
@@ -300,7 +300,7 @@ def make_roles(lock: Lock, missing: list[Role]) -> None:
     except psycopg.Error as error:
         what = f"the roles {', '.join(each.name for each in missing)} could not be made"
         fix = "make them by hand in `invoke db-shell` and run it again"
-        raise explained(error, lambda words: fail(f"{what}: {words}", fix)) from error
+        raise explained(error, fix, what) from error
 
 
 def keep_roles(lock: Lock, made: list[Role]) -> None:

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fcntl import F_SETPIPE_SZ, fcntl
 from typing import IO, Any
@@ -166,8 +166,8 @@ def full(error: BaseException) -> Problem | None:
     return fail(f"the server's disk is full: {words}", fix)
 
 
-def explained(error: BaseException, otherwise: Callable[[str], Problem]) -> Problem:
-    """Return the problem of an error on the way: a server without room, or what `otherwise` makes of its words."""
+def explained(error: BaseException, fix: str, what: str = "") -> Problem:
+    """Return the problem of an error on the way: a server without room, or a failure with its words, behind `what`."""
     if isinstance(error, Problem):
         return error.midway()
-    return full(error) or otherwise(plain(error))
+    return full(error) or fail(f"{what}: {plain(error)}" if what else plain(error), fix)

@@ -111,7 +111,7 @@ def _drill(app: App, path: Path, *, by_hand: bool) -> RestoreTest:
 
 
 def _explained(error: Exception) -> str:
-    return explained(error, lambda words: fail(words, "")).what
+    return explained(error, fix="").what
 
 
 def _restore(lock: Lock, path: Path, application: Server) -> Counts:

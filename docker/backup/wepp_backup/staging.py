@@ -209,10 +209,10 @@ class Staging:
             raise
         return staging
 
-    def connect(self) -> Session:
-        """Return a session in it. Raise Problem."""
+    def connect(self, server: Server | None = None) -> Session:
+        """Return a session in it; server: as another role than the lock's. Raise Problem."""
         try:
-            return self.lock.server.connect(self.name)
+            return (server or self.lock.server).connect(self.name)
         except Problem as problem:
             raise problem.midway() from problem
 

@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from wepp_backup import programs
-from wepp_backup.events import fail
 from wepp_backup.programs import Child, ProgramError, explained
 from wepp_backup.server import Server, Session, conninfo, rows
 from wepp_backup.source import LOCK_SECONDS, Held
@@ -79,7 +78,7 @@ def copy(held: Held, wanted: list[Table], jobs: int, target: Server, database: s
         except ProgramError as error:
             what = f"the rows of {table.name} could not be copied"
             fix = "see the logs of both servers, then run it again"
-            raise explained(error, lambda words: fail(f"{what}: {words}", fix)) from error
+            raise explained(error, fix, what) from error
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
