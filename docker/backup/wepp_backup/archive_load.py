@@ -9,8 +9,6 @@ its table are there.
 from __future__ import annotations
 
 import re
-import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -20,7 +18,7 @@ from typing import IO, Any
 import psycopg
 
 from wepp_backup import programs
-from wepp_backup.dump_file import TAR, DumpFile, damaged
+from wepp_backup.dump_file import TAR, DumpFile, Entries, damaged
 from wepp_backup.events import Problem, Reporter
 from wepp_backup.plain_sql import NAME, Script
 from wepp_backup.run_sql import LOOK, TABLE, Runner, copy_rows
@@ -54,8 +52,6 @@ SELECT pg_catalog.set_config('search_path', '', false),
   pg_catalog.set_config('max_parallel_maintenance_workers', %s, false)"""
 END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
 
-Entries = list[bytes]  # lines of pg_restore --list
-
 
 class ArchiveLoad:
     """One load of an archive into a staging database."""
@@ -80,7 +76,7 @@ class ArchiveLoad:
         self._own = threading.local()  # each thread's Runner
 
     def run(self, listing: bytes, more_rows: Callable[[], None] | None) -> None:
-        """Load all of it. listing: of pg_restore --list. Raise Problem, or ProgramError of a pg_restore."""
+        """Load all of it. listing: of pg_restore --list. Raise Problem."""
         with ExitStack() as self._opened, ThreadPoolExecutor(self.jobs) as self._pool:
             try:
                 self._load_all(listing.splitlines(), more_rows)
@@ -184,16 +180,9 @@ class ArchiveLoad:
     @contextmanager
     def _reading(self, *options: str, entries: Entries | None = None) -> Iterator[IO[bytes]]:
         """Give what pg_restore reads as SQL, of all entries or some."""
-        command = ["pg_restore", *options, "--no-tablespaces", "--file=-", str(self.dump.archive)]
-        with tempfile.TemporaryFile() as listed:
-            if entries is not None:
-                listed.write(b"\n".join(entries))
-                listed.flush()
-                command.append("--use-list=/dev/stdin")
-            with programs.running(command, stdin=listed, stdout=subprocess.PIPE) as child:
-                assert child.stdout  # noqa: S101 - a pipe was asked for
-                programs.widen(child.stdout)
-                yield child.stdout
+        with self.dump.sql(*options, "--no-tablespaces", "--file=-", entries=entries) as child:
+            programs.widen(child.stdout)
+            yield child.stdout
 
     def _read(self, runner: Runner, *options: str, entries: Entries | None = None, **more: Any) -> None:
         with self._reading(*options, entries=entries) as text:

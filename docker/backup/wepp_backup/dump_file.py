@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from wepp_backup.catalog import CHECKSUM, MANIFEST
 from wepp_backup.events import Problem, Reporter, refuse
 
 Stream = IO[bytes]
+Entries = list[bytes]  # lines of pg_restore --list
 CUSTOM, DIRECTORY, TAR, PLAIN = "custom", "directory", "tar", "plain"
 MAGIC = b"PGDMP"
 TITLE = b"-- PostgreSQL database dump"
@@ -44,6 +46,7 @@ COMPRESSIONS = {
     "bzip2": (b"BZh", [sys.executable, "-c", IN_PYTHON.format("bz2")]),
     "xz": (b"\xfd7zXZ\x00", [sys.executable, "-c", IN_PYTHON.format("lzma")]),
 }
+UNSUPPORTED = re.compile(r"unsupported version \(([\d.]+)\) in file header")
 OTHER_DUMP = "choose another dump: `invoke db-backups` lists them"
 
 
@@ -82,6 +85,38 @@ class DumpFile:
                 raise unreadable(self.path, error) from error
             except programs.ProgramError as error:
                 raise unfit(self.path, error) from error
+
+    @contextmanager
+    def sql(self, *options: str, entries: Entries | None = None) -> Iterator[Any]:
+        """Run the image's own pg_restore on an archive; its output is read in the block. Raise Problem.
+
+        entries: what alone is read.
+        """
+        command, cut = ["pg_restore", *options, str(self.archive)], None
+        with tempfile.TemporaryFile() as listed:
+            if entries is not None:
+                listed.write(b"\n".join(entries))
+                listed.flush()
+                command.append("--use-list=/dev/stdin")
+            try:
+                with programs.running(command, stdin=listed, stdout=subprocess.PIPE) as child:
+                    try:
+                        yield child
+                    except Problem as problem:
+                        if child.stdout and child.stdout.read(1):
+                            raise
+                        cut = problem  # pg_restore may know better why its text has ended
+            except programs.ProgramError as error:
+                if version := UNSUPPORTED.search(error.stderr):
+                    raise refuse(
+                        f"{self.path} is an archive of version {version[1]}, written by a newer pg_dump than the "
+                        "pg_restore of this image reads",
+                        "restore it with a stack whose POSTGRES_IMAGE is of that major, or dump again with an older "
+                        "pg_dump",
+                    ) from error
+                raise unfit(self.path, error) from error
+        if cut:
+            raise cut
 
 
 class _EnoughError(Exception):

@@ -10,7 +10,7 @@ import psycopg
 
 from wepp_backup import database_properties, programs
 from wepp_backup.archive_load import ArchiveLoad
-from wepp_backup.dump_file import PLAIN, DumpFile, unfit
+from wepp_backup.dump_file import PLAIN, DumpFile
 from wepp_backup.events import Reporter, refuse
 from wepp_backup.plain_sql import Script
 from wepp_backup.run_sql import Runner
@@ -138,16 +138,14 @@ def load(
         # It makes all that is in there. The switchover gives the database to the role that owns the live one.
         execute(lock.session, f"ALTER DATABASE {quote(staging.name)} OWNER TO {quote(application.user)}")
     if dump.kind == PLAIN:
-        return _load_plain(staging, dump, report, application, search_path)
-    archive = ArchiveLoad(
-        staging, dump, jobs, report, application=application, search_path=search_path,
-        settings=settings(lock.session, jobs), sizes=contents.rows or {},
-        expected_bytes=expected_bytes or contents.database_bytes,
-    )  # fmt: skip
-    try:
+        _load_plain(staging, dump, report, application, search_path)
+    else:
+        archive = ArchiveLoad(
+            staging, dump, jobs, report, application=application, search_path=search_path,
+            settings=settings(lock.session, jobs), sizes=contents.rows or {},
+            expected_bytes=expected_bytes or contents.database_bytes,
+        )  # fmt: skip
         archive.run(contents.listing, rows)
-    except programs.ProgramError as error:
-        raise unfit(dump.path, error) from error
 
 
 def _load_plain(

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import tarfile
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from wepp_backup import dump_file, programs
 from wepp_backup.app import App
 from wepp_backup.catalog import CHECKSUM, Manifest, choose, read_manifest
 from wepp_backup.dump_file import DIRECTORY, PLAIN, TAR, DumpFile, damaged, open_dump, unfit, unwrapped
-from wepp_backup.events import Problem, Reporter, refuse
+from wepp_backup.events import Problem, Reporter
 from wepp_backup.plain_sql import COLUMNS, NAME, Script, name_of, unquoted
 from wepp_backup.row_counts import Counts
 
@@ -35,7 +33,6 @@ SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *]?(.+)")
 DATABASE = re.compile(rb"(?m)^; +dbname: (.*)$")
 SERVER_VERSION = re.compile(rb"(?m)^-- Dumped from database version (.*)$")
 CLIENT_VERSION = re.compile(rb"(?m)^-- Dumped by pg_dump version (.*)$")
-UNSUPPORTED = re.compile(r"unsupported version \(([\d.]+)\) in file header")
 NO_ENTRIES = re.compile(rb"(?m)^; +TOC Entries: 0$")
 TABLE_DATA = re.compile(rb"(?m)^\d+; \d+ \d+ TABLE DATA ")
 # The last part is there when one statement brings several rows.
@@ -163,12 +160,12 @@ def _read_archive(dump: DumpFile, report: Reporter, known: Manifest | None) -> C
         _check_files(dump, files, report)
     if dump.kind == TAR:
         _check_tar(dump)
-    with _pg_restore(dump, "--list") as child:
+    with dump.sql("--list") as child:
         listing = child.stdout.read()
     if NO_ENTRIES.search(listing):
         raise damaged(dump.path, "it has no entries")
     size = sum(each.stat().st_size for each in files)
-    with _pg_restore(dump, "--file=-", *(["--schema-only"] if known else [])) as child:
+    with dump.sql("--file=-", *(["--schema-only"] if known else [])) as child:
         # The bytes that pg_restore has read, of however many files: proc(5).
         read = Path(f"/proc/{child.pid}/io")
 
@@ -220,31 +217,6 @@ def _survey(script: Script) -> Contents:
 def _field(what: re.Pattern[bytes], text: bytes) -> str:
     found = what.search(text)
     return found[1].decode(errors="replace").strip() if found else ""
-
-
-@contextmanager
-def _pg_restore(dump: DumpFile, *options: str) -> Iterator[Any]:
-    """Run the image's own pg_restore on an archive; its output is read in the block. Raise Problem."""
-    cut: Problem | None = None
-    try:
-        with programs.running(["pg_restore", *options, str(dump.archive)], stdout=subprocess.PIPE) as child:
-            try:
-                yield child
-            except Problem as problem:
-                cut = problem
-            # pg_restore knows better why its text ends early.
-            while child.stdout and child.stdout.read(dump_file.CHUNK):
-                pass
-    except programs.ProgramError as error:
-        if version := UNSUPPORTED.search(error.stderr):
-            raise refuse(
-                f"{dump.path} is an archive of version {version[1]}, written by a newer pg_dump than the pg_restore of "
-                "this image reads",
-                "restore it with a stack whose POSTGRES_IMAGE is of that major, or dump again with an older pg_dump",
-            ) from error
-        raise unfit(dump.path, error) from error
-    if cut:
-        raise cut
 
 
 def _check_files(dump: DumpFile, files: list[Path], report: Reporter) -> None:
