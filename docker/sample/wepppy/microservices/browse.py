@@ -213,7 +213,7 @@ async def aria2c(request: Request) -> Response:
 
     async def lines() -> AsyncIterator[str]:
         with node:
-            async for path, _size in iterate_in_threadpool(file_paths(node, access.privileged)):
+            async for path in iterate_in_threadpool(file_paths(node, access.privileged)):
                 name = shown(path)
                 if name == path and name.isprintable():  # a line break in a name would end the line
                     yield f"{base}{access.link('download', path)}\n  out={name}\n"

@@ -21,7 +21,7 @@ MAX_SIDE = 1024
 DEFAULT_SIDE = 768
 MAX_PIXELS = 400_000_000
 CACHE_BYTES = 32 << 20
-VERSION = 2  # part of the ETag: another drawing is another picture
+VERSION = 3  # part of the ETag: another drawing is another picture
 MAX_CLASSES = 40
 METRES_PER_DEGREE = 111_320.0
 Style = Literal["relief", "ramp", "logarithmic", "classes", "grey", "colour"]
@@ -29,7 +29,6 @@ _ELEVATION = re.compile(r"(^|[^a-z])(dem|relief|elevation|filled|elev)([^a-z]|$)
 _CLASSES = re.compile(
     r"landuse|landcover|nlcd|soil|ssurgo|catchment|subwta|bound|mask|basin|class|netful|channel"
 )
-_RELIEF = [(0.0, (58, 112, 76)), (0.35, (164, 178, 100)), (0.65, (176, 132, 86)), (1.0, (247, 244, 238))]
 _RAMP = [
     (0.0, (36, 24, 84)),
     (0.3, (38, 92, 140)),
@@ -148,6 +147,8 @@ def _paint(
     """Return colours (rows, columns, 3) from 0 to 255 and the values at the ends of the ramp."""
     import numpy as np
 
+    from wepppy.terrain.surface import ground_colours
+
     filled = np.where(seen, values, low)
     if style == "classes":
         return _hues(filled), low, high
@@ -159,15 +160,13 @@ def _paint(
         share = np.log1p(np.maximum(filled, 0)) / (np.log1p(max(high, 0)) or 1.0)
     if style == "grey":
         return np.repeat(share[..., None] * 255, 3, axis=2), low, high
-    points = _RELIEF if style == "relief" else _RAMP
-    at = [position for position, _ in points]
-    rgb = np.stack(
-        [np.interp(share, at, [colour[band] for _, colour in points]) for band in range(3)], axis=2
-    )
     if style == "relief":
         mean = float(values[seen].mean()) if seen.any() else 0.0
-        rgb *= (0.35 + 0.65 * _relief(np.where(seen, values, mean), step))[..., None] * 1.15
-    return rgb, low, high
+        shade = 0.35 + 0.65 * _relief(np.where(seen, values, mean), step)
+        return ground_colours(share) * shade[..., None] * 1.15, low, high
+    at = [position for position, _ in _RAMP]
+    bands = zip(*(colour for _, colour in _RAMP), strict=True)
+    return np.stack([np.interp(share, at, band) for band in bands], axis=2), low, high
 
 
 def _relief(elevation: NDArray[np.float64], step: tuple[float, float]) -> NDArray[np.float64]:

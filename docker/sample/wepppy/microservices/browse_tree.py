@@ -196,47 +196,23 @@ def is_listed(name: str, privileged: bool = False) -> bool:
     return True
 
 
-def file_paths(node: Node, privileged: bool = False) -> Iterator[tuple[str, int]]:
-    """Yield the path relative to `node` and the size in bytes of every regular file beneath it, by name.
+def file_paths(node: Node, privileged: bool = False) -> Iterator[str]:
+    """Yield the path relative to `node` of every regular file beneath it, by name.
 
     Links are left out: what they name inside the run is listed where it is.
     """
-    waiting = [""]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            descriptor = _open_beneath(node.fd, folder)
-        except OSError:
-            continue  # removed, or replaced, while we were walking
-        try:
-            with os.scandir(descriptor) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-            folders = []
-            for entry in entries:
-                if not is_listed(entry.name, privileged):
-                    continue
-                path = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(path)
-                elif entry.is_file(follow_symlinks=False):
-                    try:
-                        yield path, entry.stat(follow_symlinks=False).st_size
-                    except FileNotFoundError:
-                        continue
-            waiting.extend(reversed(folders))
-        finally:
-            os.close(descriptor)
+    for folder, folders, names, descriptor in os.fwalk(".", dir_fd=node.fd):
+        folders[:] = sorted(name for name in folders if is_listed(name, privileged))
+        for name in sorted(names):
+            if is_listed(name, privileged) and _is_regular(name, descriptor):
+                yield f"{folder}/{name}".removeprefix("./")
 
 
-def _open_beneath(root: int, folder: str) -> int:
-    descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
-    for part in folder.split("/") if folder else []:
-        try:
-            inner = os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=descriptor)
-        finally:
-            os.close(descriptor)
-        descriptor = inner
-    return descriptor
+def _is_regular(name: str, folder: int) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False  # removed since the directory was read
 
 
 def _reason(error: OSError) -> ServiceError:

@@ -1,4 +1,4 @@
-"""The shape of a surface: slope, aspect, hillshade, and small holes closed."""
+"""The shape of a surface: slope, aspect, hillshade, colours by height, and small holes closed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wepppy.terrain.flow import STEPS, Floats
+
+# Low to high ground: GRASS GIS, colour table "elevation", softened.
+GROUND = ((36, 112, 86), (146, 182, 106), (236, 222, 150), (178, 122, 82), (250, 250, 248))
 
 
 def horn(elevation: NDArray[Any], width: float, height: float) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -35,6 +38,12 @@ def light(
     cosine = high - east * eastwards - north * northwards
     shade: NDArray[Any] = np.maximum(cosine / np.sqrt(1 + eastwards**2 + northwards**2), 0)
     return shade
+
+
+def ground_colours(share: NDArray[Any]) -> NDArray[np.float64]:
+    """Return red, green, blue (0 to 255, in a last axis) of ground by its height, 0 the lowest to 1 the highest."""
+    stops = np.linspace(0, 1, len(GROUND))
+    return np.stack([np.interp(share, stops, band) for band in zip(*GROUND, strict=True)], axis=-1)
 
 
 def gradient(elevation: Floats, cell_size: float) -> tuple[Floats, Floats]:

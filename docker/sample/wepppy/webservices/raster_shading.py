@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wepppy.terrain.surface import horn, light
+from wepppy.terrain.surface import ground_colours, horn, light
 
 Floats = NDArray[np.floating[Any]]
 
@@ -17,16 +17,6 @@ _T = TypeVar("_T", bound=np.generic)
 NODATA = -9999.0
 # Relief is measured by so many rows at a time: a dozen arrays of a whole crop would be too much memory.
 _ROWS = 256
-# Green lowlands, yellow and brown slopes, white summits: share of the relief, red, green, blue.
-_TINTS = np.array(
-    [
-        (0.00, 48, 112, 72),
-        (0.25, 134, 174, 96),
-        (0.50, 232, 214, 146),
-        (0.75, 168, 116, 78),
-        (1.00, 250, 250, 250),
-    ]
-)
 
 
 def _hillshade(z: Floats, cell: float) -> Floats:
@@ -107,8 +97,7 @@ def tint(z: NDArray[np.generic], empty: NDArray[np.bool_]) -> NDArray[np.uint8]:
     for row in range(0, z.shape[0], _ROWS):
         part, there = z[row : row + _ROWS], ~empty[row : row + _ROWS]
         share = (part.astype(np.float32) - low) / max(high - low, 1e-6)
-        for band in range(3):
-            shades = np.interp(share, _TINTS[:, 0], _TINTS[:, band + 1])
-            picture[band, row : row + _ROWS] = np.where(there, np.rint(shades), 0)
+        colours = np.where(there[..., np.newaxis], np.rint(ground_colours(share)), 0)
+        picture[:3, row : row + _ROWS] = np.moveaxis(colours, -1, 0)
         picture[3, row : row + _ROWS] = np.where(there, 255, 0)
     return picture

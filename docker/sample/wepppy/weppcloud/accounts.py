@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from flask import Blueprint, Response, current_app, redirect, render_template, request, session, url_for
+from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
 from flask_login import LoginManager, current_user, login_user, logout_user
 from sqlalchemy import select
 from werkzeug.wrappers import Response as AnyResponse
@@ -143,8 +143,3 @@ def _new_session_id() -> None:
     sessions = current_app.session_interface
     assert isinstance(sessions, Sessions)  # noqa: S101 - set by create_app
     sessions.regenerate(session)
-
-
-@login_manager.unauthorized_handler
-def _unauthorized() -> Response:
-    raise Problem(401, "Log in first.")

@@ -19,11 +19,10 @@ from wepppy.raster_bytes import encode_raster
 from wepppy.rq.steps.outputs import whole_file, write_json
 from wepppy.rq.steps.state import RunError, RunState
 from wepppy.terrain.landcover import COVERS
+from wepppy.terrain.surface import GROUND, ground_colours
 
 Colour = tuple[int, int, int]
 MERCATOR = CRS.from_epsg(3857)
-# Low to high ground: GRASS GIS, colour table "elevation", softened.
-GROUND = ((36, 112, 86), (146, 182, 106), (236, 222, 150), (178, 122, 82), (250, 250, 248))
 
 
 def write_map_layers(state: RunState) -> None:
@@ -79,13 +78,8 @@ def _elevation(state: RunState) -> dict[str, Any]:
     low, high = float(np.nanmin(height)), float(np.nanmax(height))
     steps = 1 + np.rint(254 * (height - low) / ((high - low) or 1.0))
     band = np.where(np.isnan(height), 0, np.nan_to_num(steps)).astype(np.uint8)
-    stops = np.linspace(1, 255, len(GROUND))
-    ramp = {
-        code: tuple(
-            round(float(np.interp(code, stops, [stop[part] for stop in GROUND]))) for part in range(3)
-        )
-        for code in range(1, 256)
-    }
+    colours = np.rint(ground_colours(np.linspace(0, 1, 255))).astype(int).tolist()
+    ramp = {code: tuple(colour) for code, colour in enumerate(colours, start=1)}
     bounds = _picture(state, "elevation", band, ramp)
     scale = {"low": round(low), "high": round(high), "unit": "m", "colours": [_hex(stop) for stop in GROUND]}
     return {"file": "elevation.png", "bounds": bounds, "scale": scale}
