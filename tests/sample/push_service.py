@@ -144,5 +144,5 @@ def message(browser: Browser, push: Push) -> dict[str, Any]:
     assert push.headers["content-encoding"] == "aes128gcm"
     assert int(push.headers["ttl"]) > 0
     assert len(push.headers["topic"]) <= 32
-    told: dict[str, Any] = json.loads(browser.decrypt(push.body))
-    return told
+    reported: dict[str, Any] = json.loads(browser.decrypt(push.body))
+    return reported

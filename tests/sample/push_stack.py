@@ -58,7 +58,7 @@ class Stack:
                 fields["ended_at"] = (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
             client.hset(f"rq:job:{job}", mapping=fields)
 
-    def tell(self, job: str, status: str) -> int:
+    def publish(self, job: str, status: str) -> int:
         """Publish the worker's event and return how many heard it."""
         with redis.Redis.from_url(self.redis_server.url(2)) as client:
             return int(client.publish(f"{RUNID}:rq", json.dumps({"job": job, "status": status})))

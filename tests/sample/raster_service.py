@@ -41,7 +41,7 @@ def make_geodata(folder: Path) -> Path:
 
 
 def meta_of(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the reply's header tells of the raster."""
+    """Return the description of the raster in the reply's header."""
     text = headers["wmesque-meta"]
     meta: dict[str, Any] = strict_json(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))["wmesque"]
     return meta

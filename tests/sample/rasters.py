@@ -73,9 +73,9 @@ def run(program: str, *arguments: str, stdin: str = "") -> str:
 def values_at(path: str | Path, points: list[tuple[float, float]], *options: str) -> list[list[float]]:
     """Return what gdallocationinfo finds at each (x, y): one value per band, nothing outside the raster."""
     command = [find_program("gdallocationinfo"), "-xml", *options, str(path)]
-    asked = "".join(f"{x!r} {y!r}\n" for x, y in points)
+    lines = "".join(f"{x!r} {y!r}\n" for x, y in points)
     # GDAL from 3.9 on ends with 1 when a point is outside, and has answered all the same.
-    text = subprocess.run(command, input=asked, capture_output=True, text=True, check=False).stdout
+    text = subprocess.run(command, input=lines, capture_output=True, text=True, check=False).stdout
     reports = text.split("</Report>")[:-1]
     assert len(reports) == len(points)
     return [[_value(band) for band in report.split("<BandReport")[1:]] for report in reports]

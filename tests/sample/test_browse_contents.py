@@ -66,19 +66,19 @@ def pixels_of(png: bytes) -> np.ndarray:
 def test_gdalinfo_tells_what_the_gdal_command_tells(run: Path) -> None:
     for name in ("dem.tif", "soils.tif", "nothing.tif", "colour.tif"):
         command = [find_program("gdalinfo"), "-json", str(run / "dem" / name)]
-        told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        reported = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
         answer = call(f"{URL}/gdalinfo/dem/{name}")
         assert answer.status == 200
         ours = answer.json
         for key in ("driverShortName", "driverLongName", "size", "geoTransform"):
-            assert ours[key] == told.get(key), (name, key)
+            assert ours[key] == reported.get(key), (name, key)
         for corner, place in ours["cornerCoordinates"].items():
-            assert place == pytest.approx(told["cornerCoordinates"][corner])
-        for mine, theirs in zip(ours["bands"], told["bands"], strict=True):
+            assert place == pytest.approx(reported["cornerCoordinates"][corner])
+        for mine, theirs in zip(ours["bands"], reported["bands"], strict=True):
             for key in ("band", "block", "type", "colorInterpretation", "noDataValue"):
                 assert mine.get(key) == theirs.get(key), (name, key)
         if "wgs84Extent" in ours:
-            theirs = np.array(told["wgs84Extent"]["coordinates"])
+            theirs = np.array(reported["wgs84Extent"]["coordinates"])
             assert np.array(ours["wgs84Extent"]["coordinates"]) == pytest.approx(theirs, abs=1e-6)
         assert ours["description"] == name
         assert str(run) not in answer.text
@@ -154,9 +154,9 @@ def test_parquet_becomes_csv_with_the_same_values(run: Path) -> None:
 
 def test_the_schema_of_parquet_is_told(run: Path) -> None:
     pq.write_table(pa.table({"a": pa.array([1, 2], pa.int32()), "b": ["x", None]}), run / "t.parquet")
-    told = call(f"{URL}/schema/t.parquet").json
-    assert (told["num_rows"], told["num_columns"]) == (2, 2)
-    assert told["columns"][0] == {"name": "a", "type": "int32", "nullable": True}
+    reported = call(f"{URL}/schema/t.parquet").json
+    assert (reported["num_rows"], reported["num_columns"]) == (2, 2)
+    assert reported["columns"][0] == {"name": "a", "type": "int32", "nullable": True}
     page = call(f"{URL}/browse/t.parquet").text
     assert "<td>x</td>" in page
     assert f'href="{URL}/download/t.parquet?as_csv=1"' in page

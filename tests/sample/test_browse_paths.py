@@ -1,4 +1,4 @@
-"""Nothing outside of a run can be read, whatever is asked for."""
+"""No path leads out of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client claims to have asked for in `Host` comes back in no answer of any service."""
+"""No answer of any service repeats the `Host` header of its request."""
 
 from __future__ import annotations
 

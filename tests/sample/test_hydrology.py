@@ -150,8 +150,8 @@ def test_the_runs_water_balance_closes_in_every_subcatchment_and_at_the_outlet(c
     table = pyarrow.parquet.read_table(computed.folder / "wepp/output/hillslopes.parquet").to_pydict()
     parts = ("evapotranspiration_mm", "direct_runoff_mm", "baseflow_mm", "storage_change_mm")
     assert sum(np.array(table[name]) for name in parts) == pytest.approx(np.array(table["precipitation_mm"]))
-    told = computed.summary["water_balance"]
-    assert sum(told[name] for name in parts) == pytest.approx(told["precipitation_mm"], abs=0.3)
+    reported = computed.summary["water_balance"]
+    assert sum(reported[name] for name in parts) == pytest.approx(reported["precipitation_mm"], abs=0.3)
     outlet = pyarrow.parquet.read_table(computed.folder / "wepp/output/outlet.parquet").to_pydict()
     depth = sum(outlet["direct_runoff_mm"]) + sum(outlet["baseflow_mm"])
     assert sum(outlet["discharge_m3"]) == pytest.approx(depth / 1000 * computed.areas.sum())
@@ -199,8 +199,8 @@ def test_the_map_layers_lie_where_the_run_lies_and_hold_its_results(computed: Ru
         for ring in (ring for part in each["geometry"]["coordinates"] for ring in part):
             assert all(left - edge <= x <= right + edge for x, _ in ring)
             assert all(bottom - edge <= y <= top + edge for _, y in ring)
-    told = [each["properties"]["soil_loss_t_ha"] for each in features]
-    assert told == pytest.approx(computed.soil_loss.tolist(), rel=1e-4)
+    reported = [each["properties"]["soil_loss_t_ha"] for each in features]
+    assert reported == pytest.approx(computed.soil_loss.tolist(), rel=1e-4)
     assert features[0]["properties"]["discharge_m3_s"] == pytest.approx(
         computed.summary["runoff"]["mean_discharge_m3_s"], rel=1e-3
     )

@@ -40,7 +40,7 @@ def test_the_end_of_a_run_arrives_encrypted_and_signed(stack: Stack, status: str
         stack.enqueue("job")
         async with stack.watcher():
             stack.state("job", status)
-            assert stack.tell("job", status) == 1
+            assert stack.publish("job", status) == 1
             await until(lambda: list(stack.marks().values()) == ["sent"])
 
     asyncio.run(scenario())
@@ -61,7 +61,7 @@ def test_every_subscriber_is_notified_once_however_many_events_and_watchers_ther
         async with stack.watcher() as first, stack.watcher() as second:
             stack.state("job", "finished")
             for _ in range(5):
-                assert stack.tell("job", "finished") == 2
+                assert stack.publish("job", "finished") == 2
             await until(lambda: list(stack.marks().values()) == ["sent"] * 10)
             await asyncio.gather(first.sweep(), second.sweep())
         async with stack.watcher() as third:  # after a restart
@@ -78,7 +78,7 @@ def test_an_end_without_a_watcher_is_sent_at_the_next_start(stack: Stack) -> Non
         stack.subscribe()
         stack.enqueue("job")
         stack.state("job", "finished")
-        assert stack.tell("job", "finished") == 0
+        assert stack.publish("job", "finished") == 0
         async with stack.watcher():
             await until(lambda: stack.statuses() == ["finished"])
 
@@ -93,7 +93,7 @@ def test_an_end_while_redis_restarts_is_told(stack: Stack) -> None:
             await asyncio.to_thread(stack.redis_server.stop)
             await until(lambda: not watcher.listening)
             await asyncio.to_thread(stack.redis_server.start)
-            stack.state("job", "finished")  # and no event: it was published while nobody could hear
+            stack.state("job", "finished")  # and no event: it was published without a listener
             await until(lambda: list(stack.marks().values()) == ["sent"])
 
     asyncio.run(scenario())
@@ -108,7 +108,7 @@ def test_an_end_while_postgres_is_down_is_sent_when_it_is_back(stack: Stack) -> 
             await asyncio.to_thread(stack.postgres_server.stop)
             try:
                 stack.state("job", "finished")
-                stack.tell("job", "finished")
+                stack.publish("job", "finished")
             finally:
                 await asyncio.to_thread(stack.postgres_server.start)
             await until(lambda: list(stack.marks().values()) == ["sent"])
@@ -125,11 +125,11 @@ def test_a_failure_that_is_tried_again_is_not_the_end(stack: Stack, monkeypatch:
         stack.enqueue("job")
         async with stack.watcher() as watcher:
             stack.state("job", "queued")
-            stack.tell("job", "failed")
+            stack.publish("job", "failed")
             await until(lambda: not watcher._tasks)
             assert stack.service.pushes == []
             stack.state("job", "finished")
-            stack.tell("job", "finished")
+            stack.publish("job", "finished")
             await until(lambda: list(stack.marks().values()) == ["sent"])
 
     asyncio.run(scenario())
@@ -141,7 +141,7 @@ def test_an_event_a_moment_before_the_state_is_not_lost(stack: Stack) -> None:
         stack.subscribe()
         stack.enqueue("job")
         async with stack.watcher() as watcher:
-            stack.tell("job", "finished")
+            stack.publish("job", "finished")
             await until(lambda: bool(watcher._tasks))
             stack.state("job", "finished")
             await until(lambda: stack.statuses() == ["finished"])
@@ -158,7 +158,7 @@ def test_a_subscription_after_the_end_gets_no_message(stack: Stack) -> None:
             await watcher.sweep()
             stack.enqueue("next")
             stack.state("next", "finished")
-            stack.tell("next", "finished")
+            stack.publish("next", "finished")
             await until(lambda: list(stack.marks().values()) == ["sent"])
 
     asyncio.run(scenario())
@@ -175,7 +175,7 @@ def test_an_endpoint_that_is_gone_is_dropped(stack: Stack, status: int) -> None:
         stack.enqueue("job")
         async with stack.watcher():
             stack.state("job", "finished")
-            stack.tell("job", "finished")
+            stack.publish("job", "finished")
             await until(lambda: list(stack.marks().values()) == ["gone"])
 
     asyncio.run(scenario())
@@ -199,13 +199,13 @@ def test_a_busy_push_service_is_asked_again_no_sooner_than_it_says(stack: Stack)
         stack.enqueue("job")
         async with stack.watcher():
             stack.state("job", "finished")
-            stack.tell("job", "finished")
+            stack.publish("job", "finished")
             await until(lambda: list(stack.marks().values()) == ["sent"])
 
     asyncio.run(scenario())
     assert len(stack.service.pushes) == 5
-    asked, dated, third, fourth = stack.slept
-    assert asked == 7
+    fixed, dated, third, fourth = stack.slept
+    assert fixed == 7
     assert 7100 < dated <= 7200
     assert (third, fourth) == (4.0, 8.0)  # 2 s doubled twice and thrice, half of it by chance
     assert len(stack.store.of_run(RUNID)) == 1
@@ -219,7 +219,7 @@ def test_a_push_service_that_stays_broken_is_given_up(stack: Stack) -> None:
         stack.enqueue("job")
         async with stack.watcher() as watcher:
             stack.state("job", "finished")
-            stack.tell("job", "finished")
+            stack.publish("job", "finished")
             await until(lambda: list(stack.marks().values()) == ["given up"])
             await watcher.sweep()
 
@@ -236,7 +236,7 @@ def test_a_push_service_that_refuses_is_not_asked_again(stack: Stack) -> None:
         stack.enqueue("job")
         async with stack.watcher():
             stack.state("job", "finished")
-            stack.tell("job", "finished")
+            stack.publish("job", "finished")
             await until(lambda: list(stack.marks().values()) == ["refused"])
 
     asyncio.run(scenario())
@@ -252,7 +252,7 @@ def test_a_stop_in_the_middle_of_waiting_hands_the_message_to_the_next_process(s
         stack.sleep = asyncio.sleep  # type: ignore[method-assign, assignment]
         async with stack.watcher():
             stack.state("job", "finished")
-            stack.tell("job", "finished")
+            stack.publish("job", "finished")
             await until(lambda: len(stack.service.pushes) == 1)
         assert stack.marks() == {}
         async with stack.watcher():
@@ -281,7 +281,7 @@ def test_events_that_are_not_events_change_nothing(stack: Stack) -> None:
                     client.publish(f"{RUNID}:rq", data)
                     client.publish(":rq", data)
             stack.state("job", "finished")
-            stack.tell("job", "finished")
+            stack.publish("job", "finished")
             await until(lambda: list(stack.marks().values()) == ["sent"])
             assert watcher.listening
 

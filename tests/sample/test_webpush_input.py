@@ -58,22 +58,22 @@ requests = st.lists(
     max_examples=40, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
-@given(asked=requests)
+@given(requested=requests)
 def test_nothing_sent_gets_anything_but_an_answer(
-    servers: PostgresServer, asked: list[tuple[str, str, str, bytes]]
+    servers: PostgresServer, requested: list[tuple[str, str, str, bytes]]
 ) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
-        for method, runid, kind, body in asked:
+        for method, runid, kind, body in requested:
             path = f"/subscriptions/{quote(runid, safe='', errors='replace')}"
             headers = {"content-type": kind.encode("latin-1")}
             answer = await client.request(method, path, content=body, headers=headers)
-            told: dict[str, Any] = answer.json()
+            reported: dict[str, Any] = answer.json()
             if answer.status_code in (200, 201):
-                assert told == {}
+                assert reported == {}
                 assert (method, runid) in {("POST", RUNID), ("DELETE", RUNID)}
                 continue
-            assert answer.status_code in (400, 404, 405, 413, 415), (answer.status_code, told)
-            assert set(told["error"]) <= {"message", "code", "details"}
+            assert answer.status_code in (400, 404, 405, 413, 415), (answer.status_code, reported)
+            assert set(reported["error"]) <= {"message", "code", "details"}
             assert "Traceback" not in answer.text
             assert "site-packages" not in answer.text
         assert {(runid, endpoint) for runid, endpoint, *_ in rows(servers)} <= {(RUNID, ENDPOINT)}

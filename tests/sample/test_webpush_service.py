@@ -118,9 +118,9 @@ def test_the_whole_service_tells_a_browser_of_the_end(
 
 def test_the_public_key_is_that_of_the_secret(servers: PostgresServer) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
-        told = (await client.get("/vapid-public-key")).json()["public_key"]
+        reported = (await client.get("/vapid-public-key")).json()["public_key"]
         private = ec.derive_private_key(int.from_bytes(decode(SCALAR), "big"), ec.SECP256R1())
-        assert decode(told) == private.public_key().public_bytes(*UNCOMPRESSED)
+        assert decode(reported) == private.public_key().public_bytes(*UNCOMPRESSED)
 
     run(scenario)
 

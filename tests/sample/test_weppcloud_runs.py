@@ -34,7 +34,7 @@ def make_run(client: FlaskClient, **body: object) -> str:
 
 
 def add_user(site: Flask, email: str) -> None:
-    """Give somebody an account with the password `secret`."""
+    """Add an account with the password `secret`."""
     from wepppy.weppcloud.models import User, db
     from wepppy.weppcloud.passwords import hash_password
 

@@ -97,7 +97,7 @@ def test_unknown_datasets_and_misplaced_relief_are_refused(client: FlaskClient, 
 def test_a_text_raster_of_nearly_whole_numbers_is_read_as_measurements(
     client: FlaskClient, geodata: Path, tmp_path: Path
 ) -> None:
-    # GDAL looks at the first 100 KB only to tell whole numbers from others.
+    # GDAL distinguishes whole numbers from others by the first 100 KB only.
     values = np.full((300, 300), 7, dtype=np.float32)
     values[-1, -1] = 7.25
     write_vrt(write_raster(geodata / "ned1/2020/dem.tif", values))

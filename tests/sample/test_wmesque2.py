@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Dataset has no geotransform")  #
 
 
 def warped(source: Path, target: Path, meta: dict[str, Any], resample: str, *options: str) -> np.ndarray:
-    """Return what gdalwarp makes of the source on the grid that a reply tells of."""
+    """Return what gdalwarp makes of the source on the grid that a reply describes."""
     extent = [repr(number) for number in meta["bounds"]]
     cell = repr(meta["cellsize"])
     grid = ["-t_srs", meta["crs"], "-te", *extent, "-tr", cell, cell]
@@ -256,7 +256,7 @@ def test_while_crops_are_slow_health_answers_and_excess_requests_get_the_time_to
     slow = write_vrt(write_raster(geodata / f"ned1/slow{cellsize}/dem.tif", elevations()))
     tiles = slow.with_name("dem.tif")
     tiles.rename(tmp_path / "dem.tif")
-    os.mkfifo(tiles)  # opening it waits for somebody who writes
+    os.mkfifo(tiles)  # opening it waits for a writer
     path = f"/retrieve/ned1/slow{cellsize}".encode()
     query = f"bbox={BOX}&cellsize={cellsize}".encode()
 

@@ -64,7 +64,7 @@ def test_a_killed_pool_takes_all_along_and_the_next_pool_ends_the_job_once(
     os.killpg(pool.pid, signal.SIGKILL)
     pool.wait()
     wait_until(lambda: not alive(worker) and not alive(horse), "worker and work-horse dying with the pool")
-    assert job.get_status() == "started"  # nobody was left to say otherwise
+    assert job.get_status() == "started"  # no process was left to change it
     stack.start()
     wait_until(lambda: worker_jobs.starts(RUNID) == 2, f"a second try\n{stack.log}")
     release()
@@ -184,7 +184,7 @@ def test_a_job_lost_between_queue_and_registry_is_found(
     stack.queue.connection.delete("wepppy:rq:searching:default")
     assert recovery.requeue_lost_jobs(stack.queue) == []  # still in doubt
     monkeypatch.setattr(recovery, "_DOUBT", 0)
-    assert recovery.requeue_lost_jobs(stack.queue) == []  # somebody else has just searched
+    assert recovery.requeue_lost_jobs(stack.queue) == []  # another worker has just searched
     stack.queue.connection.delete("wepppy:rq:searching:default")
     assert recovery.requeue_lost_jobs(stack.queue) == [lost.id]
     assert sorted(stack.queue.job_ids) == sorted([waiting.id, lost.id])

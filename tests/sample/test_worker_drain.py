@@ -66,7 +66,7 @@ def test_an_idle_worker_that_waits_for_a_job_takes_none_once_all_are_drained(sta
     job = stack.queue.enqueue(worker_jobs.by_keyword, runid=RUNID)
     time.sleep(2)  # longer than a worker waits for a job before it looks whether it is suspended
     assert job.get_status() == "queued"
-    # As when whoever asked was killed: the suspension ends by itself.
+    # As when the suspending program was killed: the suspension ends by itself.
     stack.queue.connection.expire("rq:suspended", 1)
     stack.ended(job, "finished")
 

@@ -97,7 +97,7 @@ def test_the_launcher_refuses_what_cannot_work(
     assert "Traceback" not in result.stderr
 
 
-def test_the_launcher_waits_for_redis_and_leaves_when_told(stack: Stack) -> None:
+def test_the_launcher_waits_for_redis_and_ends_by_a_signal(stack: Stack) -> None:
     pool = stack.start(REDIS_PORT="1")
     wait_until(lambda: "waiting for Redis" in stack.log, "the launcher waiting")
     pool.terminate()
@@ -248,11 +248,11 @@ def test_the_time_without_redis_is_not_held_against_a_worker(watched: Watched) -
 
 def test_a_pool_that_is_stopped_does_not_tell_a_worker_twice_that_is_ending_already(watched: Watched) -> None:
     watched.sent_until(0)
-    told = [*watched.sent_until(watched.grace)]
+    reported = [*watched.sent_until(watched.grace)]
     watched.pool.request_stop()
-    assert watched.signals == [*told, (2, signal.SIGINT)]
+    assert watched.signals == [*reported, (2, signal.SIGINT)]
     watched.pool.request_stop()
-    assert watched.signals[len(told) + 1 :] == [(1, signal.SIGINT), (2, signal.SIGINT)]
+    assert watched.signals[len(reported) + 1 :] == [(1, signal.SIGINT), (2, signal.SIGINT)]
 
 
 def test_a_new_worker_that_is_signalled_before_it_handles_signals_ends_alone(watched: Watched) -> None:

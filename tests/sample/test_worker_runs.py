@@ -53,8 +53,8 @@ def test_a_run_is_computed_from_elevation_to_report(stack: Stack, run_folder: Pa
     wait_until(lambda: "finished" in stack.events.statuses(job), "the event")
     assert stack.events.statuses(job) == ["started", "finished"]
     assert stack.events.texts()[-1] == "run_project COMPLETED"
-    told = [text.partition(":")[0] for text in stack.events.texts()]
-    assert list(dict.fromkeys(told)) == [*(task for task, _, _ in TASKS), "run_project COMPLETED"]
+    reported = [text.partition(":")[0] for text in stack.events.texts()]
+    assert list(dict.fromkeys(reported)) == [*(task for task, _, _ in TASKS), "run_project COMPLETED"]
 
     fields = RedisPrep(RUNID).fields()
     assert all(checklist(fields).values()), fields
@@ -92,8 +92,8 @@ def check_outputs(folder: Path, geodata: Path, report: dict[str, Any]) -> None:
     with rasterio.open(folder / "wepp/output/soil_loss.tif") as dataset:
         loss = dataset.read(1, masked=True)
     assert loss.min() >= 0
-    told = report["results"]["soil_loss"]["mean_t_ha_yr"]
-    assert loss.mean(dtype=np.float64) == pytest.approx(told, rel=1e-3)
+    reported = report["results"]["soil_loss"]["mean_t_ha_yr"]
+    assert loss.mean(dtype=np.float64) == pytest.approx(reported, rel=1e-3)
     hillslopes = pyarrow.parquet.read_table(folder / "wepp/output/hillslopes.parquet").to_pydict()
     volume = np.dot(hillslopes["runoff_mm"], hillslopes["area_ha"]) * 10
     assert report["results"]["runoff"]["discharge_m3"] == pytest.approx(volume, rel=1e-6)

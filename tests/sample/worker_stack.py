@@ -41,8 +41,8 @@ class Events:
         return self.heard
 
     def statuses(self, job: Job) -> list[str]:
-        told = [json.loads(text) for channel, text in self.read() if channel == f"{RUNID}:rq"]
-        return [entry["status"] for entry in told if entry["job"] == job.id]
+        reported = [json.loads(text) for channel, text in self.read() if channel == f"{RUNID}:rq"]
+        return [entry["status"] for entry in reported if entry["job"] == job.id]
 
     def texts(self) -> list[str]:
         return [text for channel, text in self.read() if channel == f"{RUNID}:wepp"]
