@@ -36,7 +36,7 @@ def drain(connection: redis.Redis) -> None:
 
 
 def _listens(connection: redis.Redis, name: str) -> bool:
-    """True for a worker that is there; one that was killed never leaves by itself."""
+    """Return True for a worker that is there; one that was killed never leaves by itself."""
     ((_, count),) = connection.pubsub_numsub(PUBSUB_CHANNEL_TEMPLATE % name)
     return bool(count)
 

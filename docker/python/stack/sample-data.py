@@ -1,4 +1,4 @@
-"""Makes the sample's geodata if the source tree is the sample; a real tree brings its own and is left alone."""
+"""Make the sample's geodata if the source tree is the sample; a real tree brings its own and is left alone."""
 
 from __future__ import annotations
 

@@ -43,29 +43,29 @@ class ServiceError(Exception):
 
 
 def run_not_found() -> ServiceError:
-    """The run does not exist, its id could not be one, or the visitor may not read it: the answer is the same."""
+    """Return the one error for a run that does not exist, an impossible id, and a run the visitor may not read."""
     return ServiceError(
         404, "run_not_found", "There is no such run. If it is a private one of yours, log in."
     )
 
 
 def path_not_found() -> ServiceError:
-    """Nothing is there, or it is hidden."""
+    """Return the error for a path where nothing is, or that is hidden."""
     return ServiceError(404, "path_not_found", "There is no such file or directory in this run.")
 
 
 def path_outside_root() -> ServiceError:
-    """The path, or a symbolic link on it, leads out of the run."""
+    """Return the error for a path that leads out of the run, by itself or by a symbolic link on it."""
     return ServiceError(400, "path_outside_root", "The path leads out of the run.")
 
 
 def forbidden_path() -> ServiceError:
-    """The path exists in the interface's sense, but is not for reading."""
+    """Return the error for a path that is there but may not be read."""
     return ServiceError(403, "forbidden_path", "This path is not open for reading.")
 
 
 def invalid(parameter: str, message: str) -> ServiceError:
-    """One parameter has a value that means nothing."""
+    """Return the error for one parameter with an unusable value."""
     return ServiceError(
         400, "validation_error", f"{parameter}: {message}", (Fault("validation_error", message, parameter),)
     )

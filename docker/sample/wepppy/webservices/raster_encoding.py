@@ -56,7 +56,7 @@ def _geotiff(crop: Crop) -> Encoded:
 
 
 def _ascii_grid(crop: Crop) -> Encoded:
-    """Esri's text raster: six lines of header, then a line of numbers per row."""
+    """Write Esri's text raster: six lines of header, then a line of numbers per row."""
     if len(crop.values) != 1:
         raise EncodingError("AAIGrid holds one band only")
     # Written here and row by row: 4096 x 4096 cells took 261 MB and 20 s, by GDAL's driver 416 MB and 29 s.
@@ -80,7 +80,7 @@ def _ascii_grid(crop: Crop) -> Encoded:
 
 
 def _png(crop: Crop) -> Encoded:
-    """A picture for browsers: eight bits, transparent without data; measurements span black to white."""
+    """Encode a picture for browsers: eight bits, transparent without data; measurements span black to white."""
     notes: dict[str, Any] = {}
     values, nodata, colours = crop.values, crop.nodata, None
     if len(values) == 1:
@@ -117,7 +117,7 @@ def _stretch(
 
 
 def _envi(crop: Crop) -> Encoded:
-    """Band after band, row after row, little-endian; the header, a file of its own, goes into the notes."""
+    """Write band after band, row after row, little-endian; the header, a file of its own, goes into the notes."""
     values, grid = crop.values, crop.grid
     if values.dtype.name not in _ENVI_TYPES:
         raise EncodingError(f"ENVI holds no {values.dtype.name} values")

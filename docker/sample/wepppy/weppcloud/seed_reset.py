@@ -1,4 +1,4 @@
-"""Removes what `flask seed` made, of whichever seed, and nothing else."""
+"""Remove what `flask seed` made, of whichever seed, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes a planned site into the stores: roles, accounts and runs in Postgres, folders on disk, checklists in Redis.
+"""Write a planned site into the stores: roles, accounts and runs in Postgres, folders on disk, checklists in Redis.
 
 In batches, and only what is missing: whatever interrupts it, the next call makes the rest.
 """
