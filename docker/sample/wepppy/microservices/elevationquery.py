@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from wepppy.config.run_paths import geodata_root, get_wd, wc1_root
 from wepppy.microservices.browse_access import check_access
 from wepppy.microservices.service_errors import ServiceError
 from wepppy.webservices.bounded_work import RETRY_AFTER_SECONDS, BoundedWork, BusyError
+from wepppy.webservices.parameters import Refusal, number
 from wepppy.webservices.raster_crs import WGS84, CrsError, transform_point
 from wepppy.webservices.raster_source import RasterCache, RasterError
 
@@ -39,10 +39,6 @@ _rasters = RasterCache(allow=_is_data)
 # One at a time, since GDAL's datasets are not for several threads; a query takes a millisecond, unless a large
 # terrain model is new.
 _work = BoundedWork(workers=1, waiting=64)
-
-
-class _Refusal(Exception):  # noqa: N818 - an expected answer, not an error of the program
-    """An expected problem, answered with status 200."""
 
 
 async def health(_: Request) -> Response:
@@ -88,13 +84,13 @@ async def _is_open(request: Request, runid: str) -> bool:
 def _look_up(runid: str, values: dict[str, Any], open_to_visitor: bool) -> Response:
     longitude = latitude = elevation = None
     try:
-        lat, lng = _number("lat", values["lat"]), _number("lng", values["lng"])
+        lat, lng = number("lat", values["lat"]), number("lng", values["lng"])
         srs = WGS84 if values["srs"] in (None, "") else str(values["srs"])
         longitude, latitude = _to_wgs(srs, lng, lat)
         if not open_to_visitor:
-            raise _Refusal(_missing(runid))
+            raise Refusal(_missing(runid))
         elevation = _sample(_find_dem(_project_folder(runid, values["pup"])), srs, lng, lat)
-    except _Refusal as problem:
+    except Refusal as problem:
         return _answer(elevation, longitude, latitude, str(problem))
     return _answer(elevation, longitude, latitude)
 
@@ -113,27 +109,13 @@ async def _json_body(request: Request) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _number(name: str, value: object) -> float:
-    if value is None or value == "":
-        raise _Refusal(f"{name} not supplied")
-    try:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError
-        number = float(value)
-    except (ValueError, OverflowError):
-        raise _Refusal(f"could not parse {name}") from None
-    if not math.isfinite(number):
-        raise _Refusal(f"could not parse {name}")
-    return number
-
-
 def _to_wgs(srs: str, x: float, y: float) -> tuple[float, float]:
     if srs == WGS84:
         return x, y
     try:
         return transform_point(srs, WGS84, x, y)
     except CrsError:
-        raise _Refusal("Could not transform lng, lat to wgs") from None
+        raise Refusal("Could not transform lng, lat to wgs") from None
 
 
 def _missing(runid: str) -> str:
@@ -145,22 +127,22 @@ def _project_folder(runid: str, pup: object) -> Path:
     try:
         folder = get_wd(runid)
         if not folder.is_dir():
-            raise _Refusal(missing)
+            raise Refusal(missing)
     except (ValueError, OSError):
-        raise _Refusal(missing) from None
+        raise Refusal(missing) from None
     if pup is None or pup == "":
         return folder
     missing = f"Pup project '{pup}' not found for run '{runid}'"
     parts = pup.split("/") if isinstance(pup, str) else [""]
     if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
-        raise _Refusal(missing)
+        raise Refusal(missing)
     pups = folder / "_pups"
     try:
         inner = pups.joinpath(*parts).resolve()
         if not (inner.is_relative_to(pups.resolve()) and inner.is_dir()):
-            raise _Refusal(missing)
+            raise Refusal(missing)
     except (ValueError, OSError, RuntimeError):
-        raise _Refusal(missing) from None
+        raise Refusal(missing) from None
     return inner
 
 
@@ -180,7 +162,7 @@ def _find_dem(folder: Path) -> Path:
             return dem / name
     names = {name for name in names if not name.lower().endswith(".vrt")}
     if not names:
-        raise _Refusal("DEM not found under run directory")
+        raise Refusal("DEM not found under run directory")
     return dem / min(names)
 
 
@@ -188,18 +170,18 @@ def _sample(path: Path, srs: str, x: float, y: float) -> float:
     try:
         source = _rasters.open(path)
         if source.crs is None:
-            raise _Refusal("DEM missing coordinate reference system")
+            raise Refusal("DEM missing coordinate reference system")
         cell = source.cell(*transform_point(srs, source.crs, x, y))
         if cell is None:
-            raise _Refusal("Location outside DEM extent")
+            raise Refusal("Location outside DEM extent")
         value = source.value(*cell)
     except CrsError:
-        raise _Refusal("Location outside DEM extent") from None
+        raise Refusal("Location outside DEM extent") from None
     except RasterError as error:
         _log.warning("a terrain model can't be used: %s", error)
-        raise _Refusal("Unexpected error sampling elevation") from None
+        raise Refusal("Unexpected error sampling elevation") from None
     if value is None:
-        raise _Refusal("No elevation data at requested location")
+        raise Refusal("No elevation data at requested location")
     return value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from werkzeug.exceptions import BadRequest
 
 from wepppy.config.run_paths import geodata_root
 from wepppy.webservices.flask_service import create_service
+from wepppy.webservices.parameters import Refusal, number
 from wepppy.webservices.raster_crs import WGS84, CrsError, transform_point
 from wepppy.webservices.raster_dataset import DatasetMissingError, find_dataset
 from wepppy.webservices.raster_grid import BoxFormatError, GridError, degrees_box
@@ -50,10 +50,6 @@ app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
 Values = Mapping[str, Any]
 
 
-class _Refusal(Exception):  # noqa: N818 - an expected answer, not an error of the program
-    """An expected problem, answered with status 200."""
-
-
 @app.get("/monthly/catalog")
 def monthly_catalog() -> Response:
     """Describe the monthly datasets that are there."""
@@ -78,7 +74,7 @@ def monthly() -> Response:
     method = values.get("method")
     method = "cubic" if method in (None, "") else method
     if method not in METHODS:
-        raise _Refusal(f'unknown method "{method}". expecting {", ".join(METHODS)}')
+        raise Refusal(f'unknown method "{method}". expecting {", ".join(METHODS)}')
     return jsonify(
         {
             "Latitude": lat,
@@ -100,14 +96,14 @@ def _monthly_values(dataset: str, lng: float, lat: float, method: str) -> list[f
                 raise RasterError("not twelve bands of a known reference system")
             found = interpolate(source, *transform_point(WGS84, source.crs, lng, lat), method)
     except DatasetMissingError:
-        raise _Refusal(f'could not find dataset "{dataset}"') from None
+        raise Refusal(f'could not find dataset "{dataset}"') from None
     except CrsError:
         found = None
     except RasterError as error:
         _log.warning("%s can't be read: %s", dataset, error)
-        raise _Refusal(f'could not read dataset "{dataset}"') from None
+        raise Refusal(f'could not read dataset "{dataset}"') from None
     if found is None:
-        raise _Refusal("Location outside dataset extent")
+        raise Refusal("Location outside dataset extent")
     return found
 
 
@@ -124,7 +120,7 @@ def daily_singlepoint() -> Response:
     try:
         days = daily_at_point(_daily_files(dataset, years), dataset.rsplit("/", 1)[1], lng, lat)
     except SeriesError as error:
-        raise _Refusal(str(error)) from None
+        raise Refusal(str(error)) from None
     return jsonify(
         {
             "Latitude": lat,
@@ -144,20 +140,20 @@ def daily() -> Response:
     values = _values()
     text = values.get("bbox")
     if text is None or text == "":
-        raise _Refusal("bbox not supplied")
+        raise Refusal("bbox not supplied")
     try:
         box = degrees_box(",".join(map(str, text)) if isinstance(text, list) else str(text))
     except BoxFormatError:
-        raise _Refusal("bbox contains non float values") from None
+        raise Refusal("bbox contains non float values") from None
     except GridError as error:
-        raise _Refusal(str(error)) from None
+        raise Refusal(str(error)) from None
     dataset = _dataset(values, DAILY)
     years = _year_range(values)
     variable = dataset.rsplit("/", 1)[1]
     try:
         content = crop_daily(_daily_files(dataset, years), variable, box)
     except SeriesError as error:
-        raise _Refusal(str(error)) from None
+        raise Refusal(str(error)) from None
     meta = {"bbox": box, "dataset": dataset, "start_year": years[0], "end_year": years[-1]}
     span = f"{years[0]}" if len(years) == 1 else f"{years[0]}-{years[-1]}"
     name = f"{dataset.replace('/', '_')}_{span}.nc"
@@ -178,28 +174,18 @@ def _values() -> Values:
 
 
 def _degrees(values: Values, name: str, limit: float) -> float:
-    value = values.get(name)
-    if value is None or value == "":
-        raise _Refusal(f"{name} not supplied")
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise _Refusal(f"could not parse {name}") from None
-    if not math.isfinite(number):
-        raise _Refusal(f"could not parse {name}")
-    if abs(number) > limit:
-        raise _Refusal(f"{name} is not within -{limit} and {limit} degrees")
-    return number
+    degrees = number(name, values.get(name))
+    if abs(degrees) > limit:
+        raise Refusal(f"{name} is not within -{limit} and {limit} degrees")
+    return degrees
 
 
 def _dataset(values: Values, catalog: Mapping[str, object]) -> str:
     name = values.get("dataset")
     if name is None or name == "":
-        raise _Refusal("dataset not supplied")
+        raise Refusal("dataset not supplied")
     if not isinstance(name, str) or name not in catalog:
-        raise _Refusal("unknown dataset")
+        raise Refusal("unknown dataset")
     return name
 
 
@@ -209,19 +195,19 @@ def _year_range(values: Values) -> list[int]:
         names = ("year", "year")
     first, last = (_year(values, name) for name in names)
     if last < first:
-        raise _Refusal("start_year is after end_year")
+        raise Refusal("start_year is after end_year")
     if last - first >= MOST_YEARS:
-        raise _Refusal(f"more than {MOST_YEARS} years")
+        raise Refusal(f"more than {MOST_YEARS} years")
     return list(range(first, last + 1))
 
 
 def _year(values: Values, name: str) -> int:
     value = values.get(name)
     if value is None or value == "":
-        raise _Refusal(f"{name} not supplied")
+        raise Refusal(f"{name} not supplied")
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not (text.isascii() and text.isdigit() and len(text) == 4 and FIRST_YEAR <= int(text) <= LAST_YEAR):
-        raise _Refusal(f"{name} must be an integer from {FIRST_YEAR} to {LAST_YEAR}")
+        raise Refusal(f"{name} must be an integer from {FIRST_YEAR} to {LAST_YEAR}")
     return int(text)
 
 
@@ -235,7 +221,7 @@ def _daily_files(dataset: str, years: list[int]) -> list[Path]:
     files = [folder / str(year) / name for year in years]
     missing = [year for year, path in zip(years, files, strict=True) if not path.is_file()]
     if missing:
-        raise _Refusal(f"Cannot find dataset {dataset} of {missing[0]}")
+        raise Refusal(f"Cannot find dataset {dataset} of {missing[0]}")
     return files
 
 
@@ -244,8 +230,8 @@ def _years(dataset: str) -> list[int]:
     return sorted(int(path.parent.name) for path in folder.glob(f"[0-9][0-9][0-9][0-9]/{name}"))
 
 
-@app.errorhandler(_Refusal)
-def refuse(error: _Refusal) -> Response:
+@app.errorhandler(Refusal)
+def refuse(error: Refusal) -> Response:
     """Answer an expected problem."""
     return jsonify({"Error": str(error)})
 
