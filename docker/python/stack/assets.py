@@ -1,4 +1,4 @@
-"""Builds the files of the front end that a checkout does not hold: `assets.py [--copy-static]`.
+"""Build the files of the front end that a checkout does not hold: `assets.py [--copy-static]`.
 
 Into /srv/assets: js/controllers-gl.js, by the tree's own program. With --copy-static also into /srv/tree, for a proxy
 that has no checkout beside it: the tree's static files. What has not changed since the last time is left alone.
@@ -32,7 +32,7 @@ def digest(folder: Path) -> str:
 
 
 def is_current(target: Path, sources: str) -> bool:
-    """Tell whether a folder was made from these sources."""
+    """Return whether a folder was made from these sources."""
     mark = target / MARK
     return mark.is_file() and mark.read_text(encoding="utf-8") == sources
 

@@ -1,4 +1,4 @@
-"""Run a command that ends when whoever asked for it is gone.
+"""Run a command that ends when its caller is gone.
 
     attended.py COMMAND [ARGUMENT...]
 

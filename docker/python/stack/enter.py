@@ -1,4 +1,4 @@
-"""Starts a Python service of a real tree: `enter.py [--preflight] [--own-address PORT=HOST:PORT] COMMAND...`.
+"""Start a Python service of a real tree: `enter.py [--preflight] [--own-address PORT=HOST:PORT] COMMAND...`.
 
 A secret that nobody has filled in is an empty file; the tree's own code takes `NAME_FILE` for a promise and refuses an
 empty one, so variables that name such files are dropped. Then COMMAND takes this process' place.

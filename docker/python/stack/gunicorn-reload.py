@@ -24,7 +24,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Look after the worker's files as long as it lives."""
+    """Watch the worker's files as long as it lives."""
     threading.Thread(target=_watch, args=(worker,), daemon=True).start()
 
 

@@ -13,7 +13,7 @@ SHOWN = 200  # bytes of an answer that is not what it should be
 
 
 def ask(url: str) -> tuple[bool, str]:
-    """Ask a URL of this container (`http://127.0.0.1:PORT/PATH`); tell whether it is well, and what came."""
+    """Request a URL of this container (`http://127.0.0.1:PORT/PATH`); return whether it is well, and the answer."""
     address, _, path = url.removeprefix("http://").partition("/")
     host, _, port = address.partition(":")
     connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)

@@ -1,4 +1,4 @@
-"""Lets the workers finish their jobs and take no others: `rq-drain.py`, then within a minute `rq-drain.py resume`.
+"""Let the workers finish their jobs and take no others: `rq-drain.py`, then within a minute `rq-drain.py resume`.
 
 Workers are suspended for a minute at a time, so that they go on by themselves when whoever asked is killed. Those of
 `rq-worker.py` see it within a second, or after the job they are at. Prints how many have not seen it yet, whenever that

@@ -1,4 +1,4 @@
-"""Starts a pool of RQ workers for the mounted source tree: `rq-worker.py QUEUE...`.
+"""Start a pool of RQ workers for the mounted source tree: `rq-worker.py QUEUE...`.
 
 The tree provides `wepppy.config.redis_settings` (where Redis is) and `wepppy.rq.WepppyRqWorker`. The pool runs
 in this process, so the Redis password is on no command line. Settings: RQ_WORKER_COUNT (2),
@@ -45,7 +45,7 @@ class StartError(Exception):
 
 
 class WatchedPool(WorkerPool):
-    """A pool that writes down, every few seconds, how many of its workers are alive, and replaces unregistered ones.
+    """A pool that writes how many of its workers are alive into a file every few seconds, and replaces lost ones.
 
     A worker is alive when its process runs here and its entry in Redis, which every heartbeat prolongs, is there.
     The health check then only reads a file: it runs for ever, and loading a Redis client each time costs a quarter
@@ -70,12 +70,12 @@ class WatchedPool(WorkerPool):
         self._process_id = os.getpid()
         self._reported = float("-inf")
         self._well = False
-        # Names of workers: since when their entry is missing, and whether they were told to end for it.
+        # Names of workers: since when their entry is missing, and whether they were signalled to end for it.
         self._missing_since: dict[str, float] = {}
-        self._told_to_end: set[str] = set()
+        self._signalled: set[str] = set()
 
     def check_workers(self, respawn: bool = True) -> None:
-        """Called by rq about once a second."""
+        """Check the workers and write the health file; rq calls it about once a second."""
         super().check_workers(respawn)
         # Until all is well each round is reported, so that a start is seen as soon as it succeeded.
         if not self._well or self.clock() - self._reported >= HEALTH_INTERVAL:
@@ -83,15 +83,15 @@ class WatchedPool(WorkerPool):
             self._reported = self.clock()
 
     def stop_worker(self, worker_data: WorkerData, sig: signal.Signals = signal.SIGINT) -> None:
-        """Called by rq for each worker when the pool is to stop."""
-        if worker_data.name in self._told_to_end:
-            # rq kills the job of a worker that is told a second time.
-            self._told_to_end.remove(worker_data.name)
+        """Signal a worker to stop unless it was signalled before; rq calls it for each when the pool stops."""
+        if worker_data.name in self._signalled:
+            # A second signal would make rq kill the worker's job.
+            self._signalled.remove(worker_data.name)
         else:
             super().stop_worker(worker_data, sig)
 
     def request_stop(self, signum: int | None = None, frame: object = None) -> None:
-        """Called on SIGTERM and SIGINT, also in a new worker process until it has handlers of its own."""
+        """Handle SIGTERM and SIGINT, also in a new worker process until it has handlers of its own."""
         if os.getpid() != self._process_id:
             # rq would stop the other workers from here.
             raise SystemExit(0)
@@ -116,20 +116,20 @@ class WatchedPool(WorkerPool):
         temporary.replace(self.health_file)
 
     def _replace(self, missing: list[WorkerData]) -> None:
-        """Tell each worker whose entry has been missing for too long to end; rq starts another in its place."""
+        """Signal each worker whose entry has been missing for too long to end; rq starts another in its place."""
         now = self.clock()
         self._missing_since = {each.name: self._missing_since.get(each.name, now) for each in missing}
-        self._told_to_end &= self.worker_dict.keys()
+        self._signalled &= self.worker_dict.keys()
         for each in missing:
             overdue = now - self._missing_since[each.name] >= ENTRY_GRACE
-            if overdue and each.name not in self._told_to_end and self.status != self.Status.STOPPED:
+            if overdue and each.name not in self._signalled and self.status != self.Status.STOPPED:
                 self.log.warning(
                     "Worker %s (process %d) has no entry in Redis: it is told to end after its job, "
                     "then another is started",
                     each.name,
                     each.pid,
                 )
-                self._told_to_end.add(each.name)
+                self._signalled.add(each.name)
                 super().stop_worker(each, signal.SIGTERM)
 
     def _is_registered(self, name: str) -> bool:
@@ -138,15 +138,15 @@ class WatchedPool(WorkerPool):
 
 
 class EndedWithoutRedisError(Exception):
-    """A worker was told to end while it waits for a Redis that went away."""
+    """A worker was signalled to end while it waits for a Redis that went away."""
 
 
 class PollingWorker(Worker):
-    """A worker that, between two jobs, looks every second whether it was suspended or told to end.
+    """A worker that, between two jobs, checks every second whether it was suspended or signalled to end.
 
     rq waits minutes for a job, learns of a suspension only after it, and ends at once when a signal arrives. Redis may
     have answered by then, and that job is in no list any more (with several queues rq's intermediate queue does not
-    hold it). This one ends between two questions instead: a job that was handed out is done first.
+    hold it). This one ends between two polls instead: a job that was handed out is done first.
     """
 
     # It connects to a Redis that was away within seconds of its return; rq doubles the wait up to a minute.
@@ -170,7 +170,7 @@ class PollingWorker(Worker):
         return found
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Show a sign of life; called by rq for each look, so most are left out: Redis logs each on its disk."""
+        """Send a heartbeat; rq calls it for each poll, so most are left out: Redis logs each on its disk."""
         now = time.monotonic()
         if self._waits and now < self._next_sign:
             return
@@ -183,19 +183,19 @@ class PollingWorker(Worker):
         self._next_sign = now + SIGN_INTERVAL
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
-        """Tell what it is at; called by rq for each look."""
+        """Publish the state where it changed; rq calls it for each poll."""
         if state != self.get_state():
             super().set_state(state, pipeline)
 
     def _shutdown(self) -> None:
-        """Called by rq on the signals that end a worker after its job."""
+        """Handle the signals that end a worker after its job."""
         self._stop_requested = True
         if self.scheduler:
             self.stop_scheduler()
 
 
 def main(queues: list[str]) -> int:
-    """Wait for Redis and run the pool until it is told to stop."""
+    """Wait for Redis and run the pool until a signal stops it."""
     signal.signal(signal.SIGTERM, _leave)  # process 1 ignores what it has no handler for
     try:
         if not queues or any(not name or name.startswith("-") for name in queues):
