@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from wepppy.config.run_paths import MARKER, PUBLIC_MARKER, get_wd, wc1_root
 from wepppy.rq.project import Project, read_project
-from wepppy.weppcloud.models import Run, db
+from wepppy.weppcloud.models import Run, db, push_subscriptions
 
 REFUSED = 4
 # A run that is being created has a directory before it has a row.
@@ -221,6 +221,7 @@ def _set_aside(stray: Stray, place: Path) -> bool:
 
 
 def _remove_row(runid: str) -> bool:
+    db.session.execute(delete(push_subscriptions).where(push_subscriptions.c.runid == runid))
     removed = db.session.execute(delete(Run).where(Run.runid == runid).returning(Run.id)).all()
     db.session.commit()
     if removed:
