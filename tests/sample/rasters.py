@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -93,3 +96,15 @@ def strict_json(text: str | bytes) -> Any:
         raise AssertionError(f"{token} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
+
+
+async def write_end(fifo: Path) -> int:
+    """Open a FIFO for writing as soon as the service opens it for reading."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # no reader yet
+                    raise
+            await asyncio.sleep(0.01)

@@ -13,6 +13,7 @@ from conftest import RedisServer
 from elevation import RUN, address, ask, checked
 from rasters import (
     elevations,
+    write_end,
     write_raster,
 )
 from wepppy.microservices.elevationquery import app
@@ -31,10 +32,11 @@ def test_while_a_terrain_model_is_slow_health_answers_and_excess_requests_get_th
     async def all_at_once() -> list[Reply]:
         questions = [asyncio.create_task(begun(app, "GET", path, b"lat=1&lng=2")) for _ in range(80)]
         refused, _ = await asyncio.wait(questions, return_when=asyncio.FIRST_COMPLETED)
+        writer = await write_end(slow)
         assert (await begun(app, "GET", b"/health")).status_code == 200
         assert {each.result().status_code for each in refused} == {503}
         slow.rename(slow.with_name("opened"))
-        await asyncio.to_thread(lambda: slow.with_name("opened").open("wb").close())
+        os.close(writer)
         return await asyncio.gather(*questions)
 
     replies = asyncio.run(all_at_once())

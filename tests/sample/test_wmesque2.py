@@ -27,6 +27,7 @@ from rasters import (
     elevations,
     run,
     strict_json,
+    write_end,
     write_raster,
     write_vrt,
 )
@@ -264,11 +265,10 @@ def test_while_crops_are_slow_health_answers_and_excess_requests_get_the_time_to
         crops = [asyncio.create_task(begun(app, "GET", path, query)) for _ in range(45)]
         refused, _ = await asyncio.wait(crops, return_when=asyncio.FIRST_COMPLETED)
         assert {each.result().status_code for each in refused} == {503}
+        writer = await write_end(tiles)
         assert (await begun(app, "GET", b"/health")).status_code == 200
-        (tmp_path / "dem.tif").rename(tiles.with_name("whole.tif"))
-        waiting = tiles.rename(tiles.with_name("waiting"))
-        tiles.with_name("whole.tif").rename(tiles)
-        await asyncio.to_thread(lambda: waiting.open("wb").close())
+        (tmp_path / "dem.tif").replace(tiles)
+        os.close(writer)
         return await asyncio.gather(*crops)
 
     busy = [reply for reply in asyncio.run(all_at_once()) if reply.status_code == 503]
