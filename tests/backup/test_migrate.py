@@ -269,3 +269,19 @@ def test_another_encoding_is_refused_and_a_dump_recommended(
     assert f"encoded in {encoding} and the stack in UTF8" in found["what"]
     assert "pg_dump --format=custom --encoding=UTF8" in found["fix"]
     assert names(server) == ["postgres", "wepppy"]
+
+
+@pytest.mark.parametrize("lost", ["alembic_version", "run"])
+def test_a_database_without_the_applications_tables_is_refused_in_the_plan(
+    moving: Server, server: Server, tmp_path: Path, lost: str
+) -> None:
+    psql(
+        server, "CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('two')"
+    )
+    psql(server, "CREATE TABLE run (runid text)")
+    psql(moving, f"ALTER TABLE run ADD runid text; DROP TABLE {lost} CASCADE", "moving")
+    program = Program(moving, server, tmp_path)
+    problem = program.hear("problem")
+    assert f"the database moving holds no table {'public.run' if lost == 'run' else lost}," in problem["what"]
+    assert "--dbname" in problem["fix"]
+    assert program.process.wait() == 4

@@ -204,6 +204,28 @@ def test_a_dump_without_a_revision_is_refused_where_the_live_database_has_one(
     assert databases(server) == ["wepppy"]
 
 
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [("alembic_version", "no table alembic_version,"), ("run", "no table public.run,"),
+     ("run, alembic_version", "no table alembic_version and no public.run,")],
+)  # fmt: skip
+def test_a_dump_without_the_applications_tables_is_refused_before_it_is_loaded(
+    server: Server, dump: Path, lost: str, told: str
+) -> None:
+    with server.connect("wepppy") as session:
+        for name in lost.split(", "):
+            execute(session, f"ALTER TABLE public.{name} RENAME TO other_{name}")
+        other = dumped(server, dump.with_name("other.dump"), "-Fc")
+        for name in lost.split(", "):
+            execute(session, f"ALTER TABLE public.other_{name} RENAME TO {name}")
+    with program(server, "restore", f"--dump={other}") as run:
+        said = run.hear("problem")["what"]
+        assert told in said
+        assert "which the application's database has" in said
+        assert run.child.wait() == REFUSED
+    assert databases(server) == ["wepppy"]
+
+
 def test_a_dump_that_lacks_rows_of_its_manifest_is_refused(server: Server, dump: Path) -> None:
     manifest = {
         "format": 1, "created": "2026-11-24T00:00:00Z", "bytes": dump.stat().st_size, "rows": 502,

@@ -12,12 +12,14 @@ import psycopg
 from psycopg import errors
 
 from wepp_backup import live_source, load, streams
+from wepp_backup.application_tables import lacking_in, needed
 from wepp_backup.events import Problem, refuse
 from wepp_backup.live_source import REPLICATION, TABLES
 from wepp_backup.programs import explained
 from wepp_backup.server import Server, Session, column, execute, literal, quote, rows, value
 from wepp_backup.source import LACKING, LOCK, READ, ROLES, USERS, look
 from wepp_backup.staging import Locale, Lock, locale_of
+from wepp_backup.switchover import live_oid
 
 WORK = Path("/work")  # a volume of the container's own, for the dump
 OLDEST_MAJOR = 12
@@ -127,6 +129,7 @@ def make_plan(
     unreadable, unlockable = column(session, LACKING, READ), column(session, LACKING, LOCK)
     unlockable = [] if live or force else sorted({*unlockable} - {*unreadable})
     opening = live_source.closed(session, target)
+    absent = [] if force else _not_the_applications(lock, session)
     own = locale_of(target, lock.live) or locale_of(target, "template0")
     there = locale_of(session, session.info.dbname)
     assert own  # noqa: S101 - every server has a template0
@@ -152,6 +155,9 @@ def make_plan(
         (not found["standby"], "the source is a standby, whose tables cannot be locked", "name its primary server"),
         (not lacking, f"the source uses extensions that the stack's server does not have: {', '.join(lacking)}",
          "choose a POSTGRES_IMAGE that has them, then `invoke compose-up`"),
+        (bool(unreadable) or not absent,
+         f"the database {session.info.dbname} holds no table {' and no '.join(absent)}, which the application's has",
+         "name the application's database by --dbname (psql --list shows which there are)"),
         (not unreadable, f"{user} may not read {some(unreadable)}", OWNER),
         (not unlockable, f"{user} may not lock {some(unlockable)} against writers, which takes the right to UPDATE",
          OWNER),
@@ -200,6 +206,14 @@ def make_plan(
         "free_for_server": room["the database"][1],
     }  # fmt: skip
     return Plan(details, locale, missing)
+
+
+def _not_the_applications(lock: Lock, source: Session) -> list[str]:
+    """Return the tables that the application's database has in every state, and the source lacks."""
+    if not live_oid(lock.session, lock.live):
+        return []
+    with lock.server.connect(lock.live) as live:
+        return lacking_in(needed(live), source)
 
 
 def some(names: list[str], shown: int = 5) -> str:

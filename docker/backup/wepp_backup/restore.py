@@ -13,6 +13,7 @@ from typing import Any
 
 from wepp_backup import database_properties, load, row_counts
 from wepp_backup.app import App
+from wepp_backup.application_tables import has_runs, lacking, needed
 from wepp_backup.catalog import as_json, choose
 from wepp_backup.database_properties import Properties
 from wepp_backup.dump_file import DumpFile, open_dump, unwrapped
@@ -29,9 +30,6 @@ MOST_LISTED = 10
 RUNS_BY_USE = """
 SELECT runid::text FROM public.run r WHERE runid::text = ANY(%s)
 ORDER BY greatest(to_jsonb(r)->>'last_modified', to_jsonb(r)->>'date_created') DESC NULLS LAST, 1 LIMIT %s"""
-HAS_RUNS = """
-SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('public.run') AND attname = 'runid'
-  AND has_table_privilege(attrelid, 'SELECT'))"""
 
 
 def flags_of_restore(parser: ArgumentParser) -> None:
@@ -93,6 +91,7 @@ class Restore:
                 f"{path} is a dump of the database {self.contents.database}, not of {live}",
                 f"choose a dump of {live}, or say --force if this one is meant",
             )
+        self.require_application()
         load.check(self.lock, self.dump, self.contents)
         needed, free = load.require_room(self.lock, self.dump, self.contents, force=self.flags.force)
         for each in foreign_sessions(self.lock.session, live, self.flags.clients):
@@ -104,6 +103,20 @@ class Restore:
             "free_bytes": free, "needed_bytes": needed, "seconds": needed / load.BYTES_PER_SECOND,
             "verify_seconds": verify_seconds, **({"created": as_json(manifest.created)} if manifest else {}),
         }  # fmt: skip
+
+    def require_application(self) -> None:
+        """Raise Problem when the dump is known to lack tables without which no application of ours starts."""
+        manifest = self.contents.manifest
+        held = manifest.tables if manifest else self.contents.rows
+        if not held or self.flags.force or not live_oid(self.lock.session, self.lock.live):
+            return
+        with self.app.application.connect(self.lock.live) as session:
+            absent = lacking(needed(session), held)
+        if absent:
+            raise refuse(
+                f"{self.dump.path} holds no table {' and no '.join(absent)}, which the application's database has",
+                "choose a dump of the application's database, or say --force if this one is meant",
+            )
 
     def check(self, staging: Staging) -> tuple[Counts, dict[str, Any]]:
         """Compare what was loaded with what the dump holds and with what the application needs to start."""
@@ -172,4 +185,4 @@ class Restore:
 
 def runs(session: Session) -> set[str]:
     """Return the ids of the application's runs that have a row."""
-    return set(column(session, "SELECT runid::text FROM public.run")) if value(session, HAS_RUNS) else set()
+    return set(column(session, "SELECT runid::text FROM public.run")) if has_runs(session) else set()
