@@ -162,9 +162,13 @@ class Compose(Settings):
                 "Docker Compose is not installed", "run scripts/setup, it installs it", ExitCode.NOT_READY
             )
         if not result.ok:
+            fix = f"fix the file it names; COMPOSE_FILE in {display_path(self.env_path)} is {':'.join(self.files)}"
+            # What releases before 2.29 say to a number of processes from a setting; Debian's 2.26.1 takes it.
+            if "limits.pids must be a integer" in result.stderr:
+                fix = "install Docker Compose 2.29 or newer"
             raise StackError(
                 f"the compose files do not render: {result.complaint}",
-                f"fix the file it names; COMPOSE_FILE in {display_path(self.env_path)} is {':'.join(self.files)}",
+                fix,
                 ExitCode.NOT_READY,
                 details="\n".join(result.stderr.splitlines()[:-1]),
             )

@@ -134,6 +134,17 @@ def test_a_broken_overlay_is_named_with_what_compose_says(tmp_path: Path) -> Non
     assert caught.value.exit_code == 3
 
 
+def test_a_compose_too_old_for_the_files_is_told_to_be_replaced(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    checkout.with_env()
+    # Compose 2.24.0, 2.25.0 and 2.26.0 as released.
+    refusal = "validating base.yml: services.browse.deploy.resources.limits.pids must be a integer"
+    checkout.runner.on("docker", "compose", "config", stderr=refusal, returncode=15)
+    with pytest.raises(StackError, match="do not render") as caught:
+        _ = checkout.compose().model
+    assert "2.29" in caught.value.fix
+
+
 def test_a_compose_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path)
     checkout.with_env(COMPOSE_FILE="docker/nowhere.yml")

@@ -11,7 +11,7 @@ from scripts.prepare.finding import Finding, Level
 from scripts.prepare.overlays import FAST_START_API, FAST_START_FILE
 
 ENGINE = "engine"
-# An older one takes no number of processes from a setting: "limits.pids must be a integer".
+# Debian's 2.26.1; others take the files since 2.29, and the model's rendering tells of those between.
 MINIMUM_COMPOSE = (2, 26)
 
 
