@@ -91,6 +91,21 @@ def test_plain_http_is_redirected(public: Proxy) -> None:
     assert reply.headers["location"] == "https://localhost/weppcloud/login"
 
 
+@pytest.mark.parametrize("host", ["elsewhere.example", "elsewhere.example:80", "localhost.elsewhere.example"])
+def test_plain_http_leads_to_no_name_but_the_sites_own(public: Proxy, host: str) -> None:
+    reply = Proxy(published(public.container, 8079), public.container).ask("/weppcloud/login", Host=host)
+    assert reply.status == 404
+    assert "elsewhere" not in f"{reply.headers} {reply.body!r}"
+
+
+def test_plain_http_is_redirected_at_each_of_several_names(proxy_image: str, backends: str) -> None:
+    names = "localhost, wepp.example"
+    with production(proxy_image, backends, **TLS, SITE_ADDRESS=names) as several:
+        plain = Proxy(published(several.container, 8079), several.container)
+        for name in ("localhost", "wepp.example"):
+            assert plain.ask("/", Host=name).headers["location"] == f"https://{name}/"
+
+
 def test_clients_are_told_the_port_that_the_host_publishes(
     proxy_image: str, backends: str, public: Proxy
 ) -> None:
