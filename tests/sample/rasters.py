@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,11 @@ async def write_end(fifo: Path) -> int:
                 if error.errno != errno.ENXIO:  # no reader yet
                     raise
             await asyncio.sleep(0.01)
+
+
+async def completed(tasks: Sequence[asyncio.Task[Any]], count: int) -> list[Any]:
+    """Return the results of the first `count` tasks that end; the others are still at work then."""
+    async with asyncio.timeout(60):
+        while len(ended := [task.result() for task in tasks if task.done()]) < count:
+            await asyncio.sleep(0.01)
+    return ended
