@@ -112,9 +112,9 @@ def test_an_application_that_does_not_work_with_it_has_the_database_from_before_
     stack: LightStack,
 ) -> None:
     before, started = stack.content(), stack.started()
-    stack.psql("ALTER TABLE run RENAME TO elsewhere")
+    stack.psql("ALTER TABLE run RENAME name TO elsewhere")
     stack.dump("broken.dump")
-    stack.psql("ALTER TABLE elsewhere RENAME TO run")
+    stack.psql("ALTER TABLE run RENAME elsewhere TO name")
     done = stack.task("db-restore", "--dump=broken.dump", "--yes", "--json")
     assert done.returncode == 5, done.stderr
     error = json.loads(done.stdout)["error"]

@@ -105,6 +105,22 @@ def test_health_tells_that_the_tables_are_missing(site: Flask, postgres_server: 
     assert "tables" in answer.get_json()["error"]["details"]["postgres"]
 
 
+def test_health_tells_that_a_column_is_missing(site: Flask) -> None:
+    from wepppy.weppcloud.models import db
+
+    def rename(old: str, new: str) -> None:
+        with site.app_context(), db.engine.begin() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE run RENAME {old} TO {new}")
+
+    rename("name", "elsewhere")
+    try:
+        answer = site.test_client().get("/health")
+    finally:
+        rename("elsewhere", "name")
+    assert answer.status_code == 503
+    assert "columns" in answer.get_json()["error"]["details"]["postgres"]
+
+
 def test_a_server_that_hangs_is_reported_in_time(site: Flask, redis_server: RedisServer) -> None:
     import signal
 

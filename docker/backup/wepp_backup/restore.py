@@ -105,13 +105,11 @@ class Restore:
         }  # fmt: skip
 
     def require_application(self) -> None:
-        """Raise Problem when the dump is known to lack tables without which no application of ours starts."""
-        manifest = self.contents.manifest
-        held = manifest.tables if manifest else self.contents.rows
-        if not held or self.flags.force or not live_oid(self.lock.session, self.lock.live):
+        """Raise Problem when the dump lacks tables without which no application of ours starts."""
+        if not self.contents.tables or self.flags.force or not live_oid(self.lock.session, self.lock.live):
             return
         with self.app.application.connect(self.lock.live) as session:
-            absent = lacking(needed(session), held)
+            absent = lacking(needed(session), self.contents.tables)
         if absent:
             raise refuse(
                 f"{self.dump.path} holds no table {' and no '.join(absent)}, which the application's database has",

@@ -35,6 +35,7 @@ SERVER_VERSION = re.compile(rb"(?m)^-- Dumped from database version (.*)$")
 CLIENT_VERSION = re.compile(rb"(?m)^-- Dumped by pg_dump version (.*)$")
 NO_ENTRIES = re.compile(rb"(?m)^; +TOC Entries: 0$")
 TABLE_DATA = re.compile(rb"(?m)^\d+; \d+ \d+ TABLE DATA ")
+TABLE = re.compile(rb"CREATE (?:UNLOGGED )?TABLE (?:(%b)\.)?(%b) " % (NAME, NAME))
 # The last part is there when one statement brings several rows.
 INSERT = re.compile(
     rb"INSERT INTO (?:(%b)\.)?(%b)%b(?: OVERRIDING SYSTEM VALUE)?( VALUES\n)?" % (NAME, NAME, COLUMNS)
@@ -55,6 +56,7 @@ class Contents:
     client_version: str = ""  # of the pg_dump that wrote it
     extensions: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()  # that it gives things to
+    tables: frozenset[str] = frozenset()  # that it makes; none in a dump of data alone
     rows: dict[str, int] | None = field(default_factory=dict)  # by row_counts.table_name; None: not known
     large_objects: int = 0
     listing: bytes = b""  # what `pg_restore --list` says of an archive
@@ -188,6 +190,7 @@ def _read_archive(dump: DumpFile, report: Reporter, known: Manifest | None) -> C
 def _survey(script: Script) -> Contents:
     """Read SQL to its end; return what it holds and needs."""
     rows: Counter[str] = Counter()
+    tables: set[str] = set()
     extensions: set[str] = set()
     roles: set[str] = set()
     created, filled, is_counted = 0, 0, True
@@ -203,6 +206,8 @@ def _survey(script: Script) -> Contents:
         elif statement.startswith(b"SELECT pg_catalog.lo_"):
             created += statement.startswith(b"create(", 21)
             filled += statement.startswith(b"open(", 21)
+        elif table := TABLE.match(statement):
+            tables.add(name_of(table[1], table[2]))
         elif extension := EXTENSION.match(statement):
             extensions.add(unquoted(extension[1]))
         elif statement.startswith((b"ALTER ", b"GRANT ", b"SET ")) and (role := ROLE.fullmatch(statement)):
@@ -211,7 +216,7 @@ def _survey(script: Script) -> Contents:
         raise damaged(script.path, f"it fills {filled} of its {created} large objects")
     versions = _field(SERVER_VERSION, script.title), _field(CLIENT_VERSION, script.title)
     named = tuple(sorted(extensions)), tuple(sorted(roles - {"PUBLIC", "DEFAULT"}))
-    return Contents("", *versions, *named, dict(rows) if is_counted else None, created)
+    return Contents("", *versions, *named, frozenset(tables), dict(rows) if is_counted else None, created)
 
 
 def _field(what: re.Pattern[bytes], text: bytes) -> str:

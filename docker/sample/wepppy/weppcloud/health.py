@@ -10,12 +10,12 @@ from flask import Blueprint, Response, current_app, jsonify
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select
 from sqlalchemy.exc import ProgrammingError
 
 from wepppy.config.redis_settings import RedisDB, redis_client
 from wepppy.weppcloud.errors import failure
-from wepppy.weppcloud.models import db
+from wepppy.weppcloud.models import Run, User, db
 
 TIMEOUT_SECONDS = 3.0
 
@@ -42,7 +42,7 @@ def health() -> Response | tuple[Response | str, int]:
             answer.cancel()
             gone[name] = f"no answer within {TIMEOUT_SECONDS:g} s"
         except ProgrammingError:
-            gone[name] = "the tables of the application are missing; upgrade the database"
+            gone[name] = "tables or columns of the application are missing; upgrade the database"
         except Exception as error:
             current_app.logger.warning("health: %s: %s", name, str(error).partition("\n")[0])
             gone[name] = f"does not answer ({type(error).__name__})"
@@ -61,4 +61,6 @@ def probe_client() -> Redis:
 
 def _query_postgres(engine: Engine) -> None:
     with engine.connect() as connection:
-        connection.execute(text("SELECT 1 FROM run LIMIT 1"))
+        # By all their columns, as every page reads them.
+        for table in (Run, User):
+            connection.execute(select(table).limit(1))
