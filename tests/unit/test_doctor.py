@@ -14,35 +14,13 @@ from scripts.base.errors import StackError
 from scripts.prepare.doctor import examination
 from scripts.prepare.finding import Finding, Level
 from scripts.settings import env_editing, envfile
+from tests.unit.examining import errors, only, warnings, well
 from tests.unit.fakes import GIB, Checkout, FakeHost, Screen, container, model
-
-
-def errors(checkout: Checkout, machine: FakeHost | None = None) -> list[Finding]:
-    return examination.errors_of(examination.examine(checkout.compose(), machine or FakeHost()))
-
-
-def warnings(checkout: Checkout, machine: FakeHost | None = None) -> list[str]:
-    findings = examination.examine(checkout.compose(), machine or FakeHost())
-    return [each.what for each in findings if each.level is Level.WARNING]
-
-
-def running(checkout: Checkout, check: str) -> list[Finding]:
-    findings = examination.examine(checkout.compose(), FakeHost(), running=True)
-    return [each for each in findings if each.check == check]
-
-
-def only(findings: list[Finding]) -> Finding:
-    assert len(findings) == 1, findings
-    assert findings[0].fix, "every error needs a fix"
-    return findings[0]
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    made = Checkout(tmp_path)
-    made.with_env()
-    made.with_secrets()
-    return made
+    return well(tmp_path)
 
 
 def test_a_good_machine_has_no_findings_but_good_ones(checkout: Checkout) -> None:
@@ -191,99 +169,6 @@ def test_a_folder_that_is_no_wepppy_checkout_is_told(checkout: Checkout, tmp_pat
     wrong.mkdir()
     checkout.with_env(WEPPPY_SRC=str(wrong))
     assert "is no wepppy checkout: it has no folder wepppy" in only(errors(checkout)).what
-
-
-def test_another_checkout_with_the_same_project_is_an_error(checkout: Checkout, tmp_path: Path) -> None:
-    other = tmp_path / "elsewhere"
-    other.mkdir()
-    checkout.containers_are([container("status", folder=str(other))])
-    finding = only(running(checkout, "second checkout"))
-    assert finding.level is Level.ERROR
-    assert str(other) in finding.what
-    assert "COMPOSE_PROJECT_NAME" in finding.fix
-
-
-def test_our_own_containers_are_no_second_checkout(checkout: Checkout) -> None:
-    checkout.containers_are([container("status", folder=str(checkout.root / "docker"))])
-    assert running(checkout, "second checkout") == []
-
-
-def test_containers_of_a_checkout_that_was_moved_are_a_warning(checkout: Checkout) -> None:
-    checkout.containers_are([container("status", folder="/gone/docker")])
-    checkout.note_volumes()
-    finding = only(running(checkout, "second checkout"))
-    assert finding.level is Level.WARNING
-    assert "is gone" in finding.what
-
-
-def test_what_runs_is_looked_at_where_it_is_asked_for(checkout: Checkout) -> None:
-    assert "all services are healthy" in running(checkout, "services")[0].what
-    checkout.containers_are(
-        [container(name) for name in ("caddy", "metquery", "postgres")]
-        + [container("status", status="exited", health=""), container("upgrade", status="exited", health="")]
-    )
-    finding = only(running(checkout, "services"))
-    assert finding.level is Level.ERROR
-    assert finding.what == "status is stopped (exit status 0)"
-    assert errors(checkout) == []
-
-
-def test_a_stack_that_is_down_is_no_error(checkout: Checkout) -> None:
-    checkout.containers_are([])
-    (finding,) = running(checkout, "services")
-    assert finding.level is Level.OK
-    assert "is down" in finding.what
-
-
-def with_a_tree_of_its_own(checkout: Checkout) -> None:
-    """The tree in the sample's place has no runs that the kit could compare."""
-    (checkout.root / "docker/sample/wepppy/sample_data").rmdir()
-
-
-def other_redis(checkout: Checkout, said: str, returncode: int = 0) -> None:
-    """The stack uses a Redis of others, of which the program in the container says this."""
-    checkout.with_env(REDIS_HOST="10.0.0.5")
-    with_a_tree_of_its_own(checkout)
-    checkout.containers_are([container("weppcloud")])
-    checkout.runner.on("exec", "/opt/stack/redis-events.py", stdout=f"{said}\n", returncode=returncode)
-
-
-def test_a_redis_of_others_without_events_is_told_with_the_command_that_brings_them(
-    checkout: Checkout,
-) -> None:
-    other_redis(checkout, "off ExKh")
-    finding = only(running(checkout, "redis"))
-    assert finding.level is Level.ERROR
-    assert "10.0.0.5:6379 sends no keyspace events" in finding.what
-    assert "redis-cli CONFIG SET notify-keyspace-events 'ExKh'" in finding.fix
-
-
-@pytest.mark.parametrize(("said", "returncode"), [("on", 0), ("", 1)])
-def test_a_redis_of_others_that_sends_events_or_does_not_answer_is_no_finding(
-    checkout: Checkout, said: str, returncode: int
-) -> None:
-    other_redis(checkout, said, returncode)
-    assert running(checkout, "redis") == []
-
-
-def test_the_stacks_own_redis_is_not_asked_for_its_events(checkout: Checkout) -> None:
-    with_a_tree_of_its_own(checkout)
-    checkout.containers_are([container("weppcloud"), container("redis")])
-    assert running(checkout, "redis") == []
-
-
-def test_runs_that_one_store_alone_knows_are_a_warning(checkout: Checkout) -> None:
-    checkout.containers_are([container("weppcloud")])
-    answer = {"rows": 0, "folders": 1, "without_row": [{"runid": "calm-fern-1"}], "without_folder": [],
-              "only_in_redis": []}  # fmt: skip
-    checkout.runner.on("exec", "runs-check", stdout=json.dumps({"answer": answer}))
-    finding = only(running(checkout, "runs"))
-    assert (finding.level, finding.what) == (
-        Level.WARNING,
-        "runs: 1 on disk without a row in the database",
-    )
-    checkout.containers_are([container("weppcloud", health="unhealthy")])
-    assert running(checkout, "runs") == []
 
 
 def test_base_images_that_are_missing_and_cannot_be_built_are_a_warning(checkout: Checkout) -> None:
