@@ -169,6 +169,10 @@ class Sweep:
             self.begin()
         return self.runs[operation]
 
+    def measure_again(self, operation: str) -> None:
+        """Forgets the undisturbed run: the next kill is timed by a new one."""
+        self.runs.pop(operation, None)
+
     def look(self) -> None:
         """Notes which content is live and which kept; fails for a mixture of any two."""
         found = self.named("")
