@@ -212,11 +212,11 @@ def compose_restart(c: Context, services: list[str], timeout: int = 300) -> None
 )
 def compose_status(c: Context, watch: bool = False, json: bool = False) -> None:
     """Show health, ports, uptime and memory of every service; exit status 3 when one is not well."""
-    from scripts.base.clock import SystemClock
+    from scripts.base.clock import SYSTEM_CLOCK
     from scripts.stack import status
 
     show = status.watch if watch else status.show
-    require_well(show(compose_for(c), console_for(as_json=json), SystemClock()))
+    require_well(show(compose_for(c), console_for(as_json=json), SYSTEM_CLOCK))
 
 
 @task(
@@ -309,10 +309,10 @@ def db_upgrade(c: Context) -> None:
 )
 def redis_repair(c: Context, yes: bool = False, dry_run: bool = False) -> None:
     """Repair Redis' files after a power loss: in a copy, the damaged ones are kept."""
-    from scripts.base.clock import SystemClock
+    from scripts.base.clock import SYSTEM_CLOCK
     from scripts.stack import redis_repair as repairing
 
-    repairing.repair(compose_for(c), console_for(), SystemClock(), yes=yes, dry_run=dry_run)
+    repairing.repair(compose_for(c), console_for(), SYSTEM_CLOCK, yes=yes, dry_run=dry_run)
 
 
 @task(

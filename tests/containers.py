@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scripts.base.console import Console
 from scripts.engine.compose import Compose
-from scripts.engine.system_runner import SystemRunner
+from scripts.engine.runner import Runner
 from scripts.prepare import images
 from scripts.settings import env_editing, envfile
 
@@ -40,7 +40,7 @@ def base_images() -> dict[str, str]:
     run(["invoke", "env-init"], COMPOSE_PROJECT_NAME=PROJECT, WEPP_ENV_FILE=str(SETTINGS))
     compose = Compose(
         ROOT,
-        SystemRunner(ROOT),
+        Runner(ROOT),
         environment={**os.environ, "COMPOSE_PROJECT_NAME": PROJECT, "WEPP_ENV_FILE": str(SETTINGS)},
     )
     images.ensure(compose, Console())

@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import Protocol
 
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
-class Clock(Protocol):
-    """What host code may ask of time."""
-
-    def monotonic(self) -> float:
-        """Return the seconds since some fixed moment; never goes back."""
-
-    def now(self) -> float:
-        """Return the seconds since the Unix epoch."""
-
-    def sleep(self, seconds: float) -> None:
-        """Waits."""
-
-
-class SystemClock:
-    """The machine's own clock."""
+class Clock:
+    """The machine's own clock; tests have one in which time passes by sleeping alone."""
 
     def monotonic(self) -> float:
         """Return the seconds since some fixed moment; never goes back."""
@@ -34,8 +20,11 @@ class SystemClock:
         return time.time()
 
     def sleep(self, seconds: float) -> None:
-        """Waits."""
+        """Wait."""
         time.sleep(seconds)
+
+
+SYSTEM_CLOCK = Clock()
 
 
 def moment(text: str) -> float | None:

@@ -9,40 +9,26 @@ import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 # State of a listening socket in /proc/net/tcp (include/net/tcp_states.h of Linux).
 LISTEN = "0A"
 
 
-class Host(Protocol):
-    """What checks ask of the machine."""
+class Host:
+    """What checks ask of the machine this runs on."""
 
     def free_bytes(self, path: Path) -> int | None:
-        """Free bytes for ordinary users where `path` lies; None when it cannot be told."""
-
-    def bind_problem(self, address: str, port: int) -> int:
-        """Return the errno of listening on address and port now; 0 when it would work or may not be tried."""
-
-    def listener(self, port: int) -> str:
-        """Who listens on the port, as `name (process 12)`; empty when it cannot be told."""
-
-    def has_command(self, name: str) -> bool:
-        """Return True when the program is on PATH."""
-
-
-class LocalHost:
-    """The machine this runs on."""
-
-    def free_bytes(self, path: Path) -> int | None:
-        """See Host.free_bytes. The nearest folder that exists counts."""
+        """Return the free bytes for ordinary users where `path` lies or will lie; None when it cannot be told."""
         for folder in (path, *path.parents):
             with contextlib.suppress(OSError):
                 return shutil.disk_usage(folder).free
         return None
 
     def bind_problem(self, address: str, port: int) -> int:
-        """See Host.bind_problem. Ports below 1024 may be the engine's to take though not ours."""
+        """Return the errno of listening on address and port now; 0 when it would work or may not be tried.
+
+        Ports below 1024 may be the engine's to take though not ours.
+        """
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family) as probe:
             # Connections of a stack that just stopped linger; they do not hinder the engine either.
@@ -54,7 +40,10 @@ class LocalHost:
         return 0
 
     def listener(self, port: int) -> str:
-        """See Host.listener. Linux only; other users' processes are visible to root alone."""
+        """Return who listens on the port, as `name (process 12)`; empty when it cannot be told.
+
+        Linux only; other users' processes are visible to root alone.
+        """
         inodes = listening_inodes(port, Path("/proc"))
         for process in Path("/proc").glob("[0-9]*") if inodes else ():
             with contextlib.suppress(OSError):
@@ -66,8 +55,11 @@ class LocalHost:
         return ""
 
     def has_command(self, name: str) -> bool:
-        """See Host.has_command."""
+        """Return True when the program is on PATH."""
         return shutil.which(name) is not None
+
+
+LOCAL_HOST = Host()
 
 
 def listening_inodes(port: int, proc: Path) -> set[str]:

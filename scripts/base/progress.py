@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from rich.filesize import decimal
 
-from scripts.base.clock import Clock, SystemClock
+from scripts.base.clock import SYSTEM_CLOCK, Clock
 from scripts.base.console import Console
 
 QUIET_SECONDS = 30.0
@@ -16,10 +16,10 @@ Update = Callable[[str, int, int], None]
 
 
 @contextmanager
-def progress(console: Console, clock: Clock | None = None) -> Iterator[Update]:
+def progress(console: Console, clock: Clock = SYSTEM_CLOCK) -> Iterator[Update]:
     """Yield a function that shows how far the work has come; bars are gone from the terminal afterwards."""
     if not console.lively:
-        yield _lines(console, clock or SystemClock())
+        yield _lines(console, clock)
         return
     from rich.console import Console as RichConsole
     from rich.progress import DownloadColumn, Progress, TaskID, TransferSpeedColumn

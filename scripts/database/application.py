@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scripts.base.clock import Clock, SystemClock
+from scripts.base.clock import SYSTEM_CLOCK, Clock
 from scripts.base.errors import ExitCode, StackError
 from scripts.engine import pages, probe, sidecar
 from scripts.engine.catalogue import PROXY, Catalogue, Service
@@ -24,12 +24,12 @@ class Application:
     def __init__(
         self,
         compose: Compose,
-        clock: Clock | None = None,
+        clock: Clock = SYSTEM_CLOCK,
         *,
         fetching: Fetch = fetch,
     ) -> None:
         self.compose = compose
-        self.clock = clock or SystemClock()
+        self.clock = clock
         self.fetching = fetching
         self.catalogue = Catalogue.of(compose.model)
 

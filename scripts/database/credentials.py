@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.base.clock import Clock, SystemClock, moment
+from scripts.base.clock import SYSTEM_CLOCK, Clock, moment
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
 from scripts.base.files import sync_folder, write
@@ -143,13 +143,13 @@ class Credentials:
             self.clock.sleep(PAUSE_SECONDS)
 
 
-def finish(compose: Compose, console: Console, clock: Clock | None = None) -> None:
+def finish(compose: Compose, console: Console, clock: Clock = SYSTEM_CLOCK) -> None:
     """Complete changes of passwords that were begun and not ended. To be called with the project's lock held.
 
     What cannot be completed now is told; the next task tries again.
     """
     for secret in () if compose.runner.dry else (secret_ids.DATABASE, secret_ids.SUPERUSER):
-        credentials = Credentials(compose, console, clock or SystemClock(), secret)
+        credentials = Credentials(compose, console, clock, secret)
         if not credentials.pending_file.exists():
             continue
         console.say(f"a change of the password of {credentials.role} was interrupted: completing it")

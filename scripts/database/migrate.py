@@ -19,10 +19,10 @@ from typing import Any
 from rich.filesize import decimal
 
 from scripts.base import files
-from scripts.base.clock import Clock, SystemClock
+from scripts.base.clock import SYSTEM_CLOCK, Clock
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError, refuse
-from scripts.base.host import Host, LocalHost, engine_is_elsewhere, free_port_numbers
+from scripts.base.host import LOCAL_HOST, Host, engine_is_elsewhere, free_port_numbers
 from scripts.database import recovery, switchover, systemd
 from scripts.database.application import Application
 from scripts.database.sidecar_client import ProgramKilled, ProgramRun
@@ -63,14 +63,14 @@ def migrate(
     *,
     application: Callable[[Compose], Application] = Application,
     units: Units = systemd.as_found,
-    host: Host | None = None,
-    clock: Clock | None = None,
+    host: Host = LOCAL_HOST,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> None:
     """Move the database. Raise StackError, which says what is live."""
     if engine_is_elsewhere(compose.environment):
         what = "DOCKER_HOST names an engine on another machine, which does not reach this one's server"
         refuse(what, "run this on the engine's machine, with --host naming this one")
-    record = _Record(compose, source, clock or SystemClock())
+    record = _Record(compose, source, clock)
     name = options.service if source.local else ""
     needed = options.stop_source or name not in ("", systemd.USUAL)
     with lock.sole(compose), units(name, compose.runner, console, needed=needed) as unit:
@@ -83,7 +83,7 @@ def migrate(
                 what, "the source's unix_socket_directories says where its socket is; is the server running?"
             )
         recovery.finish(compose, console)
-        require_database(compose, console, host or LocalHost())
+        require_database(compose, console, host)
         command, flags = mover(source, options, starting=starting)
         with _cleaned(compose, console, source, command, flags) as run:
             plan = run.ready()

@@ -10,7 +10,7 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.base.clock import Clock, SystemClock
+from scripts.base.clock import SYSTEM_CLOCK, Clock
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError, refuse, usage
 from scripts.base.prompts import require_yes
@@ -42,7 +42,7 @@ def rotate(
     now: bool = False,
     yes: bool = False,
     dry_run: bool = False,
-    clock: Clock | None = None,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> None:
     """Change the password. Raise StackError; when the server did not take it, the old one holds.
 
@@ -50,7 +50,7 @@ def rotate(
     """
     new = read_password(Path(password_file)) if password_file else token()
     secret = secret_ids.SUPERUSER if superuser else secret_ids.DATABASE
-    credentials = Credentials(compose, console, clock or SystemClock(), secret)
+    credentials = Credentials(compose, console, clock, secret)
     external = database_server.is_external(compose)
     if superuser and external:
         raise StackError(

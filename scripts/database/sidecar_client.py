@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from scripts.base.clock import Clock, SystemClock
+from scripts.base.clock import SYSTEM_CLOCK, Clock
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
 from scripts.base.progress import progress
@@ -52,11 +52,11 @@ class ProgramRun:
         *,
         options: Sequence[str] = (),
         service: str = sidecar.SERVICE,
-        clock: Clock | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.compose = compose
         self.console = console
-        self.clock = clock or SystemClock()
+        self.clock = clock
         self._began = self.clock.monotonic()
         self._is_loss_shown = False
         program = [*PROGRAM, *command]

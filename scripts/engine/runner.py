@@ -1,16 +1,28 @@
-"""What host code may ask of a program that it runs, and how a program answers."""
+"""How other programs are run: argument lists only, echoed so that they can be pasted, never a shell.
+
+Children of `capture` and `stream` get a process group of their own, so that Ctrl-C reaches them once and from
+here: a `docker compose` that is asked twice to stop leaves half-made containers.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
+import sys
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Protocol
+from pathlib import Path
+from typing import IO, TextIO
 
+from scripts.base.errors import ExitCode, StackError
+
+# How long a child may take to tidy up after Ctrl-C before it is killed.
+INTERRUPT_GRACE_SECONDS = 10.0
 # What a program may still need to undo its work once its input has ended.
 END_SECONDS = 60.0
 COMPLAINT_LINES = 30
@@ -79,10 +91,19 @@ class LineProcess:
         return self.process.returncode, "".join(deque(self.errors, COMPLAINT_LINES)).rstrip("\n")
 
 
-class Runner(Protocol):
-    """The four ways in which host code runs a program. dry: what changes something is only echoed."""
+class Runner:
+    """The four ways in which host code runs a program on this machine, from `root`.
 
-    dry: bool
+    verbose: echo questions too. dry: echo what would change something, but do not run it.
+    """
+
+    def __init__(
+        self, root: Path, *, verbose: bool = False, dry: bool = False, echo_to: TextIO | None = None
+    ) -> None:
+        self.root = root
+        self.verbose = verbose
+        self.dry = dry
+        self._echo_to = echo_to
 
     def capture(
         self,
@@ -92,7 +113,28 @@ class Runner(Protocol):
         env: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Result:
-        """Ask a question: collects the output, echoes only on request, never raises on a bad status."""
+        """Ask a question: collect the output, echo only on request, never raise on a bad status.
+
+        A program that is missing answers 127, one that is too slow 124.
+        """
+        if self.verbose:
+            self._echo(argv, env)
+        process = self._start(
+            argv,
+            env,
+            subprocess.PIPE,
+            subprocess.PIPE,
+            subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+        )
+        if isinstance(process, Result):
+            return process
+        try:
+            with _forwarding_interrupts(process):
+                stdout, stderr = process.communicate(stdin, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            return Result(tuple(argv), TIMED_OUT, "", f"{argv[0]} did not answer within {timeout:g} s")
+        return Result(tuple(argv), process.returncode, stdout, stderr)
 
     def stream(
         self,
@@ -105,11 +147,135 @@ class Runner(Protocol):
         """Change something: echoed; both outputs go line by line to `on_line`, or to stderr as they are.
 
         attended: the program's input is a pipe that ends with this process, however this process ends, so that it can
-        tell that its caller is gone; otherwise its input is empty.
+        tell that its caller is gone; otherwise its input is empty. The result holds the lines given to `on_line`.
         """
+        self._echo(argv, env)
+        if self.dry:
+            return Result(tuple(argv), 0)
+        # Standard output belongs to the answer of the task (it may be JSON): a child's goes to stderr.
+        output = subprocess.PIPE if on_line else _descriptor(sys.stderr)
+        source = subprocess.PIPE if attended else subprocess.DEVNULL
+        process = self._start(argv, env, output, subprocess.STDOUT, source)
+        if isinstance(process, Result):
+            return process
+        lines: list[str] = []
+        with _forwarding_interrupts(process):
+            if on_line and process.stdout:
+                for line in process.stdout:
+                    lines.append(line.rstrip("\n"))
+                    on_line(lines[-1])
+            process.wait()
+        if process.stdin:
+            process.stdin.close()
+        return Result(tuple(argv), process.returncode, "\n".join(lines))
 
     def attach(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
-        """Hand the terminal over; echoed; return the exit status."""
+        """Hand the terminal over; echoed; return the exit status. The terminal itself delivers Ctrl-C to the child."""
+        self._echo(argv, env)
+        if self.dry:
+            return 0
+        sys.stdout.flush()
+        try:
+            process = subprocess.Popen(list(argv), cwd=self.root, env=_environment(env))
+        except OSError as error:
+            raise _cannot_start(argv, error) from error
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
 
     def line_process(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> LineProcess:
         """Start a program that is listened to and answered; echoed, and run also when dry: it asks before it acts."""
+        self._echo(argv, env)
+        errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - LineProcess reads it
+        process = self._start(argv, env, subprocess.PIPE, errors.fileno(), subprocess.PIPE)
+        if isinstance(process, Result):
+            raise StackError(process.complaint, f"install {argv[0]}: scripts/setup does")
+        return LineProcess(process, errors)
+
+    def _start(
+        self, argv: Sequence[str], env: Mapping[str, str] | None, stdout: int, stderr: int, stdin: int
+    ) -> subprocess.Popen[str] | Result:
+        try:
+            return subprocess.Popen(
+                list(argv),
+                cwd=self.root,
+                env=_environment(env),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                process_group=0,
+            )
+        except FileNotFoundError:
+            return Result(tuple(argv), NOT_FOUND, "", f"{argv[0]} is not installed")
+        except OSError as error:
+            raise _cannot_start(argv, error) from error
+
+    def _echo(self, argv: Sequence[str], env: Mapping[str, str] | None) -> None:
+        mark = "would run" if self.dry else "$"
+        line = pasteable(argv, env)
+        # Paths in it are meant from there.
+        if Path.cwd() != self.root.resolve():
+            line = f"(cd {shlex.quote(str(self.root))} && {line})"
+        print(f"{mark} {line}", file=self._echo_to or sys.stderr, flush=True)
+
+
+def pasteable(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    """Return the command as one line for a shell, with the variables it needs beyond the caller's own."""
+    added = [f"{key}={value}" for key, value in (env or {}).items() if os.environ.get(key) != value]
+    return shlex.join([*(["env", *added] if added else []), *argv])
+
+
+def _environment(added: Mapping[str, str] | None) -> dict[str, str]:
+    return {**os.environ, **(added or {})}
+
+
+def _descriptor(stream: TextIO) -> int:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        # A test's or a log collector's stand-in has no descriptor.
+        return subprocess.DEVNULL
+
+
+def _cannot_start(argv: Sequence[str], error: OSError) -> StackError:
+    return StackError(
+        f"cannot start {argv[0]}: {error.strerror}",
+        f"install {argv[0]} (scripts/setup does) and see that it is on PATH",
+        ExitCode.NOT_READY,
+    )
+
+
+class _forwarding_interrupts:  # noqa: N801 - reads as a verb where it is used
+    """When it is left early, the child's input ends, then it is asked once to stop, as by Ctrl-C; both with a grace."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not issubclass(kind, subprocess.TimeoutExpired):
+            if self.process.stdin:
+                # A client that is asked to stop leaves at once; at the end of its input it waits for its program.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.communicate(timeout=INTERRUPT_GRACE_SECONDS)
+                    return
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGINT)
+            _end(self.process, INTERRUPT_GRACE_SECONDS)
+
+
+def _end(process: subprocess.Popen[str], grace: float = 0.0) -> None:
+    """Wait `grace` seconds for the child, then kill its whole group; take its last output."""
+    try:
+        process.communicate(timeout=grace)
+    except (subprocess.TimeoutExpired, ValueError):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -133,13 +133,13 @@ def db_prune(
     c: Context, keep_days: int = 7, yes: bool = False, dry_run: bool = False, json: bool = False
 ) -> None:
     """Drop the databases that restores and moves kept, once they are old enough."""
-    from scripts.base.clock import SystemClock
+    from scripts.base.clock import SYSTEM_CLOCK
     from scripts.database.prune import prune
 
     prune(
         compose_for(c),
         console_for(as_json=json),
-        SystemClock(),
+        SYSTEM_CLOCK,
         keep_days=keep_days,
         yes=yes,
         dry_run=dry_run,

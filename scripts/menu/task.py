@@ -77,10 +77,10 @@ def task(
 def compose_for(c: Context, profile: list[str] | None = None) -> Compose:
     """Return the stack of this checkout, with the profiles that were asked for."""
     from scripts.engine.compose import Compose
-    from scripts.engine.system_runner import SystemRunner
+    from scripts.engine.runner import Runner
     from scripts.prepare import overlays
 
-    runner = SystemRunner(ROOT, verbose=bool(c.config.run.echo), dry=bool(c.config.run.dry))
+    runner = Runner(ROOT, verbose=bool(c.config.run.echo), dry=bool(c.config.run.dry))
     compose = Compose(ROOT, runner, profiles=split_names(profile or []))
     overlays.follow(compose)
     return compose

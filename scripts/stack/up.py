@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from scripts.base.clock import Clock, SystemClock, moment
+from scripts.base.clock import SYSTEM_CLOCK, Clock, moment
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
-from scripts.base.host import Host, is_root
+from scripts.base.host import LOCAL_HOST, Host, is_root
 from scripts.engine import database_server, problems, redis_damage
 from scripts.engine.catalogue import Catalogue, Service, built_images, pulled_images
 from scripts.engine.compose import Compose
@@ -68,15 +68,15 @@ class Up:
         options: Options,
         *,
         recover: Recover,
-        clock: Clock | None = None,
-        host: Host | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        host: Host = LOCAL_HOST,
         fetching: Fetch = fetch,
         images: EnsureImages = ensure_images,
     ) -> None:
         self.compose = compose
         self.console = console
         self.options = options
-        self.clock = clock or SystemClock()
+        self.clock = clock
         self.host = host
         self.fetching = fetching
         self.images = images

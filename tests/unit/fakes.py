@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scripts.base.clock import Clock
 from scripts.base.console import Console
+from scripts.base.host import Host
 from scripts.engine.compose import Compose
-from scripts.engine.runner import LineProcess, Result
+from scripts.engine.runner import LineProcess, Result, Runner
 
 EXAMPLE = """\
 # Name of the stack.
@@ -44,7 +46,7 @@ class Call:
     attended: bool = False
 
 
-class FakeRunner:
+class FakeRunner(Runner):
     """Answers from a table of argument fragments; the rule that was added last counts most."""
 
     def __init__(self, *, dry: bool = False) -> None:
@@ -114,7 +116,7 @@ class FakeRunner:
 
 
 @dataclass
-class FakeClock:
+class FakeClock(Clock):
     """Time that passes only by sleeping."""
 
     seconds: float = 0.0
@@ -133,7 +135,7 @@ class FakeClock:
 
 
 @dataclass
-class FakeHost:
+class FakeHost(Host):
     """A machine whose disk, ports and programs are told."""
 
     free: int | None = 100 * GIB

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.engine.runner import NOT_FOUND, TIMED_OUT, Result
-from scripts.engine.system_runner import SystemRunner, pasteable
+from scripts.engine.runner import NOT_FOUND, TIMED_OUT, Result, Runner, pasteable
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -33,26 +32,22 @@ def python(code: str) -> list[str]:
 
 def test_output_status_and_input_are_passed_through(tmp_path: Path) -> None:
     code = "import sys; print(sys.stdin.read().upper()); print('oh', file=sys.stderr); sys.exit(3)"
-    result = SystemRunner(tmp_path).capture(python(code), stdin="word")
+    result = Runner(tmp_path).capture(python(code), stdin="word")
     assert (result.stdout, result.stderr, result.returncode) == ("WORD\n", "oh\n", 3)
     assert result.complaint == "oh"
 
 
 def test_arguments_are_never_read_by_a_shell(tmp_path: Path) -> None:
-    result = SystemRunner(tmp_path).capture(
-        [*python("import sys; print(sys.argv[1])"), "a; echo INJECTED $HOME"]
-    )
+    result = Runner(tmp_path).capture([*python("import sys; print(sys.argv[1])"), "a; echo INJECTED $HOME"])
     assert result.stdout == "a; echo INJECTED $HOME\n"
 
 
 def test_programs_run_in_the_root_whatever_the_current_folder(tmp_path: Path) -> None:
-    assert SystemRunner(tmp_path).capture(python("import os; print(os.getcwd())")).stdout.strip() == str(
-        tmp_path
-    )
+    assert Runner(tmp_path).capture(python("import os; print(os.getcwd())")).stdout.strip() == str(tmp_path)
 
 
 def test_a_missing_program_and_a_slow_one_are_answers_not_tracebacks(tmp_path: Path) -> None:
-    runner = SystemRunner(tmp_path)
+    runner = Runner(tmp_path)
     assert runner.capture(["no-such-program"]).returncode == NOT_FOUND
     slow = runner.capture(python("import time; time.sleep(60)"), timeout=0.2)
     assert slow.returncode == TIMED_OUT
@@ -70,10 +65,10 @@ def test_changes_are_echoed_and_questions_only_on_request(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     echoed = io.StringIO()
-    SystemRunner(tmp_path, echo_to=echoed).capture(["true"])
+    Runner(tmp_path, echo_to=echoed).capture(["true"])
     assert echoed.getvalue() == ""
-    SystemRunner(tmp_path, echo_to=echoed).stream(["true"])
-    SystemRunner(tmp_path, echo_to=echoed, verbose=True).capture(["false"])
+    Runner(tmp_path, echo_to=echoed).stream(["true"])
+    Runner(tmp_path, echo_to=echoed, verbose=True).capture(["false"])
     assert echoed.getvalue() == "$ true\n$ false\n"
 
 
@@ -85,7 +80,7 @@ def test_what_is_echoed_works_from_the_folder_where_one_stands(
     below.mkdir(parents=True)
     monkeypatch.chdir(below)
     echoed = io.StringIO()
-    SystemRunner(root, echo_to=echoed).stream(["touch", "docker/made"])
+    Runner(root, echo_to=echoed).stream(["touch", "docker/made"])
     (below / "made").unlink()
     subprocess.run(["sh", "-c", echoed.getvalue().removeprefix("$ ")], cwd=below, check=True)
     assert (below / "made").exists()
@@ -94,7 +89,7 @@ def test_what_is_echoed_works_from_the_folder_where_one_stands(
 def test_a_dry_run_tells_changes_and_makes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     echoed = io.StringIO()
-    runner = SystemRunner(tmp_path, dry=True, echo_to=echoed)
+    runner = Runner(tmp_path, dry=True, echo_to=echoed)
     assert runner.stream(["touch", "made"]).ok
     assert runner.attach(["touch", "made"]) == 0
     assert list(tmp_path.iterdir()) == []
@@ -104,7 +99,7 @@ def test_a_dry_run_tells_changes_and_makes_none(tmp_path: Path, monkeypatch: pyt
 def test_streamed_lines_arrive_one_by_one(tmp_path: Path) -> None:
     lines: list[str] = []
     code = "import sys; print('one', flush=True); print('two', file=sys.stderr)"
-    result = SystemRunner(tmp_path, echo_to=io.StringIO()).stream(python(code), on_line=lines.append)
+    result = Runner(tmp_path, echo_to=io.StringIO()).stream(python(code), on_line=lines.append)
     assert lines == ["one", "two"]
     assert result.stdout == "one\ntwo"
 
@@ -121,7 +116,7 @@ def test_ctrl_c_lets_the_child_tidy_up_before_it_is_raised(tmp_path: Path) -> No
         threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
 
     with pytest.raises(KeyboardInterrupt):
-        SystemRunner(tmp_path, echo_to=io.StringIO()).stream(python(code), on_line=interrupt)
+        Runner(tmp_path, echo_to=io.StringIO()).stream(python(code), on_line=interrupt)
     assert (tmp_path / "tidy").exists()
 
 
@@ -139,16 +134,14 @@ def test_ctrl_c_ends_the_input_of_an_attended_program_and_waits_for_it(tmp_path:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        SystemRunner(tmp_path, echo_to=io.StringIO()).stream(
-            python(NOTICES), on_line=interrupt, attended=True
-        )
+        Runner(tmp_path, echo_to=io.StringIO()).stream(python(NOTICES), on_line=interrupt, attended=True)
     assert (tmp_path / "noticed").exists()
 
 
 def test_an_attended_program_notices_a_caller_that_was_killed(tmp_path: Path) -> None:
     caller = (
-        "import os, pathlib, signal, sys\nfrom scripts.engine.system_runner import SystemRunner\n"
-        f"SystemRunner(pathlib.Path({str(tmp_path)!r})).stream(\n"
+        "import os, pathlib, signal, sys\nfrom scripts.engine.runner import Runner\n"
+        f"Runner(pathlib.Path({str(tmp_path)!r})).stream(\n"
         f"    {python(NOTICES)!r}, attended=True, on_line=lambda _: os.kill(os.getpid(), signal.SIGKILL))\n"
     )
     root = Path(__file__).resolve().parents[2]
@@ -158,7 +151,7 @@ def test_an_attended_program_notices_a_caller_that_was_killed(tmp_path: Path) ->
 
 
 def test_an_attended_program_that_ends_by_itself_is_not_waited_for(tmp_path: Path) -> None:
-    result = SystemRunner(tmp_path, echo_to=io.StringIO()).stream(
+    result = Runner(tmp_path, echo_to=io.StringIO()).stream(
         python("import sys; print('done'); sys.exit(3)"), on_line=lambda _: None, attended=True
     )
     assert (result.returncode, result.stdout) == (3, "done")

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.base.errors import ExitCode, StackError
 from scripts.database.sidecar_client import ProgramKilled, ProgramRun, answer
-from scripts.engine.system_runner import SystemRunner
+from scripts.engine.runner import Runner
 from tests.unit.fakes import Checkout, FakeLineProcess, Screen, container
 
 
@@ -75,7 +75,7 @@ def test_a_real_program_hears_words_and_ends_when_its_input_does() -> None:
         "import sys\nprint('ready', flush=True)\n"
         "for line in sys.stdin: print(line.strip().upper(), flush=True)\nsys.exit(7)"
     )
-    conversation = SystemRunner(Path.cwd()).line_process([sys.executable, "-c", code])
+    conversation = Runner(Path.cwd()).line_process([sys.executable, "-c", code])
     lines = conversation.lines()
     assert next(lines) == "ready"
     conversation.send("word")
@@ -90,7 +90,7 @@ def test_what_a_real_program_complains_of_is_kept_and_what_nobody_reads_does_not
         "for number in range(40): print('complaint', number, file=sys.stderr)\n"
         "print('x' * 10**6); print('y' * 10**6, file=sys.stderr)"
     )
-    status, complaints = SystemRunner(Path.cwd()).line_process([sys.executable, "-c", code]).end()
+    status, complaints = Runner(Path.cwd()).line_process([sys.executable, "-c", code]).end()
     assert status == 0
     assert complaints.splitlines()[:2] == ["complaint 11", "complaint 12"]
     assert complaints.endswith("yyy")
@@ -98,7 +98,7 @@ def test_what_a_real_program_complains_of_is_kept_and_what_nobody_reads_does_not
 
 def test_a_program_that_does_not_leave_is_killed() -> None:
     code = "import time; print('x', flush=True); time.sleep(60)"
-    conversation = SystemRunner(Path.cwd()).line_process([sys.executable, "-c", code])
+    conversation = Runner(Path.cwd()).line_process([sys.executable, "-c", code])
     conversation.seconds = 0.2
     assert conversation.end()[0] == -9
 

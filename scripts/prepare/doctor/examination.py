@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
-from scripts.base.host import Host, LocalHost
+from scripts.base.host import LOCAL_HOST, Host
 from scripts.engine.compose import Compose
 from scripts.prepare.doctor import engine, machine, settings
 from scripts.prepare.doctor import running as running_checks
@@ -15,13 +15,13 @@ from scripts.prepare.doctor.check import Check, Target
 from scripts.prepare.finding import Finding, Level
 
 
-def examine(compose: Compose, host: Host | None = None, *, running: bool = False) -> list[Finding]:
+def examine(compose: Compose, host: Host = LOCAL_HOST, *, running: bool = False) -> list[Finding]:
     """Run all checks that make sense and return what they found, the foundations first.
 
     running: look at what runs, too. Without an engine nothing is asked of it; without a usable `.env` or model nothing
     is derived from them.
     """
-    target = Target(compose, host or LocalHost())
+    target = Target(compose, host)
     rendered, findings = _foundations(target)
     engine_up = not any(each.check == engine.ENGINE and each.level is Level.ERROR for each in findings)
     later: list[Check] = []
