@@ -22,7 +22,7 @@ from scripts.engine.catalogue import Catalogue
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 from scripts.engine.database_server import DATABASE
-from scripts.engine.health import restart_and_wait
+from scripts.engine.failure import restart_and_wait
 from scripts.settings import scram, secret_files, secret_ids
 
 # Names the lock, in SQL, under which a password is changed: a client that was killed leaves its session behind, which

@@ -66,6 +66,15 @@ class Container:
         """True when it is as it should be."""
         return self.condition in FINE
 
+    @property
+    def exit_note(self) -> str:
+        """The exit status in words, where there is one that says something."""
+        if self.condition not in ("failed", "stopped", "restarting"):
+            return ""
+        if self.exit_code == 137:
+            return " (exit status 137: killed, for lack of memory or after the stop grace period)"
+        return f" (exit status {self.exit_code})"
+
 
 def container_of(answer: dict[str, Any]) -> Container:
     """Read one answer of `docker inspect`."""

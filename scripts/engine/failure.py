@@ -1,13 +1,19 @@
-"""Explain a failure of services: their causes, their last health output, their last log lines, secrets hidden."""
+"""Explain why services failed: causes found in their logs, last health output, last lines, secrets hidden.
+
+The cause is the last exception that is not a consequence of another, or the last line that marks itself as fatal.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from scripts.engine.cause import cause
-from scripts.engine.compose import Compose
+from scripts.base.clock import Clock
+from scripts.base.errors import ExitCode, StackError
+from scripts.engine.compose import ALL_PROFILES, Compose
 from scripts.engine.container import Container
 from scripts.settings import secret_ids
 
@@ -21,6 +27,24 @@ SHORTEST_SECRET = 8
 BROKEN = ("failed", "unhealthy", "restarting", "dead")
 # Not as it should be, perhaps only because a start was given up before its turn.
 WAITING = ("stopped", "starting", "paused")
+# A service is looked at every 30 s; a worker whose store was away needs some seconds more.
+RECOVERY_SECONDS, PAUSE_SECONDS = 120.0, 1.0
+
+TRACEBACK = re.compile(r"^(?P<indent>.*?)Traceback \(most recent call last\):\s*$")
+FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
+# What a server raises because a worker of it failed; the worker's own exception stands before it.
+CONSEQUENCES = ("HaltServer", "SystemExit", "KeyboardInterrupt")
+LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python", "<frozen ")
+GO_FATAL = re.compile(r"^(?:panic|fatal error): .+")
+GO_FRAME = re.compile(r"^\t(?P<place>/\S+\.go:\d+)")
+GO_LIBRARIES = ("/usr/", "/go/pkg/mod/")
+LEVELS = ("error", "fatal", "panic", "critical", "dpanic")
+LOGFMT = re.compile(rf"\blevel=(?:{'|'.join(LEVELS)})\b", re.IGNORECASE)
+# Words by which servers and shells mark the line that says why they gave up.
+FATAL = re.compile(r"\b(?:FATAL|PANIC|CRITICAL|Fatal|fatal|panic)\b|^Error:|\berror:|\bERROR\b")
+HINT = re.compile(
+    r"\b(?:error|failed|cannot|can't|denied|refused|bad|invalid|missing|no such)\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -37,37 +61,23 @@ class Failed:
         return f"{self.service}: {self.cause}" if self.cause else self.service
 
 
-def failed_containers(containers: Iterable[Container], wanted: Sequence[str]) -> list[Container]:
-    """Return those that failed by themselves; when none did, those that are not ready yet.
+def explain(compose: Compose, wanted: Sequence[str]) -> list[Failed]:
+    """Return which of the wanted services failed by themselves; when none did, those that are not ready yet.
 
-    A service that merely waited for a failed one is left out: its log says nothing.
+    A service that merely waited for a failed one is left out: its log says nothing. Raise StackError when the engine
+    does not answer.
     """
-    mine = [each for each in containers if each.service in wanted]
-    failed = [each for each in mine if _has_failed(each)]
-    return failed or [each for each in mine if each.condition in WAITING]
+    containers = [each for each in compose.containers() if each.service in wanted]
+    found = [each for each in containers if _has_failed(each)]
+    found = found or [each for each in containers if each.condition in WAITING]
+    secrets = secrets_of(compose)
+    return [_explained(compose, each, secrets) for each in found]
 
 
 def _has_failed(container: Container) -> bool:
     # Between two starts, one that fails again and again is `starting`.
     again = container.condition == "starting" and container.restarts > 0
     return container.condition in BROKEN or bool(container.error) or again
-
-
-def explain(compose: Compose, wanted: Sequence[str]) -> list[Failed]:
-    """Return what failed among the wanted services. Raise StackError when the engine does not answer."""
-    secrets = secrets_of(compose)
-    found = failed_containers(compose.containers(), wanted)
-    return [_explained(compose, each, secrets) for each in found]
-
-
-def facts(failed: Iterable[Failed]) -> dict[str, object]:
-    """Return what failed, for the JSON answer."""
-    return {"services": [{"name": each.service, "cause": each.cause} for each in failed]}
-
-
-def details(failed: Iterable[Failed]) -> str:
-    """Return all that is known of the failed services as text."""
-    return "\n".join(each.details for each in failed)
 
 
 def _explained(compose: Compose, container: Container, secrets: Sequence[str]) -> Failed:
@@ -80,7 +90,7 @@ def _explained(compose: Compose, container: Container, secrets: Sequence[str]) -
     if not why and container.health_log and container.condition == "unhealthy":
         why = container.health_log[-1].strip()
     why = hide_secrets(" ".join(why.split()), secrets)
-    parts = [f"--- {container.service}: {container.condition}{exit_note(container)}"]
+    parts = [f"--- {container.service}: {container.condition}{container.exit_note}"]
     if why:
         parts.append(f"cause: {why}")
     if container.health_log:
@@ -88,6 +98,11 @@ def _explained(compose: Compose, container: Container, secrets: Sequence[str]) -
     parts.append(f"last {LOG_LINES} log lines:")
     parts.append("\n".join(line for _, line in rows[-LOG_LINES:]) or "(the log is empty)")
     return Failed(container.service, why, hide_secrets("\n".join(parts), secrets))
+
+
+def details(failed: Iterable[Failed]) -> str:
+    """Return all that is known of the failed services as text."""
+    return "\n".join(each.details for each in failed)
 
 
 def around(compose: Compose, service: str, since: str, error_id: str = "") -> Failed:
@@ -110,15 +125,6 @@ def around(compose: Compose, service: str, since: str, error_id: str = "") -> Fa
     return Failed(service, why, "\n".join(parts))
 
 
-def exit_note(container: Container) -> str:
-    """Return the exit status in words, where there is one that says something."""
-    if container.condition not in ("failed", "stopped", "restarting"):
-        return ""
-    if container.exit_code == 137:
-        return " (exit status 137: killed, for lack of memory or after the stop grace period)"
-    return f" (exit status {container.exit_code})"
-
-
 def secrets_of(compose: Compose) -> list[str]:
     """Return the values that must not be shown: the secret files', and what `.env` still holds of them."""
     found = [compose.env.get(key) for key in secret_ids.BY_KEY]
@@ -135,3 +141,111 @@ def hide_secrets(text: str, secrets: Iterable[str]) -> str:
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, "********")
     return text
+
+
+# ---- the cause in a log ----
+
+
+def cause(log: str, *, ended: bool = False) -> str:
+    """Return the cause as one line, empty when the log names none. ended: its last line counts."""
+    lines = [line for line in log.splitlines() if line.strip()]
+    for exception, place in reversed(list(_python(lines))):
+        if exception.partition(":")[0].rpartition(".")[2].strip() not in CONSEQUENCES:
+            return _at(exception, place)
+    return _go(lines) or _marked(lines) or (lines[-1].strip() if ended and lines else "")
+
+
+def _at(exception: str, place: str) -> str:
+    return f"{exception} ({place})" if place else exception
+
+
+def _python(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the tracebacks of a log in their order: the exception's line, and where it was raised.
+
+    A chain of exceptions is several. The tree's own code counts rather than a library's.
+    """
+    for number, line in enumerate(lines):
+        if start := TRACEBACK.match(line):
+            indent = start["indent"] if not start["indent"].strip() else ""
+            places: list[tuple[str, str]] = []
+            for text in (each.removeprefix(indent) for each in lines[number + 1 :]):
+                if frame := FRAME.match(text):
+                    places.append((frame["file"], f"{frame['file']}, line {frame['line']}"))
+                elif text and not text[0].isspace():
+                    own = [place for file, place in places if not any(part in file for part in LIBRARIES)]
+                    yield text.strip(), (own or [place for _, place in places] or [""])[-1]
+                    break
+
+
+def _go(lines: Sequence[str]) -> str:
+    for number in range(len(lines) - 1, -1, -1):
+        if GO_FATAL.match(lines[number]):
+            frames = (GO_FRAME.match(line) for line in lines[number + 1 :])
+            places = [frame["place"] for frame in frames if frame]
+            own = [place for place in places if not place.startswith(GO_LIBRARIES)]
+            return _at(lines[number].strip(), (own or places or [""])[0])
+    return ""
+
+
+def _marked(lines: Sequence[str]) -> str:
+    for line in reversed(lines):
+        text = _entry(line) or (line.strip() if LOGFMT.search(line) or FATAL.search(line) else "")
+        if text:
+            return text
+    return next((line.strip() for line in reversed(lines) if HINT.search(line)), "")
+
+
+def _entry(line: str) -> str:
+    """Message and error of a line of JSON whose level is that of an error."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return ""
+    if not isinstance(entry, dict) or str(entry.get("level", "")).lower() not in LEVELS:
+        return ""
+    parts = [str(entry[key]) for key in ("msg", "message", "error", "err") if entry.get(key)]
+    return ": ".join(dict.fromkeys(parts))
+
+
+# ---- healthy again ----
+
+
+def unhealthy_after(
+    compose: Compose,
+    clock: Clock,
+    services: Collection[str] | None = None,
+    *,
+    seconds: float = RECOVERY_SECONDS,
+) -> list[str]:
+    """Wait until every running container is healthy, of these services or of all; return the services not in time.
+
+    Raise StackError when the engine does not answer.
+    """
+    deadline = clock.monotonic() + seconds
+    while True:
+        left = sorted(each.service for each in compose.containers(services, running=True) if not each.fine)
+        if not left or clock.monotonic() >= deadline:
+            return left
+        clock.sleep(PAUSE_SECONDS)
+
+
+def restart_and_wait(
+    compose: Compose, present: Sequence[str], wanted: Sequence[str], seconds: int, flags: Sequence[str] = ()
+) -> None:
+    """Restart containers of services, then wait until the wanted ones are healthy, started where they are missing.
+
+    flags: for `docker compose restart`. Raise StackError when one is not healthy within the seconds.
+    """
+    wait = ["--no-build", "--no-recreate", "--no-deps", "--wait", "--wait-timeout", str(seconds)]
+    steps = [["restart", *flags, *present]] if present else []
+    steps += [["up", "--detach", *wait, *wanted]] if wanted else []
+    for arguments in steps:
+        if not compose.stream(*arguments, profiles=ALL_PROFILES).ok:
+            names = [*present, *wanted]
+            failed = explain(compose, names)
+            raise StackError(
+                f"not healthy after the restart: {'; '.join(each.text for each in failed) or ', '.join(names)}",
+                "the lines above say why; `invoke compose-up` starts what is missing",
+                ExitCode.FAILED,
+                details=details(failed),
+            )

@@ -16,7 +16,6 @@ from scripts.engine.catalogue import Catalogue
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 from scripts.engine.database_server import is_external
-from scripts.engine.failure import exit_note
 from scripts.engine.runner import Result
 from scripts.settings import secret_files, secret_ids
 
@@ -65,7 +64,7 @@ def _of_service(name: str, containers: Sequence[Container]) -> list[Problem]:
     return [
         Problem(
             name,
-            f"{name} is {each.condition}{exit_note(each)}{_reason(each)}",
+            f"{name} is {each.condition}{each.exit_note}{_reason(each)}",
             f"see `invoke compose-logs --services={name}`, then `invoke compose-up`",
         )
         for each in containers

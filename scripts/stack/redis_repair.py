@@ -16,7 +16,7 @@ from scripts.base.clock import Clock
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
 from scripts.engine.compose import Compose
-from scripts.engine.health import unhealthy_after
+from scripts.engine.failure import unhealthy_after
 from scripts.engine.redis_damage import SERVICE, complaint
 from scripts.prepare import lock
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
-from scripts.engine import health, sidecar
+from scripts.engine import failure, sidecar
 from scripts.engine.catalogue import Catalogue, Service
 from scripts.engine.compose import ALL_PROFILES, Compose
 from scripts.engine.database_server import DATABASE, is_external
@@ -172,7 +172,7 @@ def restart(compose: Compose, console: Console, services: Sequence[str], timeout
         paused = [there[name].name for name in wanted if name in there and there[name].state == "paused"]
         if paused:
             compose.engine.unpause(paused)
-        health.restart_and_wait(compose, [name for name in wanted if name in there], wanted, timeout)
+        failure.restart_and_wait(compose, [name for name in wanted if name in there], wanted, timeout)
 
 
 def rendered(compose: Compose) -> str:

@@ -20,8 +20,7 @@ from scripts.engine import database_server, problems, redis_damage
 from scripts.engine.catalogue import Catalogue, Service, built_images, pulled_images
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
-from scripts.engine.failure import details, explain, facts
-from scripts.engine.health import RECOVERY_SECONDS, unhealthy_after
+from scripts.engine.failure import RECOVERY_SECONDS, details, explain, unhealthy_after
 from scripts.engine.proof import Proof, prove, visits_document
 from scripts.engine.proxy_request import Fetch, fetch
 from scripts.engine.runner import Result
@@ -323,7 +322,7 @@ class Up:
             fix,
             ExitCode.FAILED,
             details=details(failed),
-            facts=facts(failed),
+            facts={"services": [{"name": each.service, "cause": each.cause} for each in failed]},
         )
 
     def _prove(self, services: Sequence[Service]) -> Proof:

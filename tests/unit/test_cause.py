@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.engine.cause import cause
+from scripts.engine.failure import cause
 
 GUNICORN = """\
 [2026-11-29 14:00:00 +0000] [7] [ERROR] Exception in worker process
