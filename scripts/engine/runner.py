@@ -19,15 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TextIO
 
-from scripts.base.errors import ExitCode, StackError
-
 # How long a child may take to tidy up after Ctrl-C before it is killed.
 INTERRUPT_GRACE_SECONDS = 10.0
 # What a program may still need to undo its work once its input has ended.
 END_SECONDS = 60.0
 COMPLAINT_LINES = 30
-# Exit statuses of a shell for "not found" and of `timeout` for "too slow"; used for programs that never ran.
-NOT_FOUND, TIMED_OUT = 127, 124
+# Exit statuses of a shell for "not found" and "cannot be run", and of `timeout` for "too slow".
+NOT_FOUND, NOT_RUNNABLE, TIMED_OUT = 127, 126, 124
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class Runner:
     ) -> Result:
         """Ask a question: collect the output, echo only on request, never raise on a bad status.
 
-        A program that is missing answers 127, one that is too slow 124.
+        A program that is missing answers 127, one that may not be run 126, one that is too slow 124.
         """
         if self.verbose:
             self._echo(argv, env)
@@ -178,7 +176,9 @@ class Runner:
         try:
             process = subprocess.Popen(list(argv), cwd=self.root, env=_environment(env))
         except OSError as error:
-            raise _cannot_start(argv, error) from error
+            result = _not_started(argv, error)
+            print(result.complaint, file=sys.stderr)
+            return result.returncode
         while True:
             try:
                 return process.wait()
@@ -191,7 +191,7 @@ class Runner:
         errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - LineProcess reads it
         process = self._start(argv, env, subprocess.PIPE, errors.fileno(), subprocess.PIPE)
         if isinstance(process, Result):
-            raise StackError(process.complaint, f"install {argv[0]}: scripts/setup does")
+            raise FileNotFoundError(process.complaint)
         return LineProcess(process, errors)
 
     def _start(
@@ -210,10 +210,8 @@ class Runner:
                 errors="replace",
                 process_group=0,
             )
-        except FileNotFoundError:
-            return Result(tuple(argv), NOT_FOUND, "", f"{argv[0]} is not installed")
         except OSError as error:
-            raise _cannot_start(argv, error) from error
+            return _not_started(argv, error)
 
     def _echo(self, argv: Sequence[str], env: Mapping[str, str] | None) -> None:
         mark = "would run" if self.dry else "$"
@@ -242,12 +240,10 @@ def _descriptor(stream: TextIO) -> int:
         return subprocess.DEVNULL
 
 
-def _cannot_start(argv: Sequence[str], error: OSError) -> StackError:
-    return StackError(
-        f"cannot start {argv[0]}: {error.strerror}",
-        f"install {argv[0]} (scripts/setup does) and see that it is on PATH",
-        ExitCode.NOT_READY,
-    )
+def _not_started(argv: Sequence[str], error: OSError) -> Result:
+    if isinstance(error, FileNotFoundError):
+        return Result(tuple(argv), NOT_FOUND, "", f"{argv[0]} is not installed")
+    return Result(tuple(argv), NOT_RUNNABLE, "", f"cannot start {argv[0]}: {error.strerror}")
 
 
 class _forwarding_interrupts:  # noqa: N801 - reads as a verb where it is used

@@ -17,8 +17,8 @@ from scripts.base.files import replace_if_changed
 from scripts.engine.catalogue import Service
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
+from scripts.prepare.ownership import LAST_UP
 
-NAME = "last-up.json"
 MODE = 0o644
 
 
@@ -62,4 +62,4 @@ def write(compose: Compose, services: Iterable[Service], containers: Iterable[Co
 
 
 def _path(compose: Compose) -> Path:
-    return compose.data_dir / NAME
+    return compose.data_dir / LAST_UP

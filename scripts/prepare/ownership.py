@@ -19,10 +19,11 @@ from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 from scripts.engine.database_server import VOLUME
 from scripts.engine.docker import PROJECT_LABEL
-from scripts.prepare import last_up
 from scripts.settings import scram, secret_ids
 from scripts.settings.envfile import DEFAULT_PROJECT, display_path
 
+# What a `compose-up` that ended well writes down in the data folder.
+LAST_UP = "last-up.json"
 SEEN_VOLUMES = "volumes.json"
 MODE = 0o644
 LOOK_SECONDS = 60.0
@@ -200,4 +201,4 @@ def _images(compose: Compose) -> list[str]:
 
 def _has_started(compose: Compose) -> bool:
     """Return True when a `compose-up` has ended well here: all there is to know where the database is elsewhere."""
-    return (compose.data_dir / last_up.NAME).is_file()
+    return (compose.data_dir / LAST_UP).is_file()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.engine.runner import Result
-from scripts.prepare import last_up
+from scripts.prepare import ownership
 from scripts.stack.up import Options
 from tests.unit.attempt import Attempt
 from tests.unit.fakes import Checkout, Screen, container, model
@@ -295,7 +295,7 @@ def test_whatever_changed_since_the_last_start_is_seen(attempt: Attempt, change:
 
 def test_a_note_that_cannot_be_read_is_no_note(attempt: Attempt) -> None:
     attempt.run()
-    (attempt.checkout.root / ".docker-data" / last_up.NAME).write_text("{ half")
+    (attempt.checkout.root / ".docker-data" / ownership.LAST_UP).write_text("{ half")
     attempt.run()
     assert len(attempt.streamed("up")) == 2
 
