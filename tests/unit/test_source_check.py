@@ -120,9 +120,6 @@ DEFECTS: dict[str, tuple[Callable[[SmallTree], None], tuple[str, ...], str, str]
     "sibling incomplete": (
         beside("wepppyo3/release"), RUNS, "no folder on the import path holds wepppyo3", "git lfs pull",
     ),
-    "bot token": (
-        beside("weppcloud2/weppcloud2/discord_bot/.bot_token"), ("weppcloud",), ".bot_token", "touch ",
-    ),
     "newer Go": (
         in_tree("services/status2/go.mod", "module m\n\ngo 1.99\n"), ("status",),
         "says go 1.99, the builder golang:1.27-trixie is Go 1.27", "GO_IMAGE",
@@ -250,25 +247,6 @@ def test_requirements_that_are_split_over_files_are_read_together(small: SmallTr
     )
     small.write(small.tree / "docker/more/web.txt", "gdal==3.11.0\n")
     assert "gdal==3.11.0 is compiled against libgdal, and Debian trixie" in only(small.report()).what
-
-
-def test_an_interpreter_that_only_a_registry_has_is_told_with_what_stands_in(small: SmallTree) -> None:
-    small.write(small.tree / "docker/requirements-uv.txt", "numpy==1.26.0\n")
-    found = small.report()
-    assert found.ok
-    told = [lack for lack in found.lacks if "python:3.12-slim-trixie is not on this machine" in lack.what]
-    assert [lack.level for lack in told] == ["warning"]
-    assert "Python 3.13 stands in, for which numpy==1.26.0 has no wheel" in told[0].what
-    small.images["python:3.12-slim-trixie"] = {}
-    assert not any("is not on this machine" in lack.what for lack in small.report().lacks)
-
-
-def test_the_builders_go_is_asked_for_where_its_name_does_not_tell(small: SmallTree) -> None:
-    small.go_image = "own/builder:stable"
-    small.images["own/builder:stable"] = {"go": "1.24.4"}
-    assert "go.mod says go 1.25, the builder own/builder:stable is Go 1.24.4" in only(small.report()).what
-    small.images["own/builder:stable"] = "docker: Error response from daemon: No such image"
-    assert errors(small.report()) == []
 
 
 def test_what_was_read_is_kept_and_a_file_that_changed_is_read_again(

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.base.errors import ExitCode, StackError
 from scripts.base.host import engine_is_elsewhere
 from scripts.engine.compose import Compose
-from scripts.engine.docker import version_of
-from scripts.prepare import images
 from scripts.prepare.finding import Finding, Level
 from scripts.prepare.source_check import folders, go_code, image, modules, needs, packages
 from scripts.prepare.source_check.image import Image
 from scripts.prepare.source_check.needs import Need
-from scripts.prepare.source_check.packages import Base
-from scripts.prepare.source_check.parse_cache import ParseCache
+from scripts.prepare.source_check.packages import Base, Requirements
+from scripts.prepare.source_check.python_code import Cache
 from scripts.prepare.source_check.tree import Tree
 
 TREE_CHECK = "source tree"
@@ -29,7 +27,7 @@ class Report:
     tree: Path
     name: str
     needs: tuple[Need, ...] = ()
-    lacks: tuple[Finding, ...] = field(default=())
+    lacks: tuple[Finding, ...] = ()
 
     def of(self, service: str) -> list[Finding]:
         """Return the errors that keep a service from starting."""
@@ -42,9 +40,9 @@ class Report:
     @property
     def ok(self) -> bool:
         """True when every service that is switched on can start."""
-        return not any(self.of(need.name) for need in self.needs if need.active) and not any(
-            each.level is Level.ERROR and not each.services for each in self.lacks
-        )
+        on = {need.name for need in self.needs if need.active}
+        errors = [each for each in self.lacks if each.level is Level.ERROR]
+        return not any(not each.services or on & set(each.services) for each in errors)
 
 
 def examine(compose: Compose) -> Report:
@@ -59,7 +57,7 @@ def examine(compose: Compose) -> Report:
     problem = _no_tree(root, name, named)
     if problem is not None:
         return Report(root, name, tuple(wanted), (problem,))
-    return Report(root, name, tuple(wanted), tuple(_Checks(compose, root, wanted).all()))
+    return Report(root, name, tuple(wanted), _Checks(compose, root, wanted).all())
 
 
 def findings(compose: Compose) -> list[Finding]:
@@ -89,24 +87,17 @@ def _no_tree(root: Path, name: str, named: str) -> Finding | None:
     fix = "get it back: git checkout -- docker/sample"
     if named:
         fix = "set WEPPPY_SRC in .env to the absolute path of a wepppy checkout, or leave it empty for the sample"
-    if not root.is_dir():
-        return Finding(
-            TREE_CHECK, Level.ERROR, f"{name} {'is not a folder' if root.exists() else 'does not exist'}", fix
-        )
     try:
-        if not (root / "wepppy").is_dir():
-            return Finding(
-                TREE_CHECK, Level.ERROR, f"{name} is no wepppy checkout: it has no folder wepppy", fix
-            )
-        next((root / "wepppy").iterdir(), None)
+        if not root.is_dir():
+            what = "is not a folder" if root.exists() else "does not exist"
+        elif not (root / "wepppy").is_dir():
+            what = "is no wepppy checkout: it has no folder wepppy"
+        else:
+            next((root / "wepppy").iterdir(), None)
+            return None
     except PermissionError:
-        return Finding(
-            TREE_CHECK,
-            Level.ERROR,
-            f"{name} cannot be read by you",
-            f"chmod -R u+rX,go+rX {root}, as its owner",
-        )
-    return None
+        what, fix = "cannot be read by you", f"chmod -R u+rX,go+rX {root}, as its owner"
+    return Finding(TREE_CHECK, Level.ERROR, f"{name} {what}", fix)
 
 
 class _Checks:
@@ -118,50 +109,52 @@ class _Checks:
         siblings = compose.setting("WEPPPY_SIBLINGS_DIR")
         self.siblings = compose.root / "docker" / siblings if siblings else None
         self.python = [need.name for need in wanted if need.python]
-        self.model = compose.model.get("services") or {}
         self.given = compose.setting("WEPPPY_IMAGE")
         self.requirements = compose.setting("WEPPPY_REQUIREMENTS", "requirements.txt")
-        self.image = self._look()
-        self.base = Base.of(self._arguments())
+        model = compose.model["services"]
+        builds = (model[name].get("build") or {} for name in self.python)
+        self.arguments: dict[str, str] = next((each["args"] for each in builds if each.get("args")), {})
+        self.base = Base.of(self.arguments)
+        reference = self.given or str((model.get("weppcloud") or {}).get("image") or "")
+        self.image = image.look(compose, reference, self.requirements) if reference else Image("")
+        self.interpreter = self.image.interpreter or self.base.interpreter
         path = [folder for need in wanted for folder in need.python_path]
         # An image of the tree's own Dockerfile has a path of its own: one of the same repositories.
-        path += image.siblings_path(compose.root, self.image.interpreter or self.base.interpreter)
-        cache = ParseCache(compose.data_dir / "source-cache.json")
+        path += image.siblings_path(compose.root, self.interpreter)
+        cache = Cache(compose.data_dir / "source-cache.json")
         self.tree = Tree(root, self.siblings, dict.fromkeys(path), cache)
+        # Requirements that an image would be built from.
+        self.to_install: Requirements | None = None
 
-    def _look(self) -> Image:
-        reference = self.given or str((self.model.get("weppcloud") or {}).get("image") or "")
-        return image.look(self.compose, reference, self.requirements) if reference else Image("")
-
-    def _arguments(self) -> dict[str, object]:
-        for name in self.python:
-            if arguments := (self.model[name].get("build") or {}).get("args"):
-                return dict(arguments)
-        return {}
-
-    def all(self) -> Iterator[Finding]:
-        """Run them all."""
-        if self.given:
-            yield from image.given(self.image, self.tree.root, self.python)
-        folder = list(self._siblings_folder())
-        yield from folder
-        for each in modules.lacks(self.tree, self.needs, in_image=self.image.names):
-            # Without the folder, or an image that has some of them, nothing is known of what is in there.
-            unknown = folder or (self.given and not self.image.interpreter)
-            if not unknown or each.check != modules.SIBLING_CHECK:
-                yield each
-        yield from self._compiled()
-        yield from modules.assets(self.tree, self.needs)
-        yield from modules.only_the_samples(self.tree, self.needs, self.compose.active_profiles)
+    def all(self) -> tuple[Finding, ...]:
+        """Run them all; what several services lack is told once, with their names."""
+        of_all_python = [*self._python_image(), *self._siblings_folder()]
+        found: dict[Finding, list[str]] = {}
         for need in self.needs:
-            if need.go_service:
-                yield from go_code.lacks(self.tree, need, self._go_version)
-        yield from self._requirements()
-        if not engine_is_elsewhere(self.compose.environment):
-            yield from folders.data(self.tree, self.needs)
-            yield from folders.secrets(self.needs)
-            yield from folders.tree_is_readable(self.tree, self.needs)
+            for each in (*(of_all_python if need.python else ()), *self._of(need)):
+                found.setdefault(each, []).append(need.name)
         self.tree.cache.save()
+        return tuple(
+            # A warning keeps nobody from starting.
+            replace(each, services=tuple(dict.fromkeys(names)) if each.level is Level.ERROR else ())
+            for each, names in found.items()
+        )
+
+    def _of(self, need: Need) -> Iterator[Finding]:
+        """Yield what one service lacks."""
+        # Without the folder, or an image that has some of them, nothing is known of what is in there.
+        known = not list(self._siblings_folder()) and (not self.given or self.image.interpreter)
+        for each in modules.lacks(self.tree, need, self.image.names):
+            if known or each.check != modules.SIBLING_CHECK:
+                yield each
+        yield from self._compiled(need)
+        if need.go_service:
+            yield from go_code.lacks(self.tree, need)
+        if self.to_install:
+            place = modules.enum_in_query(self.tree, need)
+            yield from packages.without_enum(self.to_install, self.requirements, place)
+        if not engine_is_elsewhere(self.compose.environment):
+            yield from folders.lacks(self.tree, need)
 
     def _siblings_folder(self) -> Iterator[Finding]:
         if self.siblings is not None and not self.siblings.is_dir():
@@ -170,65 +163,29 @@ class _Checks:
                 Level.ERROR,
                 f"WEPPPY_SIBLINGS_DIR={self.siblings} does not exist",
                 "correct WEPPPY_SIBLINGS_DIR in .env, or empty it",
-                tuple(self.python),
             )
 
-    def _compiled(self) -> Iterator[Finding]:
-        interpreter = self.image.interpreter or self.base.interpreter
-        for folder in self.tree.search_path[1:] if interpreter else ():
-            built_for = image.compiled(interpreter, folder)
-            tops = {each.name.split(".")[0] for each in folder.iterdir()}
-            services = [
-                need.name
-                for need in self.needs
-                if any(tops & self.tree.reach(entry.module).names for entry in need.entries)
-            ]
-            if built_for and services:
+    def _compiled(self, need: Need) -> Iterator[Finding]:
+        reached = {top for name in need.modules for top in self.tree.reach(name.partition(":")[0]).names}
+        for folder in self.tree.search_path[1:] if self.interpreter else ():
+            built_for = image.compiled_for(folder)
+            used = reached & {each.name.split(".")[0] for each in folder.iterdir()}
+            if used and built_for and self.interpreter not in built_for:
                 yield Finding(
                     modules.SIBLING_CHECK,
                     Level.ERROR,
-                    f"{folder} is compiled for Python {', '.join(built_for)}, the image runs Python {interpreter}",
+                    f"{folder} is compiled for Python {', '.join(built_for)}, the image runs Python {self.interpreter}",
                     f"set PYTHON_VERSION={built_for[-1]} in .env and empty PYTHON_IMAGE (needs a registry), set "
-                    f"WEPPPY_IMAGE to an image with that Python, or compile it for {interpreter}",
-                    tuple(services),
+                    f"WEPPPY_IMAGE to an image with that Python, or compile it for {self.interpreter}",
                 )
 
-    def _go_version(self, reference: str) -> tuple[int, ...]:
-        by_tag = go_code.version_by_tag(reference)
-        if by_tag != (0, 0) or not reference:
-            return by_tag
-        asked = self.compose.runner.capture(
-            [
-                "docker",
-                "run",
-                "--rm",
-                "--network",
-                "none",
-                "--pull",
-                "never",
-                "--entrypoint",
-                "go",
-                reference,
-                "version",
-            ],
-            timeout=image.LOOK_SECONDS,
-        )
-        words = asked.stdout.split()
-        return version_of(words[2].removeprefix("go")) if asked.ok and len(words) > 2 else (0, 0)
-
-    def _requirements(self) -> Iterator[Finding]:
+    def _python_image(self) -> Iterator[Finding]:
+        """Yield what is wrong with the image of all Python services, or with what it would be built from."""
         file = self.tree.root / self.requirements
-        enums = modules.enum_in_query(self.tree, self.needs)
+        stale = list(image.stale(self.image, file, self.requirements, is_given=bool(self.given)))
         if self.given:
-            yield from image.stale(self.image, file, self.requirements, self.python, is_given=True)
-            return
-        if not self._arguments():
-            return
-        if missing := list(self._constraints()):
-            yield from missing
-            # What they would hold is not known.
-            enums = {}
-        if not file.is_file():
+            yield from (*image.given(self.image, self.tree.root), *stale)
+        elif self.arguments and not file.is_file():
             real = packages.REAL_TREES
             value = real if real in self.tree else f"the requirements file inside {self.tree.root}"
             yield Finding(
@@ -236,62 +193,24 @@ class _Checks:
                 Level.ERROR,
                 f"the tree has no {self.requirements}, which WEPPPY_REQUIREMENTS names",
                 f"set WEPPPY_REQUIREMENTS in .env to {value}",
-                tuple(self.python),
             )
-            return
-        changed = list(image.stale(self.image, file, self.requirements, self.python, is_given=False))
-        yield from changed
-        # An image that was built from just these requirements proves that they can be installed.
-        if self.image.requirements and not changed:
-            return
-        constraints = self._constraints_file()
-        usable = constraints if constraints and constraints.is_file() else None
-        wanted = packages.read(file, usable)
-        yield from packages.lacks(wanted, self.requirements, self.base, self.python, enums)
-        yield from self._stand_in(wanted)
+        elif self.arguments:
+            yield from stale
+            constraints = self._constraints()
+            if constraints and not constraints.is_file():
+                yield Finding(
+                    packages.CHECK,
+                    Level.ERROR,
+                    f"WEPPPY_CONSTRAINTS={constraints} is not a file",
+                    "correct WEPPPY_CONSTRAINTS and WEPPPY_CONSTRAINTS_DIR in .env, or empty them",
+                )
+            # An image that was built from just these requirements proves that they can be installed.
+            elif not self.image.requirements or stale:
+                self.to_install = packages.read(file, constraints)
+                yield from packages.lacks(self.to_install, self.requirements, self.base)
 
-    def _constraints_file(self) -> Path | None:
+    def _constraints(self) -> Path | None:
         named = self.compose.setting("WEPPPY_CONSTRAINTS")
-        folder = (
-            self.compose.root / "docker" / self.compose.setting("WEPPPY_CONSTRAINTS_DIR", str(self.tree.root))
-        )
+        folder = self.compose.setting("WEPPPY_CONSTRAINTS_DIR", str(self.tree.root))
         # An absolute name is looked for below the folder, as in a build.
-        return folder / named.lstrip("/") if named else None
-
-    def _constraints(self) -> Iterator[Finding]:
-        file = self._constraints_file()
-        if file is not None and not file.is_file():
-            yield Finding(
-                packages.CHECK,
-                Level.ERROR,
-                f"WEPPPY_CONSTRAINTS={file} is not a file",
-                "correct WEPPPY_CONSTRAINTS and WEPPPY_CONSTRAINTS_DIR in .env, or empty them",
-                tuple(self.python),
-            )
-
-    def _stand_in(self, wanted: packages.Requirements) -> Iterator[Finding]:
-        """Yield what replaces an interpreter that only a registry has, where no registry answers."""
-        version = self.base.interpreter
-        if not version or version in images.PYTHON_RELEASES or not images.OFFICIAL.search(self.base.image):
-            return
-        here = self.compose.runner.capture(
-            ["docker", "image", "inspect", "--format", "{{.Id}}", self.base.image]
-        )
-        if here.ok and here.stdout.strip():
-            return
-        instead = self.compose.setting("PYTHON_VERSION_WITHOUT_REGISTRY", max(images.PYTHON_RELEASES))
-        without = [each for each in sorted(wanted.wanted) if packages.without_wheel(wanted, each, instead)]
-        why = (
-            f", for which {', '.join(f'{n}{wanted.wanted[n]}' for n in without)} has no wheel"
-            if without
-            else ""
-        )
-        yield Finding(
-            packages.CHECK,
-            Level.WARNING if without else Level.OK,
-            f"{self.base.image} is not on this machine; where no registry gives it, Python {instead} stands in{why}",
-            "reach a registry, load the image (docker load --input FILE), or set WEPPPY_IMAGE"
-            if without
-            else "",
-            (),
-        )
+        return self.compose.root / "docker" / folder / named.lstrip("/") if named else None

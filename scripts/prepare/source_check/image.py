@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.engine.compose import Compose
-from scripts.engine.runner import Runner
 from scripts.prepare.finding import Finding, Level
 
 CHECK, STALE_CHECK = "image", "image's requirements"
@@ -36,7 +36,10 @@ print(json.dumps({"interpreter": version, "tree": tree, "requirements": requirem
 
 @dataclass(frozen=True)
 class Image:
-    """What an image is. id: empty when it is not on this machine. problem: why it could not be looked into."""
+    """What an image is. id: empty when it is not on this machine. problem: why it could not be looked into.
+
+    requirements: SHA-256 (hex) of those that it was built from. names: modules and sibling folders that it has.
+    """
 
     reference: str
     id: str = ""
@@ -44,7 +47,7 @@ class Image:
     interpreter: str = ""
     tree: bool = False
     requirements: str = ""
-    names: tuple[str, ...] = ()
+    names: Sequence[str] = ()
 
 
 def look(compose: Compose, reference: str, requirements: str) -> Image:
@@ -52,25 +55,18 @@ def look(compose: Compose, reference: str, requirements: str) -> Image:
 
     requirements: the requirements file inside the tree, which an image that holds the tree has too.
     """
-    asked = compose.runner.capture(["docker", "image", "inspect", "--format", "{{.Id}}", reference])
-    if not asked.ok or not asked.stdout.strip():
+    found = compose.runner.capture(["docker", "image", "inspect", "--format", "{{.Id}}", reference])
+    identity = found.stdout.strip()
+    if not found.ok or not identity:
         return Image(reference)
-    identity = asked.stdout.split()[0]
     cache = compose.data_dir / "image-facts.json"
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    asked = [reference, identity, requirements]
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         cached = json.loads(cache.read_text(encoding="utf-8"))
-        if cached.pop("asked") == requirements and cached.get("id") == identity:
-            return Image(**{**cached, "reference": reference, "names": tuple(cached["names"])})
-    image = _inside(compose.runner, reference, identity, requirements)
-    if not image.problem and compose.data_dir.is_dir():
-        with contextlib.suppress(OSError):
-            cache.write_text(json.dumps({"asked": requirements, **asdict(image)}), encoding="utf-8")
-    return image
-
-
-def _inside(runner: Runner, reference: str, identity: str, requirements: str) -> Image:
+        if cached["asked"] == asked:
+            return Image(reference, identity, **cached["facts"])
     files = [KEPT_REQUIREMENTS, f"/workdir/wepppy/{requirements}"]
-    done = runner.capture(
+    done = compose.runner.capture(
         ["docker", "run", "--rm", "--network", "none", "--entrypoint", f"{VENV}/bin/python", reference,
          "-I", "-S", "-c", PROGRAM, *files],
         timeout=LOOK_SECONDS,
@@ -79,18 +75,13 @@ def _inside(runner: Runner, reference: str, identity: str, requirements: str) ->
         absent = "no such file" in done.stderr.lower()
         return Image(reference, identity, f"it has no {VENV}" if absent else done.complaint)
     try:
-        said = json.loads(done.stdout)
-        return Image(
-            reference,
-            identity,
-            "",
-            str(said["interpreter"]),
-            bool(said["tree"]),
-            str(said["requirements"]),
-            tuple(str(name) for name in said["names"]),
-        )
-    except (ValueError, KeyError, TypeError):
+        facts = json.loads(done.stdout)
+        image = Image(reference, identity, **facts)
+    except (ValueError, TypeError):
         return Image(reference, identity, f"{VENV}/bin/python in it is no Python")
+    with contextlib.suppress(OSError):
+        cache.write_text(json.dumps({"asked": asked, "facts": facts}), encoding="utf-8")
+    return image
 
 
 def siblings_path(root: Path, interpreter: str) -> list[str]:
@@ -100,34 +91,24 @@ def siblings_path(root: Path, interpreter: str) -> list[str]:
     return [line.replace("@PYTHON@", interpreter.replace(".", "")) for line in lines if line]
 
 
-def given(image: Image, tree: Path, services: Sequence[str]) -> Iterator[Finding]:
-    """Yield what is wrong with an image that WEPPPY_IMAGE names. services: those that run in it."""
+def given(image: Image, tree: Path) -> Iterator[Finding]:
+    """Yield what is wrong with an image that WEPPPY_IMAGE names."""
     name = f"WEPPPY_IMAGE={image.reference}"
     build = f"docker build --file {tree}/docker/Dockerfile --tag {image.reference} {tree}"
+    fix = f"name an image that the tree's own Dockerfile builds ({build}), or empty WEPPPY_IMAGE"
     if not image.id:
         fix = f"build it ({build}), load it (docker load --input FILE), pull it, or empty WEPPPY_IMAGE"
-        yield Finding(CHECK, Level.ERROR, f"{name} is not on this machine", fix, tuple(services))
+        yield Finding(CHECK, Level.ERROR, f"{name} is not on this machine", fix)
     elif image.problem:
-        fix = f"name an image that the tree's own Dockerfile builds ({build}), or empty WEPPPY_IMAGE"
-        yield Finding(
-            CHECK, Level.ERROR, f"{name} cannot run the services: {image.problem}", fix, tuple(services)
-        )
+        yield Finding(CHECK, Level.ERROR, f"{name} cannot run the services: {image.problem}", fix)
     elif not image.tree:
-        yield Finding(
-            CHECK,
-            Level.ERROR,
-            f"{name} has no /workdir/wepppy, where the services run",
-            f"name an image that the tree's own Dockerfile builds ({build}), or empty WEPPPY_IMAGE",
-            tuple(services),
-        )
+        yield Finding(CHECK, Level.ERROR, f"{name} has no /workdir/wepppy, where the services run", fix)
 
 
-def stale(
-    image: Image, requirements: Path, name: str, services: Sequence[str], *, is_given: bool
-) -> Iterator[Finding]:
+def stale(image: Image, requirements: Path, name: str, *, is_given: bool) -> Iterator[Finding]:
     """Yield what to say of an image that was built from other requirements than the tree has now.
 
-    is_given: it is the user's own, who may mean it; services start with it. services: those that run in it.
+    is_given: it is the user's own, who may mean it; services start with it.
     """
     if not image.requirements or not requirements.is_file():
         return
@@ -136,16 +117,13 @@ def stale(
     what = f"{name} changed after the image {image.reference} was built"
     if is_given:
         fix = f"build {image.reference} again from the tree, then run `invoke compose-up`"
-        yield Finding(STALE_CHECK, Level.WARNING, what, fix, ())
+        yield Finding(STALE_CHECK, Level.WARNING, what, fix)
     else:
-        yield Finding(STALE_CHECK, Level.ERROR, what, "run `invoke compose-up --build`", tuple(services))
+        yield Finding(STALE_CHECK, Level.ERROR, what, "run `invoke compose-up --build`")
 
 
-def compiled(image_or_base: str, folder: Path) -> tuple[str, ...]:
-    """Return the interpreters (`3.12`) that a folder's extension modules are for, where none is for the given one."""
-    tags = set()
-    for path in (*folder.glob("*.so"), *folder.glob("*/*.so")):
-        _, found, rest = path.name.partition(".cpython-3")
-        if found:
-            tags.add(f"3.{rest.split('-')[0].split('.')[0]}")
-    return () if image_or_base in tags else tuple(sorted(tags))
+def compiled_for(folder: Path) -> list[str]:
+    """Return the interpreters (`3.12`) that a folder's extension modules are for."""
+    names = (path.name for path in (*folder.glob("*.so"), *folder.glob("*/*.so")))
+    found = {match[1] for name in names if (match := re.search(r"\.cpython-3(\d+)", name))}
+    return [f"3.{minor}" for minor in sorted(found)]

@@ -1,37 +1,41 @@
-"""Read one Python file without executing it: what it imports when it is imported itself, which names it binds."""
+"""Read Python files without executing them: what each imports when it is imported, which names it binds."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import json
+import re
+import symtable
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 # A handler of one of these makes the imports above it optional.
-CAUGHT = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+CAUGHT = re.compile(r"\b(ImportError|ModuleNotFoundError|Exception|BaseException)\b")
+# Names that cannot be told by reading.
+ANY_NAME = re.compile(r"import \*|globals\(\)|sys\.modules|def __getattr__")
+# A cache of another form is of no use.
+FORM = 2
 
 
-@dataclass(frozen=True)
-class Import:
+class Import(NamedTuple):
     """One import statement: the module as written, the names taken from it, leading dots, its line."""
 
     module: str
-    names: tuple[str, ...]
+    names: Sequence[str]
     level: int
     line: int
 
 
-@dataclass(frozen=True)
-class Code:
-    """One file: its unconditional imports and the names it binds at module level.
+class Code(NamedTuple):
+    """One file: its unconditional imports and the names it binds at module level (None: they cannot be told).
 
-    any_name: names cannot be told (a star import, `__getattr__`, `globals()`). problem: why it could not be read, empty
-    when it could. query_enum: line of a `Query(enum=...)`, or 0.
+    problem: why it could not be read, empty when it could. query_enum: line of a `Query(enum=...)`, or 0.
     """
 
-    imports: tuple[Import, ...] = ()
-    names: frozenset[str] = frozenset()
-    any_name: bool = False
+    imports: Sequence[Import] = ()
+    names: Sequence[str] | None = None
     query_enum: int = 0
     problem: str = ""
 
@@ -41,87 +45,89 @@ def read(path: Path) -> Code:
     try:
         text = path.read_text(encoding="utf-8")
         tree = ast.parse(text, str(path))
+        table = symtable.symtable(text, str(path), "exec")
     except OSError as error:
         return Code(problem=error.strerror or "cannot be read")
     except UnicodeDecodeError:
         return Code(problem="is not UTF-8 text")
     except (SyntaxError, ValueError) as error:
         return Code(problem=f"does not parse: {error.args[0] if error.args else error}")
-    names, any_name = _bound(tree)
-    any_name = any_name or "globals()" in text or "sys.modules" in text
+    bound = (
+        each
+        for each in table.get_symbols()
+        if each.is_assigned() or each.is_imported() or each.is_declared_global()
+    )
+    names = None if ANY_NAME.search(text) else sorted(each.get_name() for each in bound)
     # A walk over every node costs more than the parse: only where the words are there at all.
-    enum = _query_enum(tree) if "Query(" in text and "enum" in text else 0
-    return Code(tuple(_imports(tree.body)), frozenset(names), any_name, enum)
+    enum = query_enum(tree) if "Query(" in text and "enum" in text else 0
+    return Code(tuple(_imports(tree.body)), names, enum)
 
 
 def _imports(body: Sequence[ast.stmt]) -> Iterator[Import]:
     """Yield the imports that run whenever the module is imported: neither conditional nor caught."""
     for each in body:
-        if isinstance(each, ast.Import):
-            for alias in each.names:
-                yield Import(alias.name, (), 0, each.lineno)
-        elif isinstance(each, ast.ImportFrom):
-            yield Import(each.module or "", tuple(a.name for a in each.names), each.level, each.lineno)
-        elif isinstance(each, ast.Try):
-            if not any(_catches(handler) for handler in each.handlers):
-                yield from _imports(each.body)
-                yield from _imports(each.orelse)
-            yield from _imports(each.finalbody)
-        elif isinstance(each, ast.With) and not any(_suppresses(item) for item in each.items):
-            yield from _imports(each.body)
+        match each:
+            case ast.Import():
+                for alias in each.names:
+                    yield Import(alias.name, (), 0, each.lineno)
+            case ast.ImportFrom():
+                yield Import(each.module or "", [alias.name for alias in each.names], each.level, each.lineno)
+            case ast.Try():
+                if not any(handler.type is None or _is_caught(handler.type) for handler in each.handlers):
+                    yield from _imports([*each.body, *each.orelse])
+                yield from _imports(each.finalbody)
+            case ast.With():
+                if not any(_is_caught(item.context_expr) for item in each.items):
+                    yield from _imports(each.body)
 
 
-def _catches(handler: ast.ExceptHandler) -> bool:
-    if handler.type is None:
-        return True
-    return any(_last_name(each) in CAUGHT for each in _elements(handler.type))
+def _is_caught(expression: ast.expr) -> bool:
+    return bool(CAUGHT.search(ast.unparse(expression)))
 
 
-def _suppresses(item: ast.withitem) -> bool:
-    call = item.context_expr
-    return isinstance(call, ast.Call) and any(_last_name(each) in CAUGHT for each in call.args)
-
-
-def _elements(node: ast.expr) -> list[ast.expr]:
-    return list(node.elts) if isinstance(node, ast.Tuple) else [node]
-
-
-def _last_name(node: ast.expr) -> str:
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def _bound(tree: ast.Module) -> tuple[set[str], bool]:
-    """Return the names that a file binds at module level, and whether there may be others."""
-    names: set[str] = set()
-    any_name = False
-    waiting: list[ast.AST] = list(tree.body)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-            any_name = any_name or node.name == "__getattr__"
-            # What is bound inside belongs to it, apart from what a function declares as global.
-            names.update(
-                name for each in ast.walk(node) if isinstance(each, ast.Global) for name in each.names
-            )
-            continue
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        elif isinstance(node, ast.alias):
-            names.add(node.asname or node.name.split(".")[0])
-            any_name = any_name or node.name == "*"
-        waiting.extend(ast.iter_child_nodes(node))
-    return names, any_name
-
-
-def _query_enum(tree: ast.Module) -> int:
+def query_enum(tree: ast.Module) -> int:
+    """Return the line of a call of FastAPI's `Query` with `enum`; 0 when there is none."""
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Call)
-            and _last_name(node.func) == "Query"
+            and ast.unparse(node.func).rpartition(".")[2] == "Query"
             and any(keyword.arg == "enum" for keyword in node.keywords)
         ):
             return node.lineno
     return 0
+
+
+class Cache:
+    """Reads files through a cache at `path`: one with the same time of change and size is not parsed again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept: dict[str, Any] = {}
+        self._changed = False
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            said = json.loads(path.read_text(encoding="utf-8"))
+            self._kept = dict(said["files"]) if said["form"] == FORM else {}
+
+    def code(self, file: Path) -> Code:
+        """Return what a file says."""
+        try:
+            state = [file.stat().st_mtime_ns, file.stat().st_size]
+        except OSError:
+            return read(file)
+        before, *said = self._kept.get(str(file)) or [None]
+        if before == state:
+            return Code([Import(*each) for each in said[0]], *said[1:])
+        code = read(file)
+        self._kept[str(file)] = [state, *code]
+        self._changed = True
+        return code
+
+    def save(self) -> None:
+        """Write the cache, where there is a folder for it and something new to keep."""
+        if self._changed and self._path.parent.is_dir():
+            kept = {name: each for name, each in self._kept.items() if Path(name).exists()}
+            new = self._path.with_name(f".{self._path.name}.new")
+            # Without a cache the next check only takes longer.
+            with contextlib.suppress(OSError):
+                new.write_text(json.dumps({"form": FORM, "files": kept}), encoding="utf-8")
+                new.replace(self._path)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import resolve_name
 from pathlib import Path
+from typing import NamedTuple
 
-from scripts.prepare.source_check.parse_cache import ParseCache
-from scripts.prepare.source_check.python_code import Code, Import
+from scripts.prepare.source_check.python_code import Cache, Code, Import
 
 # Where the containers see the tree and its siblings.
 MOUNTED_AT = "/workdir"
@@ -18,9 +20,8 @@ TREE_AT = f"{MOUNTED_AT}/wepppy"
 OWN = ("wepppy", "wepp_runner")
 
 
-@dataclass(frozen=True)
-class Module:
-    """A module that was found. file: None for a folder without `__init__.py`; compiled: an extension module."""
+class Module(NamedTuple):
+    """A module that was found. file: None for a folder without `__init__.py`, and for an extension module."""
 
     name: str
     folder: Path | None
@@ -28,23 +29,17 @@ class Module:
     compiled: bool = False
 
 
-@dataclass(frozen=True)
-class Missing:
+class Missing(NamedTuple):
     """A module that is imported unconditionally and not there; file and line of the import."""
 
     name: str
     file: Path | None = None
     line: int = 0
 
-    @property
-    def top(self) -> str:
-        """The first part of its name."""
-        return self.name.split(".")[0]
-
 
 @dataclass
 class Reached:
-    """What importing a module reaches: names and files found, modules missing, modules that come from elsewhere."""
+    """What importing a module reaches: modules and their files, modules missing, modules that come from elsewhere."""
 
     names: set[str] = field(default_factory=set)
     files: list[Path] = field(default_factory=list)
@@ -59,20 +54,16 @@ class Tree:
     cache: what earlier checks read.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        siblings: Path | None = None,
-        extra_path: Iterable[str] = (),
-        cache: ParseCache | None = None,
-    ) -> None:
+    def __init__(self, root: Path, siblings: Path | None, extra_path: Iterable[str], cache: Cache) -> None:
         self.root = root
         self.siblings = siblings
         self.extra_path = tuple(extra_path)
-        self.cache = cache or ParseCache()
+        self.cache = cache
         self._code: dict[Path, Code] = {}
         self._found: dict[str, Module | None] = {}
         self._reached: dict[str, Reached] = {}
+        # Whoever misses a module, the same import of it is told.
+        self._told: dict[str, Missing] = {}
 
     def __contains__(self, name: str) -> bool:
         return (self.root / name).exists()
@@ -90,12 +81,8 @@ class Tree:
             for path in sorted(self.root.glob("docker/pth_files/*.pth"))
             for line in path.read_text(encoding="utf-8").splitlines()
         ]
-        folders = [self.root]
-        for name in (*named, *self.extra_path):
-            folder = self.on_host(name)
-            if folder is not None and folder not in folders and folder.is_dir():
-                folders.append(folder)
-        return folders
+        folders = [self.on_host(name) for name in (TREE_AT, *named, *self.extra_path)]
+        return list(dict.fromkeys(folder for folder in folders if folder is not None and folder.is_dir()))
 
     def on_host(self, path: str) -> Path | None:
         """Return where the containers' path lies on this machine; None for one that is neither tree nor sibling."""
@@ -106,113 +93,102 @@ class Tree:
             return self.siblings / path.removeprefix(f"{MOUNTED_AT}/")
         return None
 
+    def shown(self, path: Path) -> str:
+        """Return a path as people name it: within the tree where it is inside."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
     def code(self, file: Path) -> Code:
         """Return what a file says."""
         if file not in self._code:
             self._code[file] = self.cache.code(file)
         return self._code[file]
 
-    # ---- modules ----
-
     def find(self, name: str) -> Module | None:
         """Return the module of that dotted name, or None."""
         if name not in self._found:
             parent, _, last = name.rpartition(".")
-            if not parent:
-                self._found[name] = _best(name, last, self.search_path)
-            else:
-                package = self.find(parent)
-                folders = [package.folder] if package and package.folder else []
-                self._found[name] = _best(name, last, folders)
+            package = self.find(parent) if parent else None
+            within = [package.folder] if package and package.folder else []
+            self._found[name] = _best(name, last, within if parent else self.search_path)
         return self._found[name]
 
     def reach(self, name: str) -> Reached:
-        """Follow the unconditional imports of a module that is there."""
-        if name in self._reached:
-            return self._reached[name]
+        """Follow the unconditional imports of a module; of one that is not there they reach nothing."""
+        if name in self._reached or self.find(name) is None:
+            return self._reached.get(name, Reached())
         reached = self._reached[name] = Reached()
         seen: set[str] = set()
         waiting = [Missing(name)]
         while waiting:
             wanted = waiting.pop()
-            for part in _prefixes(wanted.name):
+            parts = wanted.name.split(".")
+            for count in range(1, len(parts) + 1):
+                part = ".".join(parts[:count])
                 if part in seen:
                     continue
                 seen.add(part)
                 module = self.find(part)
                 if module is None:
-                    self._note(reached, Missing(part, wanted.file, wanted.line))
+                    self._lacking(reached, wanted._replace(name=part))
                     break
                 reached.names.add(part)
-                if module.file is None or module.compiled:
-                    continue
-                reached.files.append(module.file)
-                waiting.extend(self._imported(module))
+                if module.file is not None:
+                    reached.files.append(module.file)
+                    waiting.extend(self._imported(module, module.file))
         return reached
 
-    def _note(self, reached: Reached, missing: Missing) -> None:
-        top = self.find(missing.top)
-        if missing.top in sys.stdlib_module_names:
+    def _lacking(self, reached: Reached, missing: Missing) -> None:
+        name = missing.name.split(".")[0]
+        if name in sys.stdlib_module_names:
             return
+        missing = self._told.setdefault(missing.name, missing)
+        top = self.find(name)
         # A folder without __init__.py may only bear the name of an installed package (`docker`).
-        if missing.top in OWN or (top is not None and (top.file or top.compiled)):
+        if name in OWN or (top is not None and (top.file or top.compiled)):
             reached.missing.append(missing)
         else:
-            reached.foreign.setdefault(missing.top, missing)
+            reached.foreign.setdefault(name, missing)
 
-    def _imported(self, module: Module) -> Iterator[Missing]:
-        assert module.file is not None  # noqa: S101 - only files are read
-        for each in self.code(module.file).imports:
+    def _imported(self, module: Module, file: Path) -> Iterator[Missing]:
+        for each in self.code(file).imports:
             base = _absolute(module, each)
             if base is None:
                 continue
-            yield Missing(base, module.file, each.line)
+            yield Missing(base, file, each.line)
             for name in each.names:
                 # A name is a module only where there is one; otherwise it is the module's own.
-                if name != "*" and (self.find(f"{base}.{name}") is not None or self._lacks(base, name)):
-                    yield Missing(f"{base}.{name}", module.file, each.line)
+                if name != "*" and (self.find(f"{base}.{name}") is not None or self.lacks(base, name)):
+                    yield Missing(f"{base}.{name}", file, each.line)
 
-    def _lacks(self, base: str, name: str) -> bool:
+    def lacks(self, base: str, name: str) -> bool:
         """Return whether a module of the tree is sure not to have a name."""
         module = self.find(base)
-        if module is None or module.file is None or module.compiled or base.split(".")[0] not in OWN:
+        if module is None or module.file is None or base.split(".")[0] not in OWN:
             return False
-        code = self.code(module.file)
-        return not (name in code.names or code.any_name or code.problem or name.startswith("__"))
+        names = self.code(module.file).names
+        return names is not None and name not in names and not name.startswith("__")
 
 
-def _best(name: str, last: str, folders: Sequence[Path | None]) -> Module | None:
+def _best(name: str, last: str, folders: Iterable[Path]) -> Module | None:
     """Return the module in the first folder that has one; a mere folder only where no file bears the name."""
     bare: Module | None = None
     for folder in folders:
-        if folder is None:
-            continue
         package = folder / last
         if (package / "__init__.py").is_file():
             return Module(name, package, package / "__init__.py")
         if (file := folder / f"{last}.py").is_file():
             return Module(name, None, file)
-        if compiled := next((each for each in folder.glob(f"{last}.*so")), None):
-            return Module(name, None, compiled, compiled=True)
+        if next(folder.glob(f"{last}.*so"), None):
+            return Module(name, None, None, compiled=True)
         if bare is None and package.is_dir():
             bare = Module(name, package, None)
     return bare
 
 
-def _prefixes(name: str) -> Iterator[str]:
-    parts = name.split(".")
-    for count in range(1, len(parts) + 1):
-        yield ".".join(parts[:count])
-
-
 def _absolute(module: Module, each: Import) -> str | None:
     """Return the full name of what an import names; None for a relative one that leaves the top."""
-    if not each.level:
-        return each.module
-    parts = module.name.split(".")
     # A package's own file stands for the package, any other file for a module inside it.
-    depth = each.level - (1 if module.folder is not None else 0)
-    if depth >= len(parts):
-        return None
-    base = parts[: len(parts) - depth] if depth else parts
-    return ".".join([*base, each.module] if each.module else base)
+    package = module.name if module.folder is not None else module.name.rpartition(".")[0]
+    with contextlib.suppress(ImportError):
+        return resolve_name("." * each.level + each.module, package)
+    return None
