@@ -1,7 +1,7 @@
-"""The worker: run jobs, publish how they ended, and retry jobs whose process was killed.
+"""The worker: run jobs, publish how they ended, and run those again whose process was killed.
 
-A job runs in a process of its own (the work-horse). If that process is killed, the worker re-queues the job; if the
-worker is killed, its work-horse dies with it and another worker re-queues the job (see `recovery`).
+A job runs in a process of its own (the work-horse). If that is killed, the worker queues the job again; if the worker
+is killed, its work-horse dies with it, and another worker queues the job again once its heartbeats are overdue.
 """
 
 # Half of rq has no annotations.
@@ -9,32 +9,28 @@ worker is killed, its work-horse dies with it and another worker re-queues the j
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import logging
-import multiprocessing
 import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-import redis
 from rq import Queue, Worker
-from rq.exceptions import StopRequested
+from rq.exceptions import AbandonedJobError, StopRequested
 from rq.job import Job, JobStatus
 
 from wepppy.config.run_paths import get_wd
-from wepppy.rq import recovery
-from wepppy.rq.process_bonds import bind_children, stop_with_parent
-from wepppy.rq.process_identity import process_identity
 from wepppy.status_messenger import publish
 
 RESULT_TTL = 604_800  # s: one week
 HEARTBEAT = 5  # s between heartbeats while a job runs
 WORKER_TTL = 30  # s; an idle worker wakes up every WORKER_TTL - 15 s
-LIFE = 45  # s after the last heartbeat at which a worker and its job count as dead
+LIFE = 45  # s after the last heartbeat at which a worker and its job count as dead: a restart of Redis is shorter
 MAINTENANCE = 10  # s between searches for abandoned jobs
 STOP_GRACE = "120s"  # between the signal to stop and the container's kill
 MOST_KILLS = 3  # a job whose process was killed more often fails (it may take all memory)
@@ -42,6 +38,7 @@ MOST_KILLS = 3  # a job whose process was killed more often fails (it may take a
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
 _DURATION = re.compile(f"(?:{_PART.pattern})+")
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 # rq logs every search for abandoned jobs: two lines every few seconds.
 logging.getLogger("rq.worker").addFilter(lambda record: "cleaning" not in str(record.msg))
@@ -51,35 +48,40 @@ class JobCancelledError(Exception):
     """The job was cancelled by SIGUSR1."""
 
 
+class SafeQueue(Queue):
+    """A queue whose jobs are in a list of Redis at any moment, also while a worker that has several takes one."""
+
+    @classmethod
+    def lpop(cls, queue_keys: Sequence[str], timeout: int | None, connection: Any = None) -> Any:
+        """Move a job to its queue's intermediate list, where rq finds it if the worker dies; wait at the first one."""
+        for key in queue_keys:
+            found = cls.lmove(connection, key, None)
+            if found is not None:
+                return found
+        return None if timeout is None else cls.lmove(connection, queue_keys[0], timeout)
+
+
 class WepppyRqWorker(Worker):
     """A worker of jobs that belong to runs. Events go to `<runid>:rq` as JSON `{"job", "status"}`."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    queue_class = SafeQueue
+
+    def __init__(self, queues: Any, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("worker_ttl", WORKER_TTL)
         kwargs.setdefault("job_monitoring_interval", HEARTBEAT)
         kwargs.setdefault("maintenance_interval", MAINTENANCE)
-        kwargs["default_result_ttl"] = RESULT_TTL
-        super().__init__(*args, **kwargs)
+        kwargs |= {"default_result_ttl": RESULT_TTL, "queue_class": SafeQueue}
+        super().__init__([getattr(queue, "name", queue) for queue in queues], *args, **kwargs)
+        self.push_exc_handler(self._announce_abandoned)
         self._hand_back_at: float | None = None
         self._cancelled = False
 
     # -- life ---------------------------------------------------------------------------------------------------
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
-        """Register; from here on every process ends with its parent."""
-        pool = multiprocessing.parent_process()
-        if pool is not None and pool.pid is not None:
-            stop_with_parent(signal.SIGTERM, pool.pid)
-        bind_children()
-        signal.signal(
-            signal.SIGUSR1, signal.SIG_IGN
-        )  # meant for the work-horse; its default would end the worker
+        """Register. SIGUSR1 is meant for the work-horse; its default would end the worker."""
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         super().bootstrap(*args, **kwargs)
-
-    def register_birth(self) -> None:
-        """Register, and note the identity of the process: its number may be given to another one."""
-        super().register_birth()
-        self.connection.hset(self.key, recovery.PROCESS, process_identity(os.getpid()) or "")
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
         """Work until a signal stops it, also one that comes before rq handles signals."""
@@ -98,6 +100,12 @@ class WepppyRqWorker(Worker):
         """Return for how many seconds a heartbeat of a running job counts."""
         return min(super().get_heartbeat_ttl(job, *args, **kwargs), LIFE)
 
+    def clean_registries(self) -> None:
+        """Queue again what dead workers left. One that dies at it holds rq's lock for LIFE, not for 15 minutes."""
+        for queue in self.queues:
+            self.connection.expire(queue.registry_cleaning_key, LIFE, lt=True)
+        super().clean_registries()
+
     def handle_warm_shutdown_request(self) -> None:
         """Let a running job end within half of the stop's grace."""
         super().handle_warm_shutdown_request()
@@ -110,40 +118,27 @@ class WepppyRqWorker(Worker):
             self.log.warning("Worker %s: handing its job back to the queue", self.name)
             self.kill_horse()
 
-    def clean_registries(self) -> None:
-        """Re-queue what dead workers left behind, before rq's own cleaning would give those jobs up."""
-        for queue in self.queues:
-            with contextlib.suppress(redis.WatchError):  # another worker is at it
-                for job in recovery.abandoned_jobs(queue):
-                    self._recover(queue, job)
-                for job_id in recovery.requeue_lost_jobs(queue):
-                    self.log.warning("Worker %s: job %s was lost and is queued again", self.name, job_id)
-        super().clean_registries()
-
-    def _recover(self, queue: Queue, abandoned: recovery.Abandoned) -> None:
-        job = abandoned.job
-        if recovery.kills_of(job) >= MOST_KILLS:
-            job.retries_left = 0
-            self.handle_job_failure(
-                job, queue, exc_string=f"given up: its worker was killed {MOST_KILLS + 1} times"
-            )
-            recovery.forget(queue, abandoned)
-        elif recovery.requeue(queue, abandoned):
-            self.log.warning(
-                "Worker %s: job %s was left by a dead worker and is queued again", self.name, job.id
-            )
-            self._announce(job, "requeued")
-
     # -- jobs ---------------------------------------------------------------------------------------------------
 
     def setup_work_horse_signals(self) -> None:
-        """In the work-horse: SIGUSR1 cancels the job."""
+        """In the work-horse: SIGUSR1 cancels the job, and the end of its worker kills it: another will run the job."""
         super().setup_work_horse_signals()
         signal.signal(signal.SIGUSR1, self._cancel)
+        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+        if os.getppid() != self.pid:  # gone before the kernel knew that it matters
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _cancel(self, signum: int, frame: FrameType | None) -> None:
         self._cancelled = True
         raise JobCancelledError("cancelled on request")
+
+    def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:
+        """Take the job off the intermediate list of its queue, as it is registered as started."""
+        if job.retries_left is None:  # its first try
+            job.retries_left = MOST_KILLS
+            self.connection.hset(job.key, "retries_left", MOST_KILLS)
+        super().prepare_job_execution(job, remove_from_intermediate_queue=True)
 
     def perform_job(self, job: Job, queue: Queue, *args: Any) -> bool:
         """In the work-horse: run the job, with its log in the run directory."""
@@ -152,10 +147,10 @@ class WepppyRqWorker(Worker):
         job.meta["runid"] = runid
         job.meta.pop("exc_string", None)
         job.save_meta()
-        with _run_log(runid):
-            self._announce(job, "started")
-            done: bool = super().perform_job(job, queue, *args)
-            return done
+        _log_into_run(runid)
+        self._announce(job, "started")
+        done: bool = super().perform_job(job, queue, *args)
+        return done
 
     def handle_job_success(self, job: Job, *args: Any, **kwargs: Any) -> None:
         """Record the result, then publish it."""
@@ -163,39 +158,46 @@ class WepppyRqWorker(Worker):
         self._announce(job, "finished")
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
-        """Publish that the job raised; whether it is final follows in another event."""
+        """Publish that the job raised, which is final: only a killed job is run again."""
+        job.retries_left = 0
         self._announce(job, "exception")
         super().handle_exception(job, *exc_info)
 
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:
-        """Count the kill of a work-horse. rq then re-queues jobs that have retries left."""
+        """Let rq queue the job again while it has tries left, unless it was killed for its time."""
         super().handle_work_horse_killed(job, retpid, ret_val, rusage)
-        job.get_meta(refresh=True)
+        left = MOST_KILLS if job.retries_left is None else job.retries_left
         # A stopping worker kills its work-horse: no failure of the job.
-        kills = recovery.kills_of(job) + (0 if self._hand_back_at is not None else 1)
-        job.meta["kills"] = kills
-        job.save_meta()
-        job.worker_name = None
-        overdue = job.timeout and job.timeout > 0 and (_seconds_since_start(job) > job.timeout)
-        if kills <= MOST_KILLS and not overdue:
-            job.retries_left = max(job.retries_left or 0, 1)
-        else:
+        job.retries_left = left + (self._hand_back_at is not None)
+        if job.timeout and 0 < job.timeout < time.time() - (job.started_at or job.enqueued_at).timestamp():
             job.retries_left = 0
 
     def handle_job_failure(self, job: Job, queue: Queue, *args: Any, **kwargs: Any) -> None:
-        """Record why the job ended or re-queue it, then publish which."""
+        """Record why the job ended or queue it again, then publish which."""
         exc_string = kwargs.get("exc_string") or next((text for text in args[1:2] if text), "")
-        runid = job_runid(job)
-        job.get_meta(refresh=True)
-        job.meta["runid"] = runid
-        job.meta["exc_string"] = exc_string
-        job.save_meta()
+        if not self.is_horse and job.get_status() in (JobStatus.FINISHED, JobStatus.FAILED):
+            return  # Redis lost in a crash that the job had been taken off the intermediate list
+        if job.retries_left is None:
+            job.retries_left = MOST_KILLS  # taken from the queue by a worker that died before it began
+        self._note_failure(job, exc_string)
         super().handle_job_failure(job, queue, *args, **kwargs)
         status = job.get_status()
         if status in (JobStatus.QUEUED, JobStatus.SCHEDULED):
             self._announce(job, "requeued")
         elif status in (JobStatus.FAILED, JobStatus.STOPPED):
             self._announce(job, "canceled" if self._cancelled or status == JobStatus.STOPPED else "failed")
+
+    def _announce_abandoned(self, job: Job, kind: Any, *_: Any) -> bool:
+        """Publish what rq does with a job that a dead worker left behind."""
+        if kind is AbandonedJobError:
+            self._note_failure(job, "its worker was killed")
+            self._announce(job, "requeued" if job.should_retry else "failed")
+        return True
+
+    def _note_failure(self, job: Job, exc_string: str) -> None:
+        job.get_meta(refresh=True)
+        job.meta |= {"runid": job_runid(job), "exc_string": exc_string}
+        job.save_meta()
 
     def _announce(self, job: Job, status: str) -> None:
         runid = job_runid(job)
@@ -226,30 +228,12 @@ def job_runid(job: Job) -> str | None:
     return next((candidate for candidate in candidates if isinstance(candidate, str) and candidate), None)
 
 
-def _seconds_since_start(job: Job) -> float:
-    if job.started_at is None:
-        return 0.0
-    return time.time() - job.started_at.timestamp()
-
-
-@contextlib.contextmanager
-def _run_log(runid: str | None) -> Iterator[None]:
-    """Append what the job and rq log to `<wd>/rq.log`, if there is such a run."""
-    handler: logging.Handler | None = None
-    if runid is not None:
-        with contextlib.suppress(ValueError, OSError):
+def _log_into_run(runid: str | None) -> None:
+    """Have this process, which ends with the job, append what the job and rq log to `<wd>/rq.log` of its run."""
+    with contextlib.suppress(ValueError, OSError):
+        if runid is not None:
             handler = logging.FileHandler(get_wd(runid) / "rq.log", encoding="utf-8")
-    if handler is None:
-        yield
-        return
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger("rq.worker"), logging.getLogger("wepppy")]
-    loggers[1].setLevel(logging.INFO)
-    for logger in loggers:
-        logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-        handler.close()
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            logging.getLogger("wepppy").setLevel(logging.INFO)
+            for name in ("rq.worker", "wepppy"):
+                logging.getLogger(name).addHandler(handler)
