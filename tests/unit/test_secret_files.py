@@ -255,20 +255,6 @@ def test_builds_get_the_mirrors_that_are_set_and_uv_follows_pip(tmp_path: Path) 
     assert checkout.compose().child_environment()["BUILD_ENVIRONMENT_FILE"] == str(path)
 
 
-def test_an_older_settings_file_is_led_to_where_the_mirrors_are_now(tmp_path: Path) -> None:
-    checkout = Checkout(tmp_path)
-    earlier = tmp_path / ".docker-data" / "build-environment"
-    earlier.parent.mkdir(parents=True, exist_ok=True)
-    earlier.write_text("export GOSUMDB=off\n")
-    checkout.with_env(BUILD_ENVIRONMENT_FILE=str(earlier))
-    checkout.environment["GOSUMDB"] = "off"
-    path = build_environment.write(checkout.compose())
-    assert path
-    assert path != earlier
-    assert not earlier.exists()
-    assert checkout.compose().env.get("BUILD_ENVIRONMENT_FILE") == str(path)
-
-
 def test_builds_get_the_mirror_of_pips_settings_file_and_no_folder_of_this_machine(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path)
     checkout.with_env()
@@ -290,37 +276,25 @@ def test_builds_get_the_mirror_of_pips_settings_file_and_no_folder_of_this_machi
         build_environment.write(checkout.compose())
 
 
-@pytest.mark.parametrize(
-    ("environment", "exported"),
-    [
-        (
-            {
-                "GIT_CONFIG_COUNT": "2",
-                "GIT_CONFIG_KEY_0": "url.http://172.17.0.1/.insteadOf",
-                "GIT_CONFIG_VALUE_0": "https://github.com/",
-                "GIT_CONFIG_KEY_1": "credential.helper",
-                "GIT_CONFIG_VALUE_1": "",
-                "GIT_CONFIG_KEY_2": "beyond.the",
-                "GIT_CONFIG_VALUE_2": "count",
-            },
-            [
-                "export GIT_CONFIG_COUNT=2",
-                "export GIT_CONFIG_KEY_0=url.http://172.17.0.1/.insteadOf",
-                "export GIT_CONFIG_VALUE_0=https://github.com/",
-                "export GIT_CONFIG_KEY_1=credential.helper",
-                "export GIT_CONFIG_VALUE_1=''",
-            ],
-        ),
-        ({"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "a.b"}, []),
-        ({"GIT_CONFIG_COUNT": "all", "GIT_CONFIG_KEY_0": "a.b", "GIT_CONFIG_VALUE_0": "c"}, []),
-    ],
-)
-def test_builds_get_gits_settings_from_the_callers_environment_when_they_are_complete(
-    tmp_path: Path, environment: dict[str, str], exported: list[str]
-) -> None:
+def test_builds_get_gits_settings_from_the_callers_environment(tmp_path: Path) -> None:
     checkout = Checkout(tmp_path)
     checkout.with_env()
-    checkout.environment |= {"NPM_CONFIG_REGISTRY": "https://npm.example/", **environment}
+    checkout.environment |= {
+        "NPM_CONFIG_REGISTRY": "https://npm.example/",
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": "url.http://172.17.0.1/.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/",
+        "GIT_CONFIG_KEY_1": "credential.helper",
+        "GIT_CONFIG_VALUE_1": "",
+        "GIT_AUTHOR_NAME": "of no concern",
+    }
     path = build_environment.write(checkout.compose())
     assert path
-    assert path.read_text().splitlines() == ["export NPM_CONFIG_REGISTRY=https://npm.example/", *exported]
+    assert path.read_text().splitlines() == [
+        "export NPM_CONFIG_REGISTRY=https://npm.example/",
+        "export GIT_CONFIG_COUNT=2",
+        "export GIT_CONFIG_KEY_0=url.http://172.17.0.1/.insteadOf",
+        "export GIT_CONFIG_VALUE_0=https://github.com/",
+        "export GIT_CONFIG_KEY_1=credential.helper",
+        "export GIT_CONFIG_VALUE_1=''",
+    ]
