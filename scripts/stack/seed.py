@@ -23,7 +23,7 @@ GEODATA = "sample-data"
 MAKE_GEODATA = ("python", "-m", "wepppy.sample_data", "--json-lines")
 GEODATA_CONTAINER = ("run", "--rm", "--no-deps", "-T", GEODATA)
 SITE_CONTAINER = ("exec", "-T", WEB)
-FILL_SITE = ("flask", "seed", "--json-lines")
+FILL_SITE = ("flask", "seed")
 MOST_RUNS = 100_000
 
 

@@ -22,6 +22,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from flask import Flask
+    from flask.testing import FlaskClient
 
 SAMPLE_TREE = Path(__file__).resolve().parents[2] / "docker" / "sample"
 sys.path.insert(0, str(SAMPLE_TREE))
@@ -294,6 +295,18 @@ def site(site_env: dict[str, str]) -> Iterator[Flask]:
     yield app
     with app.app_context():
         db.engine.dispose()
+
+
+@pytest.fixture
+def owner(site: Flask) -> FlaskClient:
+    """A browser in which owner@example.org is logged in."""
+    from test_weppcloud_accounts import log_in
+    from test_weppcloud_runs import add_user
+
+    add_user(site, "owner@example.org")
+    client = site.test_client()
+    assert log_in(client, "secret", "owner@example.org") == 200
+    return client
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from wepppy.prep import RedisPrep
 from wepppy.rq.jobs import TASKS
 from wepppy.rq.project import read_project
 from wepppy.weppcloud.models import Role, Run, User, db
-from wepppy.weppcloud.seed_plan import COMPUTED, DOMAIN, RUNID, people, runs
+from wepppy.weppcloud.seed_plan import COMPUTED, DOMAIN, PEOPLE, RUNID, runs
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def seeded(site: Flask) -> Flask:
 
 def call(site: Flask, *options: str, status: int = 0) -> dict[str, Any]:
     """Run the command and return what its last line says."""
-    result = site.test_cli_runner().invoke(args=["seed", "--json-lines", *options])
+    result = site.test_cli_runner().invoke(args=["seed", *options])
     assert result.exit_code == status, (result.output, result.exception)
     last: dict[str, Any] = json.loads(result.output.splitlines()[-1])
     return last
@@ -62,7 +62,7 @@ def test_the_plan_of_a_number_is_always_the_same_and_grows_at_its_end() -> None:
     assert [plan.name for plan in dozen] != [plan.name for plan in runs(8, 12)]
     assert len({plan.runid for plan in dozen}) == 12
     assert all(RUNID.fullmatch(plan.runid) for plan in dozen)
-    assert len({plan.owner for plan in runs(7, 100)}) == len(people()) + 1  # some belong to nobody
+    assert len({plan.owner for plan in runs(7, 100)}) == len(PEOPLE) + 1  # some belong to nobody
     assert any(not plan.public for plan in runs(7, 100))
     assert all(plan.public for plan in runs(7, 100) if plan.owner is None)
 
@@ -103,7 +103,7 @@ def test_seeding_fills_all_three_stores(seeded: Flask, data_env: Path, redis_env
 def test_nobody_can_log_in_as_a_seeded_person(seeded: Flask) -> None:
     with seeded.app_context():
         found = db.session.scalars(select(User.password).where(User.email.endswith(DOMAIN))).all()
-    assert found == [None] * len(people())
+    assert found == [None] * len(PEOPLE)
 
 
 def test_a_second_call_changes_nothing_and_says_so(seeded: Flask, data_env: Path) -> None:

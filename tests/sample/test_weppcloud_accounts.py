@@ -161,15 +161,17 @@ def test_the_session_id_changes_at_login_and_the_old_one_is_worthless(
 
 
 def test_what_an_anonymous_cookie_says_is_signed_and_never_who_somebody_is(site: Flask) -> None:
+    from flask.sessions import SecureCookieSessionInterface
     from wepppy.weppcloud.models import User, db
-    from wepppy.weppcloud.sessions import ANONYMOUS, serializer
 
     client = site.test_client()
     with site.app_context():
         user = db.session.query(User).filter_by(email=EMAIL).one().get_id()
-        genuine = serializer(site).dumps({"_user_id": user, "csrf_token": "x"})
+        signer = SecureCookieSessionInterface().get_signing_serializer(site)
+        assert signer
+        genuine = str(signer.dumps({"_user_id": user, "csrf_token": "x"}))
     for value in (genuine, genuine[:-1], "", "x.y", "{}"):
-        client.set_cookie("session", ANONYMOUS + value)
+        client.set_cookie("session", value)
         answer = client.get("/")
         assert answer.status_code == 200
         assert EMAIL not in answer.text
@@ -252,6 +254,13 @@ def test_guessing_is_stopped_after_ten_failures_even_with_the_right_password(sit
     assert [log_in(client, "wrong") for _ in range(10)] == [401] * 10
     assert log_in(client) == 429
     assert log_in(site.test_client()) == 429
+
+
+def test_a_login_ends_the_count_of_failures_before_it(site: Flask) -> None:
+    client = site.test_client()
+    for _ in range(2):
+        assert [log_in(client, "wrong") for _ in range(9)] == [401] * 9
+        assert log_in(client) == 200
 
 
 def test_who_guesses_locks_nobody_else_out(site: Flask) -> None:

@@ -47,7 +47,7 @@ def test_no_run_id_breaks_a_start(site: Flask, data_env: Path, path: str) -> Non
     client = site.test_client()
     url = f"/api/runs/{quote(path, safe='', errors='replace')}/start"
     check(client.post(url, headers={"X-CSRFToken": token(client)}), {404, 405, 308}, data_env)
-    url = f"/runs/{quote(path, safe='', errors='replace')}/sample/start"
+    url = f"/runs/{quote(path, safe='', errors='replace')}/sample/delete"
     check(client.post(url, data={"csrf_token": token(client)}), {404, 405, 308}, data_env)
 
 

@@ -208,7 +208,7 @@ def test_a_run_that_nobody_owns_is_started_by_the_browser_that_made_it_and_by_ad
 
 
 def test_a_browser_remembers_so_many_runs_that_its_cookie_holds_them(site: Flask) -> None:
-    from wepppy.weppcloud.accounts import MADE_KEPT
+    from wepppy.weppcloud.run_access import MADE_KEPT
 
     client = site.test_client()
     made = [make_run(client) for _ in range(MADE_KEPT + 1)]

@@ -63,17 +63,17 @@ def connection() -> Any:
 def nothing_to_do(package: Path) -> bool:
     """Return whether the database holds exactly the newest revisions of the tree whose web application is `package`.
 
-    A tree whose upgrade sees to more than revisions says in `settled.py` whether that is done: `settled(cursor)`.
+    A tree whose upgrade makes accounts too says in `default_accounts.py` whether they are there: `present(cursor)`.
     """
     newest = heads(package / "migrations")
     with closing(connection()) as database, database.cursor() as cursor:
         cursor.execute("SELECT version_num FROM alembic_version")
         if {row[0] for row in cursor.fetchall()} != newest or not newest:
             return False
-        if not (package / "settled.py").is_file():
+        if not (package / "default_accounts.py").is_file():
             return True
         module = os.environ["FLASK_APP"].rpartition(".")[0]
-        return bool(importlib.import_module(f"{module}.settled").settled(cursor))
+        return bool(importlib.import_module(f"{module}.default_accounts").present(cursor))
 
 
 # ---- the long way ----

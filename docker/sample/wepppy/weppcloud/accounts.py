@@ -1,27 +1,31 @@
-"""Logging in and out, and what a visitor may do with a run."""
+"""Accounts: logging in and out, and `flask set-user` for operators."""
 
 from __future__ import annotations
 
+import secrets
+import sys
 from datetime import UTC, datetime
 
+import click
 from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
+from flask.cli import with_appcontext
 from flask_login import LoginManager, current_user, login_user, logout_user
 from sqlalchemy import select
 from werkzeug.wrappers import Response as AnyResponse
 
 from wepppy.weppcloud.browse_token import revoke_tokens
 from wepppy.weppcloud.errors import Problem
-from wepppy.weppcloud.models import Run, User, db
-from wepppy.weppcloud.passwords import verify_password
-from wepppy.weppcloud.rate_limits import limit_failed_logins
-from wepppy.weppcloud.sessions import Sessions
+from wepppy.weppcloud.models import Role, User, Visitor, db
+from wepppy.weppcloud.passwords import hash_password, verify_password
+from wepppy.weppcloud.rate_limits import forget_failed_logins, limit_failed_logins
 
-# Runs created without an account; a session's cookie has room for so many.
-_MADE = "made"
-MADE_KEPT = 50
+# In a session: the runs that its visitor created without an account.
+MADE = "made"
+SHORTEST_PASSWORD = 8
 
 blueprint = Blueprint("accounts", __name__)
 login_manager = LoginManager()
+login_manager.anonymous_user = Visitor
 
 
 @login_manager.user_loader
@@ -38,55 +42,28 @@ def log_in(email: object, password: object) -> User:
     if not isinstance(email, str) or not isinstance(password, str):
         raise Problem(400, "email and password must be text", "validation_error")
     email = email.strip().lower()
-    known: User | None = None
-    if 0 < len(email) <= 255 and email.isprintable() and email.isascii():
-        known = db.session.scalar(select(User).where(User.email == email))
-    matches = verify_password(
-        known.password if known else None, password, current_app.config["PASSWORD_SALT"]
-    )
-    if known is None or not matches or not known.active:
+    user = db.session.scalar(select(User).where(User.email == email)) if _is_address(email) else None
+    matches = verify_password(user.password if user else None, password, current_app.config["PASSWORD_SALT"])
+    if user is None or not matches or not user.active:
         raise Problem(401, "The e-mail address or the password is wrong.", "login_failed")
+    forget_failed_logins()
     # A session from before the login ends with it; the runs created in it stay its user's to start.
-    made = session.get(_MADE)
-    _new_session_id()
+    kept = {name: session[name] for name in (MADE,) if name in session}
+    current_app.session_interface.regenerate(session)  # type: ignore[attr-defined]
     session.clear()
-    if made:
-        session[_MADE] = made
-    login_user(known)
-    known.last_login_at = datetime.now(UTC)
+    session.update(kept)
+    login_user(user)
+    user.last_login_at = datetime.now(UTC)
     db.session.commit()
-    return known
+    return user
 
 
-def may_see(run: Run) -> bool:
-    """Return whether the visitor may look at a run."""
-    return run.public or may_change(run)
-
-
-def may_change(run: Run) -> bool:
-    """Return whether the visitor may start a run: its owner, its users, administrators.
-
-    A run without an owner may be started from the browser session that created it.
-    """
-    if run.owner_id is None and run.runid in session.get(_MADE, ()):
-        return True
-    if not current_user.is_authenticated:
-        return False
-    return (
-        current_user.id == run.owner_id or current_user.has_role("Admin", "Root") or current_user in run.users
-    )
-
-
-def may_manage(run: Run) -> bool:
-    """Return whether the visitor may rename or delete a run: its owner and administrators, who are logged in."""
-    if not current_user.is_authenticated:
-        return False
-    return current_user.id == run.owner_id or current_user.has_role("Admin", "Root")
-
-
-def remember_made(run: Run) -> None:
-    """Record in the visitor's session that it created a run without an owner; the oldest records go."""
-    session[_MADE] = [*session.get(_MADE, ()), run.runid][-MADE_KEPT:]
+def log_out() -> None:
+    """End the visitor's session, in Redis as well."""
+    revoke_tokens()
+    current_app.session_interface.regenerate(session)  # type: ignore[attr-defined]
+    logout_user()
+    session.clear()
 
 
 @blueprint.get("/login")
@@ -101,7 +78,7 @@ def login_page() -> str | AnyResponse:
 
 @blueprint.post("/login")
 @limit_failed_logins
-def login_form() -> tuple[str, int] | AnyResponse:
+def login_form() -> tuple[str, int | None] | AnyResponse:
     """Log in from the form."""
     try:
         log_in(request.form.get("email"), request.form.get("password"))
@@ -110,9 +87,9 @@ def login_form() -> tuple[str, int] | AnyResponse:
             "login.html",
             next=request.form.get("next", ""),
             email=request.form.get("email", ""),
-            problem=problem.message,
+            problem=problem.description,
         )
-        return page, problem.status
+        return page, problem.code
     return redirect(_next_page())
 
 
@@ -123,14 +100,6 @@ def logout_form() -> AnyResponse:
     return redirect(url_for("pages.runs"))
 
 
-def log_out() -> None:
-    """End the visitor's session, in Redis as well."""
-    revoke_tokens()
-    logout_user()
-    _new_session_id()
-    session.clear()
-
-
 def _next_page() -> str:
     """Return the page of the parameter `next` if it is one of this site, else the list of runs."""
     wanted = request.values.get("next", "")
@@ -139,7 +108,40 @@ def _next_page() -> str:
     return wanted if local else url_for("pages.runs")
 
 
-def _new_session_id() -> None:
-    sessions = current_app.session_interface
-    assert isinstance(sessions, Sessions)  # noqa: S101 - set by create_app
-    sessions.regenerate(session)
+def _is_address(email: str) -> bool:
+    return 0 < len(email) <= 255 and email.isascii() and email.isprintable()
+
+
+@click.command("set-user")
+@click.argument("email")
+@click.option("--role", "roles", multiple=True, help="A role to give to the account; may be repeated.")
+@with_appcontext
+def set_user(email: str, roles: tuple[str, ...]) -> None:
+    """Make the account EMAIL, or give it a new password, read from the first line of standard input.
+
+    Every session of the account ends.
+    """
+    email = email.strip().lower()
+    if "@" not in email or not _is_address(email):
+        raise click.UsageError(f"not an e-mail address: {email!r}")
+    known = {role.name: role for role in db.session.scalars(select(Role))}
+    unknown = sorted(set(roles) - known.keys())
+    if unknown:
+        raise click.UsageError(f"no such role: {', '.join(unknown)} (there are {', '.join(sorted(known))})")
+    if sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if len(password) < SHORTEST_PASSWORD:
+        raise click.UsageError(f"a password has at least {SHORTEST_PASSWORD} characters")
+    user = db.session.scalar(select(User).where(User.email == email))
+    made = user is None
+    if user is None:
+        user = User(email=email, roles=[known["User"]])
+        db.session.add(user)
+    user.password = hash_password(password, current_app.config["PASSWORD_SALT"])
+    user.fs_uniquifier = secrets.token_hex(32)
+    user.active = True
+    user.roles.extend(known[name] for name in roles if known[name] not in user.roles)
+    db.session.commit()
+    click.echo(f"{email}: {'made' if made else 'password changed'}")

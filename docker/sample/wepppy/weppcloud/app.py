@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from wepppy.config.redis_settings import RedisDB, redis_client, redis_url
-from wepppy.weppcloud import accounts, api, commands, errors, health, pages, run_check, seed
+from wepppy.weppcloud import accounts, api, errors, health, pages, run_check, seed
 from wepppy.weppcloud.models import db
 from wepppy.weppcloud.rate_limits import limiter
 from wepppy.weppcloud.sessions import Sessions, require_session
@@ -57,7 +57,7 @@ def create_app() -> Flask:
     for part in (health, accounts, api, pages):
         app.register_blueprint(part.blueprint)
     errors.register(app)
-    app.cli.add_command(commands.set_user)
+    app.cli.add_command(accounts.set_user)
     app.cli.add_command(seed.seed)
     app.cli.add_command(run_check.runs_check)
     app.after_request(_headers)

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import jwt
 from flask import Response, current_app, request, session
 from flask_login import current_user
-from redis import Redis
 
 from wepppy.config.run_tokens import REVOKED, audience, cookie_name, signing_secrets
 from wepppy.weppcloud.models import Run
-from wepppy.weppcloud.settings import SESSION_HOURS
+from wepppy.weppcloud.run_store import hashes
 
 _SESSION_KEY = "browse_jti"
-_LIFETIME = timedelta(hours=SESSION_HOURS)
 
 
 def give_token(response: Response, run: Run, paths: Iterable[str]) -> None:
@@ -31,13 +29,13 @@ def give_token(response: Response, run: Run, paths: Iterable[str]) -> None:
     secrets = signing_secrets()
     if not secrets or not current_user.is_authenticated:
         return
-    # One id per login, so that logging out ends every token at once.
-    jti = session.setdefault(_SESSION_KEY, uuid.uuid4().hex)
+    lifetime = current_app.permanent_session_lifetime
     claims = {
         "sub": current_user.email,
         "aud": audience(),
-        "exp": datetime.now(UTC) + _LIFETIME,
-        "jti": jti,
+        "exp": datetime.now(UTC) + lifetime,
+        # One id per login, so that logging out ends every token at once.
+        "jti": session.setdefault(_SESSION_KEY, uuid.uuid4().hex),
         "runid": run.runid,
         "roles": [role.name for role in current_user.roles],
     }
@@ -46,7 +44,7 @@ def give_token(response: Response, run: Run, paths: Iterable[str]) -> None:
         response.set_cookie(
             cookie_name(),
             token,
-            max_age=_LIFETIME,
+            max_age=lifetime,
             path=path,
             secure=request.is_secure,
             httponly=True,
@@ -58,5 +56,4 @@ def revoke_tokens() -> None:
     """End the tokens given to this session."""
     jti = session.pop(_SESSION_KEY, None)
     if isinstance(jti, str):
-        denylist: Redis = current_app.extensions["run_redis"]
-        denylist.set(REVOKED + jti, "1", ex=_LIFETIME)
+        hashes().set(REVOKED + jti, "1", ex=current_app.permanent_session_lifetime)

@@ -1,31 +1,47 @@
-"""The roles every database has, and the first account."""
+"""The roles every database has, and the first account.
+
+Asked at every start whether they are there: what is costly to import is imported where it is used.
+"""
 
 from __future__ import annotations
 
 import logging
-import secrets
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select
-from sqlalchemy.dialects.postgresql import insert
-
+from wepppy.config.environment import setting
 from wepppy.config.secrets import get_secret
-from wepppy.weppcloud.models import Role, User, roles_users
-from wepppy.weppcloud.passwords import hash_password
-from wepppy.weppcloud.settled import ROLES, admin_email
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+ROLES = {
+    "User": "Makes runs and sees their own",
+    "PowerUser": "May use the heavier tools",
+    "Admin": "Sees and starts every run",
+    "Dev": "Sees diagnostics",
+    "Root": "May do everything",
+}
 _log = logging.getLogger("alembic.defaults")
 
 
-def missing_roles(connection: Connection) -> list[str]:
-    """Return the standard roles that the database does not have."""
-    present = set(connection.scalars(select(Role.name)))
-    return [name for name in ROLES if name not in present]
+def present(cursor: Any) -> bool:
+    """Return whether a DB-API cursor finds the standard roles and the first account: an upgrade would add nothing."""
+    cursor.execute("SELECT name FROM role")
+    roles = {row[0] for row in cursor.fetchall()}
+    cursor.execute('SELECT count(*) FROM "user" WHERE email = %s', [_admin_email()])
+    return set(ROLES) <= roles and cursor.fetchone()[0] == 1
 
 
-def ensure_roles(connection: Connection) -> int:
+def ensure_roles(connection: Connection, *, dry_run: bool = False) -> int:
     """Add the standard roles that are missing, inside the caller's transaction, and return how many that were."""
-    missing = [{"name": name, "description": ROLES[name]} for name in missing_roles(connection)]
-    if missing:
+    from sqlalchemy import select
+    from sqlalchemy.dialects.postgresql import insert
+
+    from wepppy.weppcloud.models import Role
+
+    found = set(connection.scalars(select(Role.name)))
+    missing = [{"name": name, "description": text} for name, text in ROLES.items() if name not in found]
+    if missing and not dry_run:
         connection.execute(insert(Role).on_conflict_do_nothing(), missing)
     return len(missing)
 
@@ -33,23 +49,29 @@ def ensure_roles(connection: Connection) -> int:
 def ensure_defaults(connection: Connection, site_salt: str) -> None:
     """Add the roles and the administrator that are missing, inside the caller's transaction.
 
-    The account is that of `admin_email` with the password of `ADMIN_PASSWORD[_FILE]`; without
-    one no account is made. An existing account is left alone: its password belongs to its owner.
+    The account is that of `ADMIN_EMAIL` with the password of `ADMIN_PASSWORD[_FILE]`; without one no account is made.
+    An existing account is left alone: its password belongs to its owner.
     """
+    from sqlalchemy import select
+    from sqlalchemy.orm import Session
+
+    from wepppy.weppcloud.models import Role, User
+    from wepppy.weppcloud.passwords import hash_password
+
     ensure_roles(connection)
-    email = admin_email()
-    if connection.scalar(select(User.id).where(User.email == email)) is not None:
-        return
+    email = _admin_email()
     password = get_secret("ADMIN_PASSWORD")
-    if password is None:
-        _log.warning("no account for %s: ADMIN_PASSWORD is not set", email)
-        return
-    account = {"email": email, "password": hash_password(password, site_salt), "active": True}
-    user_id = connection.scalar(
-        insert(User).values(fs_uniquifier=secrets.token_hex(32), **account).returning(User.id)
-    )
-    role_ids = connection.scalars(select(Role.id).where(Role.name.in_(["User", "Admin", "Root"])))
-    connection.execute(
-        insert(roles_users), [{"user_id": user_id, "role_id": role_id} for role_id in role_ids]
-    )
+    with Session(connection) as session:
+        if session.scalar(select(User.id).where(User.email == email)) is not None:
+            return
+        if password is None:
+            _log.warning("no account for %s: ADMIN_PASSWORD is not set", email)
+            return
+        roles = session.scalars(select(Role).where(Role.name.in_(["User", "Admin", "Root"])))
+        session.add(User(email=email, password=hash_password(password, site_salt), roles=list(roles)))
+        session.commit()
     _log.info("made the account %s", email)
+
+
+def _admin_email() -> str:
+    return setting("ADMIN_EMAIL", "admin@example.org").lower()

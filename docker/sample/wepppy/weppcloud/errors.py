@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 import uuid
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, current_app, jsonify, render_template, request
@@ -16,29 +18,18 @@ from werkzeug.exceptions import BadHost, HTTPException
 
 from wepppy.weppcloud.rate_limits import limiter
 
-CODES = {
-    400: "bad_request",
-    401: "login_required",
-    403: "forbidden",
-    404: "not_found",
-    405: "method_not_allowed",
-    409: "conflict",
-    413: "too_large",
-    415: "unsupported_media_type",
-    422: "validation_error",
-    429: "too_many_requests",
-    503: "unavailable",
-}
+Answer = tuple[Response | str, int]
+# Of all other statuses the name in the standard.
+CODES = {401: "login_required", 413: "too_large", 503: "unavailable"}
 
 
-class Problem(Exception):  # noqa: N818 - most of them are the visitor's, not errors of the program
+class Problem(HTTPException):
     """An expected error: HTTP status, message for the visitor, and code of the interface."""
 
-    def __init__(self, status: int, message: str, code: str | None = None) -> None:
+    def __init__(self, status: int, message: str, name: str = "") -> None:
         super().__init__(message)
-        self.status = status
-        self.message = message
-        self.code = code or CODES.get(status, "error")
+        self.code = status
+        self.interface_code = name
 
 
 def wants_json() -> bool:
@@ -49,14 +40,14 @@ def wants_json() -> bool:
     return best == "application/json"
 
 
-def failure(status: int, message: str, code: str, **extra: Any) -> tuple[Response | str, int]:
+def failure(status: int, message: str, code: str, **extra: Any) -> Answer:
     """Return the answer for an error, as JSON for programs and as a page for browsers (where one can be made).
 
     `details` goes inside `error`, everything else (`error_id`) beside it.
     """
     # Without a usable Host no address can be made, and a page is full of them.
     if not wants_json() and not isinstance(request.routing_exception, BadHost):
-        return render_template("error.html", message=message, status=status, **extra), status
+        return render_template("error.html", message=message, **extra), status
     error: dict[str, Any] = {"message": message, "code": code}
     if "details" in extra:
         error["details"] = extra.pop("details")
@@ -65,61 +56,45 @@ def failure(status: int, message: str, code: str, **extra: Any) -> tuple[Respons
 
 def register(app: Flask) -> None:
     """Make the application answer every error in that shape."""
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(RateLimitExceeded, _too_often)
+    app.register_error_handler(OperationalError, partial(_unavailable, "postgres"))
+    app.register_error_handler(InterfaceError, partial(_unavailable, "postgres"))
+    app.register_error_handler(RedisError, partial(_unavailable, "redis"))
+    app.register_error_handler(Exception, _unexpected)
 
-    @app.errorhandler(Problem)
-    def problem(error: Problem) -> tuple[Response | str, int]:
-        return failure(error.status, error.message, error.code)
 
-    @app.errorhandler(CSRFError)
-    def csrf(error: CSRFError) -> tuple[Response | str, int]:
-        return failure(400, error.description or "The form has expired. Reload the page.", "csrf_failed")
+def _http(error: HTTPException) -> Response | HTTPException:
+    status = error.code or 500
+    if status < 400:
+        return error
+    code = "csrf_failed" if isinstance(error, CSRFError) else getattr(error, "interface_code", "")
+    code = code or CODES.get(status) or HTTPStatus(status).name.lower()
+    response = current_app.make_response(failure(status, error.description or error.name, code))
+    for name, value in error.get_headers(request.environ):
+        if name.lower() in {"allow", "retry-after"}:
+            response.headers[name] = value
+    return response
 
-    @app.errorhandler(OperationalError)
-    @app.errorhandler(InterfaceError)
-    def no_database(error: Exception) -> tuple[Response | str, int]:
-        return _gone("postgres", error)
 
-    @app.errorhandler(RedisError)
-    def no_redis(error: Exception) -> tuple[Response | str, int]:
-        return _gone("redis", error)
-
-    @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> tuple[Response | str, int] | HTTPException:
-        status = error.code or 500
-        if status < 400:
-            return error
-        answer, _ = failure(status, error.description or error.name, CODES.get(status, "error"))
-        response = current_app.make_response((answer, status))
-        for name, value in error.get_headers(request.environ):
-            if name.lower() in {"allow", "retry-after"}:
-                response.headers[name] = value
-        return response, status
-
-    @app.errorhandler(RateLimitExceeded)
-    def too_often(error: RateLimitExceeded) -> tuple[Response | str, int] | HTTPException:
-        broken = limiter.current_limit
-        seconds = max(1, int(broken.reset_at - time.time())) if broken else 1
-        error.retry_after = seconds
-        error.description = f"{error.description} Try again in {_duration(seconds)}."
-        return http(error)
-
-    @app.errorhandler(Exception)
-    def unexpected(error: Exception) -> tuple[Response | str, int]:
-        # The session is saved after the view; its failures arrive here wrapped in nothing else.
-        error_id = uuid.uuid4().hex
-        current_app.logger.exception("unexpected error %s", error_id, exc_info=error)
-        return failure(500, "Something went wrong on the server.", "internal_error", error_id=error_id)
+def _too_often(error: RateLimitExceeded) -> Response | HTTPException:
+    broken = limiter.current_limit
+    error.retry_after = max(1, int(broken.reset_at - time.time())) if broken else 1
+    error.description = f"{error.description} Try again in {_duration(error.retry_after)}."
+    return _http(error)
 
 
 def _duration(seconds: int) -> str:
-    for unit, length in (("hour", 3600), ("minute", 60)):
-        if seconds >= length:
-            count = math.ceil(seconds / length)
-            return f"{count} {unit}{'' if count == 1 else 's'}"
-    return f"{seconds} second{'' if seconds == 1 else 's'}"
+    unit, length = next(
+        (unit, length)
+        for unit, length in (("hour", 3600), ("minute", 60), ("second", 1))
+        if seconds >= length
+    )
+    count = math.ceil(seconds / length)
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
-def _gone(service: str, error: Exception) -> tuple[Response | str, int]:
+def _unavailable(service: str, error: Exception) -> Answer:
     error_id = uuid.uuid4().hex
     # The first line only: a driver's message goes on with the statement and its parameters.
     reason = str(error).strip().partition("\n")[0]
@@ -128,3 +103,9 @@ def _gone(service: str, error: Exception) -> tuple[Response | str, int]:
     )
     message = f"{service} does not answer. Try again in a moment."
     return failure(503, message, f"{service}_unavailable", error_id=error_id)
+
+
+def _unexpected(error: Exception) -> Answer:
+    error_id = uuid.uuid4().hex
+    current_app.logger.exception("unexpected error %s", error_id, exc_info=error)
+    return failure(500, "Something went wrong on the server.", "internal_error", error_id=error_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime
 
-from flask_login import UserMixin
+from flask_login import AnonymousUserMixin, UserMixin
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Boolean, Column, DateTime, ForeignKey, Integer, String, Table, column, table
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -16,6 +16,7 @@ class Base(DeclarativeBase):
 
 
 db = SQLAlchemy(model_class=Base)
+ADMINISTRATORS = frozenset({"Admin", "Root"})
 
 
 def _now() -> datetime:
@@ -50,6 +51,13 @@ class Role(Base):
     description: Mapped[str | None] = mapped_column(String(255))
 
 
+class Visitor(AnonymousUserMixin):
+    """Somebody who is not logged in."""
+
+    id = None
+    is_administrator = False
+
+
 class User(UserMixin, Base):
     """A person who can log in."""
 
@@ -76,9 +84,10 @@ class User(UserMixin, Base):
         """Return what the session remembers of the user."""
         return self.fs_uniquifier
 
-    def has_role(self, *names: str) -> bool:
-        """Return whether the user has one of the named roles."""
-        return any(role.name in names for role in self.roles)
+    @property
+    def is_administrator(self) -> bool:
+        """Whether the user may do everything with every run."""
+        return any(role.name in ADMINISTRATORS for role in self.roles)
 
 
 class Run(Base):

@@ -19,14 +19,14 @@ from flask_login import current_user
 from werkzeug.wrappers import Response as AnyResponse
 
 from wepppy.config.run_paths import get_wd
-from wepppy.weppcloud import accounts, run_check, run_removal, run_results, run_store
-from wepppy.weppcloud.api import checked_name, new_run, search_text, start, visible_run
+from wepppy.weppcloud import run_access, run_check, run_results, run_store
 from wepppy.weppcloud.browse_token import give_token
 from wepppy.weppcloud.errors import Problem
 from wepppy.weppcloud.models import Run, db
 from wepppy.weppcloud.rate_limits import limit_runs
 
 PAGE_LENGTH = 50
+SERVICES = "/weppcloud-microservices"
 # The steps of a run in the order they are done, by the keys of the preflight service.
 CHECKLIST = (
     ("channels", "Channels"),
@@ -47,19 +47,16 @@ def runs() -> str:
     """Show the runs the visitor may see (all, or those that `search` finds), and the form that makes a new one."""
     text = request.args.get("page", "1")
     page = min(int(text), 10**6) if text.isascii() and text.isdigit() and len(text) < 9 and int(text) else 1
-    search = search_text()
-    listed, total = run_store.visible_runs(PAGE_LENGTH, (page - 1) * PAGE_LENGTH, search)
+    listed, total = run_access.visible_runs(PAGE_LENGTH, (page - 1) * PAGE_LENGTH)
     return render_template(
         "runs.html",
         runs=listed,
         jobs=run_store.job_states([run.runid for run in listed]),
-        owners={run.runid: owner_name(run) for run in listed},
-        managed={run.runid for run in listed if accounts.may_manage(run)},
-        without_files={run.runid for run in listed if not run_check.has_files(run.runid)},
-        strays=run_check.strays()
-        if current_user.is_authenticated and current_user.has_role("Admin", "Root")
-        else 0,
-        search=search,
+        owner_name=owner_name,
+        may_manage=run_access.may_manage,
+        has_files=run_store.has_files,
+        strays=run_check.count_without_row() if current_user.is_administrator else 0,
+        search=run_access.search_text(),
         total=total,
         page=page,
         pages=max(1, -(-total // PAGE_LENGTH)),
@@ -76,20 +73,14 @@ def runs_folder() -> AnyResponse:
 @limit_runs("created")
 def create_run() -> AnyResponse:
     """Create a run from the form and show it."""
-    run = new_run(request.form.get("name", ""), "private" not in request.form)
+    run = run_access.create(request.form.get("name", ""), public="private" not in request.form)
     return redirect(url_for("pages.run", runid=run.runid, config=run.config), 303)
-
-
-@blueprint.get("/runs/<runid>/")
-def run_without_config(runid: str) -> AnyResponse:
-    """Redirect to the complete address of a run."""
-    return redirect(url_for("pages.run", runid=runid, config=visible_run(runid).config))
 
 
 @blueprint.get("/runs/<runid>/<config>/")
 def run(runid: str, config: str) -> Response:
     """Show a run: map, log, checklist, climate and files."""
-    shown = visible_run(runid, config)
+    shown = run_access.visible_run(runid, config)
     shown.last_accessed = datetime.now(UTC)
     db.session.commit()
     # The file services keep the prefix in their own addresses, whatever the proxy does with ours.
@@ -98,50 +89,43 @@ def run(runid: str, config: str) -> Response:
         "run.html",
         run=shown,
         job=run_store.job_states([runid])[runid],
-        may_start=accounts.may_change(shown),
+        may_start=run_access.may_start(shown),
         checklist=CHECKLIST,
         extent=run_store.extent_of(shown),
         files_prefix=address,
         owner=owner_name(shown),
     )
     response = current_app.make_response(page)
-    give_token(response, shown, [address, *_websockets(runid)])
+    # Also to the websockets that the page opens, as a browser writes their paths.
+    websockets = (f"status/{quote(runid)}:wepp", f"status/{quote(runid)}:rq", f"preflight/{quote(runid)}")
+    give_token(response, shown, [address, *(f"{SERVICES}/{name}" for name in websockets)])
     return response
-
-
-def _websockets(runid: str) -> list[str]:
-    """Return the paths of the websockets that the page of a run opens, as a browser writes them."""
-    name = quote(runid)
-    services = "/weppcloud-microservices"
-    return [f"{services}/status/{name}:wepp", f"{services}/status/{name}:rq", f"{services}/preflight/{name}"]
-
-
-@blueprint.post("/runs/<runid>/<config>/start")
-@limit_runs("started")
-def start_run(runid: str, config: str) -> AnyResponse:
-    """Start a run from the button, for browsers without scripts."""
-    start(visible_run(runid, config))
-    return redirect(url_for("pages.run", runid=runid, config=config), 303)
 
 
 @blueprint.post("/runs/<runid>/<config>/rename")
 def rename_run(runid: str, config: str) -> AnyResponse:
     """Rename a run from the form of the list."""
-    run_removal.rename(visible_run(runid, config), checked_name(request.form.get("name", "")))
+    renamed = run_access.require_manager(run_access.visible_run(runid, config), "rename")
+    run_store.rename_run(renamed, run_access.checked_name(request.form.get("name", "")))
     return redirect(url_for("pages.runs"), 303)
 
 
 @blueprint.post("/runs/<runid>/<config>/delete")
 def delete_run(runid: str, config: str) -> AnyResponse:
-    """Delete a run from the form of the list."""
-    run_removal.delete(visible_run(runid, config))
+    """Delete a run with its files from the form of the list."""
+    run_access.require_manager(run_access.visible_run(runid, config), "delete")
+    try:
+        run_store.remove_run(runid)
+    except run_store.ActiveError as error:
+        message = "The run is being computed. Delete it when it has ended."
+        raise Problem(409, message, "run_active") from error
     return redirect(url_for("pages.runs"), 303)
 
 
 @blueprint.get("/runs/<runid>/<config>/export.zip")
 def export_run(runid: str, config: str) -> Response:
     """Send all files of a run as one archive."""
-    folder = get_wd(visible_run(runid, config).runid)
+    folder = get_wd(run_access.visible_run(runid, config).runid)
     if not folder.is_dir():
         raise Problem(404, "This run has no files.", "run_not_found")
     headers = {"Content-Disposition": f'attachment; filename="{quote(runid)}.zip"'}
@@ -154,7 +138,7 @@ def compare_runs() -> str:
     wanted = request.args.getlist("run")
     if len(wanted) != 2:
         raise Problem(400, "Choose exactly two runs to compare.")
-    first, second = (visible_run(runid) for runid in wanted)
+    first, second = (run_access.visible_run(runid) for runid in wanted)
     rows = run_results.compare(run_results.results_of(first.runid), run_results.results_of(second.runid))
     return render_template("compare.html", first=first, second=second, rows=rows)
 

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Response, current_app, request, session
 from flask_limiter import Limiter
 from flask_login import current_user
+from limits import parse
 
 # Of one account from one address, so that no client locks others out; of all accounts from one address, which many
 # clients may share.
@@ -54,7 +55,7 @@ def limit_runs(done: str) -> Callable[[View], View]:
         lambda: current_app.config["RUN_LIMIT_PER_CLIENT"],
         done,
         key_func=_account_or_browser,
-        exempt_when=lambda: current_user.is_authenticated and current_user.has_role("Admin", "Root"),
+        exempt_when=lambda: current_user.is_administrator,
         error_message=message,
     )
     per_address = limiter.shared_limit(
@@ -65,6 +66,11 @@ def limit_runs(done: str) -> Callable[[View], View]:
         error_message=message,
     )
     return lambda view: per_client(per_address(view))
+
+
+def forget_failed_logins() -> None:
+    """Let the account that just logged in have all its guesses again from this address."""
+    limiter.limiter.clear(parse(FAILED_LOGINS), _account_and_address(), "login")
 
 
 def _is_wrong_password(response: Response) -> bool:

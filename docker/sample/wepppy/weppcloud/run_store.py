@@ -1,37 +1,34 @@
-"""Runs in the web application: a row in Postgres, a directory, a job in Redis."""
+"""Runs in the web application: a row in Postgres, a directory, a job and a checklist in Redis."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 import shutil
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from flask import current_app
-from flask_login import current_user
 from redis import Redis
-from sqlalchemy import func, or_, select
+from redis.lock import Lock
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.sql import Select
 
-from wepppy.config.run_paths import geodata_root, get_wd
+from wepppy.config.run_paths import geodata_root, get_wd, wc1_root
 from wepppy.prep import RedisPrep
-from wepppy.rq.project import create_run_directory, read_project
+from wepppy.rq.project import create_run_directory, read_project, rename_project
 from wepppy.sample_data import read_marker
-from wepppy.weppcloud.models import Run, User, db, runs_users
+from wepppy.weppcloud.models import Run, User, db, push_subscriptions
 
 CONFIG = "sample"
-JOB = "wepppy.rq.jobs.run_project"
-QUEUE = "default"
 LAST_STEP = "build_rusle"
 TASK = "run_project"  # under this name the state of a run keeps the id of its last job
-JOB_TIMEOUT_SECONDS = 3600
-RESULT_SECONDS = 604_800
+KEPT_SECONDS = 604_800  # results of jobs
 ACTIVE = frozenset({"created", "queued", "started", "deferred", "scheduled"})
-NAME_LENGTH = 100
 _RUN_ID = re.compile(r"[A-Za-z0-9_.;-]{1,200}")
 _FIRST = (
     "amber brisk calm clear deep early gentle grand high late long "
@@ -47,25 +44,35 @@ class NoGeodataError(Exception):
     """There is no landscape to make a run of."""
 
 
-def new_runid() -> str:
-    """Return a pronounceable name for a run: two words and six digits."""
-    first, second = secrets.choice(_FIRST.split()), secrets.choice(_SECOND.split())
-    return f"{first}-{second}-{secrets.randbelow(10**6):06d}"
+class ActiveError(Exception):
+    """A job of the run waits or works."""
+
+
+def hashes() -> Redis:
+    """Return the client of the database that holds the checklists."""
+    client: Redis = current_app.extensions["run_redis"]
+    return client
+
+
+def lock(runid: str) -> Lock:
+    """Return the lock under which a run is started, removed and reconciled."""
+    return hashes().lock(f"lock:start:{runid}", timeout=60, blocking_timeout=10)
 
 
 def create_run(name: str, *, public: bool, owner: User | None) -> Run:
     """Make a run that covers the sample landscape: its row and its directory, or neither.
 
-    `name` is free text of at most `NAME_LENGTH` characters. Raises NoGeodataError without a landscape,
-    OSError when the runs volume can't be written.
+    Raises NoGeodataError without a landscape, OSError when the runs volume can't be written.
     """
     landscape = read_marker(geodata_root())
     if landscape is None:
         raise NoGeodataError("the sample geodata has not been made yet")
     while True:
-        run = Run(runid=new_runid(), name=name, config=CONFIG, owner=owner, public=public)
+        words = secrets.choice(_FIRST.split()), secrets.choice(_SECOND.split())
+        runid = f"{'-'.join(words)}-{secrets.randbelow(10**6):06d}"
+        run = Run(runid=runid, name=name, config=CONFIG, owner=owner, public=public)
         try:
-            directory = create_run_directory(run.runid, CONFIG, name, landscape["run_extent"], public=public)
+            directory = create_run_directory(runid, CONFIG, name, landscape["run_extent"], public=public)
         except FileExistsError:
             continue
         try:
@@ -89,25 +96,12 @@ def find_run(runid: str) -> Run | None:
     return db.session.scalar(select(Run).where(Run.runid == runid))
 
 
-def visible_runs(limit: int, offset: int, search: str = "") -> tuple[list[Run], int]:
-    """Return a page of the runs the visitor may see, newest first, and how many there are in all.
-
-    `search` is part of a name or id; for those who are logged in also of the owner's e-mail address.
-    """
-    chosen: Select[Any] = select(Run)
-    if not current_user.is_authenticated:
-        chosen = chosen.where(Run.public)
-    elif not current_user.has_role("Admin", "Root"):
-        shared = select(runs_users.c.run_id).where(runs_users.c.user_id == current_user.id)
-        chosen = chosen.where(or_(Run.public, Run.owner_id == current_user.id, Run.id.in_(shared)))
-    if search:
-        places = [Run.name.icontains(search, autoescape=True), Run.runid.icontains(search, autoescape=True)]
-        if current_user.is_authenticated:
-            places.append(Run.owner.has(User.email.icontains(search, autoescape=True)))
-        chosen = chosen.where(or_(*places))
-    total = db.session.scalar(select(func.count()).select_from(chosen.subquery())) or 0
-    page = chosen.order_by(Run.date_created.desc(), Run.id.desc()).limit(limit).offset(offset)
-    return list(db.session.scalars(page)), total
+def has_files(runid: str) -> bool:
+    """Return whether the run has a directory."""
+    try:
+        return get_wd(runid).is_dir()
+    except ValueError:
+        return False
 
 
 def extent_of(run: Run) -> list[float] | None:
@@ -118,6 +112,22 @@ def extent_of(run: Run) -> list[float] | None:
         return None
 
 
+def stored() -> tuple[set[str], dict[str, Path], set[str]]:
+    """Return what each store knows: run ids of rows, directories by run id, keys of hashes in Redis.
+
+    Among the hashes may be some that belong to no run.
+    """
+    folders: dict[str, Path] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for group in os.scandir(wc1_root() / "runs"):
+            for entry in os.scandir(group) if group.is_dir() else ():
+                # A leading dot is of a directory that is being made or removed.
+                if entry.name[:2] == group.name and not entry.name.startswith(".") and entry.is_dir():
+                    folders[entry.name] = Path(entry.path)
+    keys = {str(key) for key in hashes().scan_iter("*", count=5000, _type="hash")}
+    return set(db.session.scalars(select(Run.runid))), folders, keys
+
+
 def start_run(run: Run) -> tuple[str, bool]:
     """Put the computation of a run on the queue.
 
@@ -126,27 +136,74 @@ def start_run(run: Run) -> tuple[str, bool]:
     """
     from rq import Queue
 
-    hashes: Redis = current_app.extensions["run_redis"]
-    with hashes.lock(f"lock:start:{run.runid}", timeout=15, blocking_timeout=10):
+    with lock(run.runid):
         current = job_states([run.runid])[run.runid]
         if current is not None and current["status"] in ACTIVE:
-            return str(current["id"]), False
+            return current["id"], False
         job_id = str(uuid.uuid4())
         # Written first: a job without a record would be worse than a record without a job.
         RedisPrep(run.runid).set_job(TASK, job_id)
-        Queue(QUEUE, connection=current_app.extensions["job_redis"]).enqueue_call(
-            JOB,
+        Queue("default", connection=current_app.extensions["job_redis"]).enqueue_call(
+            "wepppy.rq.jobs.run_project",
             args=(run.runid,),
             job_id=job_id,
-            timeout=JOB_TIMEOUT_SECONDS,
-            result_ttl=RESULT_SECONDS,
-            failure_ttl=RESULT_SECONDS,
+            timeout=3600,
+            result_ttl=KEPT_SECONDS,
+            failure_ttl=KEPT_SECONDS,
             description=f"run {run.runid}",
             meta={"runid": run.runid},
         )
     run.last_modified = datetime.now(UTC)
     db.session.commit()
     return job_id, True
+
+
+def rename_run(run: Run, name: str) -> None:
+    """Give a run another name, in its row and in its directory."""
+    run.name = name
+    run.last_modified = datetime.now(UTC)
+    db.session.flush()
+    try:
+        rename_project(get_wd(run.runid), name)
+    except FileNotFoundError:
+        current_app.logger.warning("run %s has no directory to be renamed in", run.runid)
+    db.session.commit()
+
+
+def remove_run(runid: str, *, with_files: bool = True) -> bool:
+    """Delete a run for good: row, push subscriptions, directory, checklist and last job.
+
+    Without `with_files` only a run that has no directory; returns whether it is gone. Raises ActiveError while a job
+    of it waits or works.
+    """
+    folder = get_wd(runid)
+    # Out of sight in one step, and back if the database refuses; no run can have a name with a dot in front.
+    hidden = folder.with_name(f".deleted-{uuid.uuid4().hex}")
+    with lock(runid):
+        job = job_states([runid])[runid]
+        if job is not None and job["status"] in ACTIVE:
+            raise ActiveError(runid)
+        there = folder.is_dir()
+        if there and not with_files:
+            return False
+        if there:
+            folder.rename(hidden)
+        try:
+            db.session.execute(delete(push_subscriptions).where(push_subscriptions.c.runid == runid))
+            db.session.execute(delete(Run).where(Run.runid == runid))
+            db.session.commit()
+        except BaseException:
+            db.session.rollback()
+            if there:
+                hidden.rename(folder)
+            raise
+        hashes().delete(runid)
+        if job is not None:
+            delete_job(job["id"])
+    shutil.rmtree(hidden, ignore_errors=True)
+    if hidden.exists():
+        current_app.logger.warning("files of the deleted run %s are left in %s", runid, hidden)
+    return True
 
 
 def delete_job(job_id: str) -> None:
@@ -163,11 +220,10 @@ def job_states(runids: list[str]) -> dict[str, dict[str, str] | None]:
 
     Two round trips, however many runs there are.
     """
-    hashes: Redis = current_app.extensions["run_redis"]
-    with hashes.pipeline(transaction=False) as pipeline:
+    with hashes().pipeline(transaction=False) as pipeline:
         for runid in runids:
             pipeline.hmget(runid, [f"rq:{TASK}", f"timestamps:{LAST_STEP}"])
-        held = dict(zip(runids, pipeline.execute(), strict=True))
+        held: dict[str, Any] = dict(zip(runids, pipeline.execute(), strict=True))
     known = [job_id for job_id, _ in held.values() if job_id]
     status: dict[str, str] = {}
     if known:

@@ -19,42 +19,21 @@ RUNID = re.compile(r"seed-(\d+)-(\d+)")
 # These first runs are computed by the worker; the others carry a made-up checklist, up to but without the model's run.
 COMPUTED = 2
 PREPARED = TASKS[: [task for task, _, _ in TASKS].index("run_wepp_hillslopes")]
-
-_PEOPLE = (
-    ("ada", ("User", "PowerUser")),
-    ("ben", ("User",)),
-    ("carla", ("User",)),
-    ("dev", ("User", "Dev")),
-    ("erin", ("User",)),
-    ("farid", ("User", "PowerUser")),
-)
+# Roles by e-mail address. Without a password an account is closed until an operator sets one.
+PEOPLE = {
+    f"ada@{DOMAIN}": ("User", "PowerUser"),
+    f"ben@{DOMAIN}": ("User",),
+    f"carla@{DOMAIN}": ("User",),
+    f"dev@{DOMAIN}": ("User", "Dev"),
+    f"erin@{DOMAIN}": ("User",),
+    f"farid@{DOMAIN}": ("User", "PowerUser"),
+}
 _WHERE = ("Upper", "Lower", "North Fork", "South Fork", "West", "East", "Little", "Big")
-_NAMES = (
-    "Alder",
-    "Bear",
-    "Cedar",
-    "Elk",
-    "Fern",
-    "Granite",
-    "Heron",
-    "Larch",
-    "Otter",
-    "Pine",
-    "Quartz",
-    "Spruce",
-)
+_NAMES = "Alder Bear Cedar Elk Fern Granite Heron Larch Otter Pine Quartz Spruce"
 _WATERS = ("Creek", "Gulch", "Basin", "Brook", "Draw", "Canyon")
 _WHY = ("", "", ", after the fire", ", before thinning", ", road survey", ", wet year", ", baseline")
 # The first run was made in spring 2024, each further one some hours later: newest first is last made first.
 _FIRST_DAY = datetime(2024, 4, 1, 8, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Person:
-    """An account without a password: closed until an operator sets one."""
-
-    email: str
-    roles: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -71,14 +50,9 @@ class PlannedRun:
     checklist: dict[str, str] = field(repr=False)
 
 
-def people() -> list[Person]:
-    """Return the accounts of a seeded site."""
-    return [Person(f"{name}@{DOMAIN}", roles) for name, roles in _PEOPLE]
-
-
 def runs(seed: int, count: int) -> Iterator[PlannedRun]:
     """Return the first `count` runs of the site of this seed; a larger count goes on where a smaller one ended."""
-    emails = [person.email for person in people()]
+    emails = list(PEOPLE)
     created = _FIRST_DAY
     for number in range(1, count + 1):
         chance = random.Random(f"{seed}:{number}")  # noqa: S311 - repeatable on purpose
@@ -87,14 +61,13 @@ def runs(seed: int, count: int) -> Iterator[PlannedRun]:
         others = [email for email in emails if email != owner]
         shared = chance.choice(others) if owner and chance.random() < 0.2 else None
         public = owner is None or number <= COMPUTED or chance.random() < 0.85
-        name = (
-            f"{chance.choice(_WHERE)} {chance.choice(_NAMES)} {chance.choice(_WATERS)}{chance.choice(_WHY)}"
-        )
+        name = f"{chance.choice(_WHERE)} {chance.choice(_NAMES.split())} {chance.choice(_WATERS)}{chance.choice(_WHY)}"
         computed = number <= COMPUTED
         done = 0 if computed else chance.randint(0, len(PREPARED))
         checklist = _checklist(int(created.timestamp()), done)
-        runid = f"seed-{seed}-{number:05d}"
-        yield PlannedRun(runid, name, owner, shared, public, created, computed, checklist)
+        yield PlannedRun(
+            f"seed-{seed}-{number:05d}", name, owner, shared, public, created, computed, checklist
+        )
 
 
 def _checklist(created: int, done: int) -> dict[str, str]:

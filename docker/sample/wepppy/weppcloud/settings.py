@@ -11,7 +11,6 @@ from wepppy.config.database import database_url
 from wepppy.config.environment import flag, setting, site_prefix
 from wepppy.config.secrets import get_secret
 
-SESSION_HOURS = 12
 # A lost server must be noticed in seconds, not after the kernel's own fifteen minutes of retries.
 CONNECT_ARGUMENTS = {
     "connect_timeout": 3,
@@ -60,7 +59,7 @@ def settings() -> dict[str, Any]:
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": setting("SESSION_COOKIE_SAMESITE", "Lax"),
         "SESSION_REFRESH_EACH_REQUEST": False,
-        "PERMANENT_SESSION_LIFETIME": timedelta(hours=SESSION_HOURS),
+        "PERMANENT_SESSION_LIFETIME": timedelta(hours=12),
         "WTF_CSRF_TIME_LIMIT": int(csrf_limit) or None,
         "ANONYMOUS_CREATION": flag("WEPPCLOUD_ALLOW_ANONYMOUS_PROJECT_CREATION", True),
         "RUN_LIMIT_PER_CLIENT": _rate_limit("RUN_LIMIT_PER_CLIENT"),

@@ -17,9 +17,7 @@ UPGRADE_LOCK = 7_020_351
 def run(connection: Connection) -> None:
     """Run the requested Alembic command, then see to the standard roles and the first account."""
     options = current_app.extensions["migrate"].configure_args
-    context.configure(
-        connection=connection, target_metadata=Base.metadata, include_object=_is_ours, **options
-    )
+    context.configure(connection=connection, target_metadata=Base.metadata, **options)
     with context.begin_transaction():
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": UPGRADE_LOCK})
         context.run_migrations()
@@ -27,11 +25,6 @@ def run(connection: Connection) -> None:
         # After `stamp` the version may stand for tables that do not exist.
         if at_head and inspect(connection).has_table("user"):
             ensure_defaults(connection, current_app.config["PASSWORD_SALT"])
-
-
-def _is_ours(_item: object, name: str | None, kind: str, reflected: bool, counterpart: object | None) -> bool:
-    """Keep autogenerate from dropping tables that belong to other services."""
-    return not (kind == "table" and reflected and counterpart is None and name is not None)
 
 
 if context.is_offline_mode():

@@ -55,8 +55,7 @@ async function readState() {
   }
 }
 
-async function startRun(event) {
-  event.preventDefault();
+async function startRun() {
   const button = byId("start");
   button.disabled = true;
   problem("");
@@ -109,7 +108,7 @@ if (!extent) byId("map-note").textContent = "this run does not say where it is";
 localTimes(page);
 byId("log-zone").textContent = `times in ${zoneAt(new Date())}`;
 
-byId("start-form")?.addEventListener("submit", startRun);
+byId("start")?.addEventListener("click", startRun);
 byId("place").addEventListener("submit", (event) => {
   event.preventDefault();
   lookUp({ latitude: byId("latitude").value, longitude: byId("longitude").value });
