@@ -9,17 +9,10 @@ from scripts.base.errors import ExitCode, StackError
 from scripts.engine.catalogue import Catalogue
 from scripts.engine.compose import Compose
 from scripts.prepare import last_build, ownership, public_files
-from scripts.prepare.images import chosen_images
+from scripts.prepare.images import chosen_images, ensure
 from scripts.prepare.source_check import checks
 
 EnsureImages = Callable[[Compose, Console], None]
-
-
-def ensure_images(compose: Compose, console: Console) -> None:
-    """Base images are here afterwards: pulled, or built from packages."""
-    from scripts.prepare import images
-
-    images.ensure(compose, console)
 
 
 def build(
@@ -29,7 +22,7 @@ def build(
     *,
     no_cache: bool = False,
     pull: bool = False,
-    base: EnsureImages = ensure_images,
+    base: EnsureImages = ensure,
 ) -> None:
     """Make sure that base images are here, then build. Raise StackError when one fails; what runs is left alone."""
     ownership.require(compose)

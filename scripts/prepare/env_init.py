@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from scripts.base.console import Console
@@ -16,7 +16,7 @@ from scripts.base.host import free_port_numbers
 from scripts.engine.compose import Compose
 from scripts.prepare import build_environment, tree_settings
 from scripts.prepare.tree_settings import Choice
-from scripts.settings import env_editing, env_syntax, envfile, package_index, secret_files, setting_values
+from scripts.settings import env_editing, envfile, package_index, secret_files, setting_values
 from scripts.settings.envfile import DEFAULT_PROJECT
 
 DEFAULT_OWNER = 1000
@@ -28,9 +28,9 @@ class Written:
 
     path: Path
     created: bool
-    added: tuple[str, ...] = ()
-    choices: tuple[Choice, ...] = ()
-    secrets: secret_files.Made | None = None
+    added: tuple[str, ...]
+    choices: tuple[Choice, ...]
+    secrets: secret_files.Made
 
 
 def owner_of_caller(environment: Mapping[str, str]) -> tuple[int, int]:
@@ -41,47 +41,6 @@ def owner_of_caller(environment: Mapping[str, str]) -> tuple[int, int]:
     with contextlib.suppress(KeyError, ValueError):
         uid, gid = int(environment["SUDO_UID"]), int(environment["SUDO_GID"])
     return (uid, gid) if uid != 0 else (DEFAULT_OWNER, DEFAULT_OWNER)
-
-
-def create(
-    path: Path,
-    example: Path,
-    *,
-    environment: Mapping[str, str],
-    free_ports: bool = False,
-    settings: Mapping[str, str] | None = None,
-) -> Written:
-    """Write `path` from `example`, or add to it the keys that are new in the example.
-
-    free_ports: give every PORT_ key of a new file a port that is free now. settings: values for a new file.
-    Raise StackError when the example is missing or the folder cannot be written.
-    """
-    if not example.is_file():
-        raise StackError(
-            f"{envfile.display_path(example)} is missing", "get it back: git checkout -- .env.example"
-        )
-    text = example.read_text(encoding="utf-8")
-    uid, gid = owner_of_caller(environment)
-    there = envfile.read(path) if path.exists() else None
-    if there:
-        # Taken apart by a reader that stumbles, the file would get keys again that it has.
-        envfile.refuse_fatal(there)
-    known = there.values if there else {}
-
-    wanted = env_syntax.parse(text, example).values
-    wanted |= {"UID": str(uid), "GID": str(gid)} if {"UID", "GID"} <= wanted.keys() else {}
-    if there is None:
-        ports = [key for key in wanted if key.startswith("PORT_")] if free_ports else []
-        wanted |= dict(zip(ports, free_port_numbers(len(ports)), strict=True))
-        wanted |= settings or {}
-        changes = {key: value for key, value in wanted.items() if value}
-        _write(path, env_editing.with_keys(text, changes), (uid, gid))
-        return Written(path, True, tuple(wanted))
-
-    added = {key: value for key, value in wanted.items() if key not in known}
-    if added:
-        env_editing.set_keys(path, added)
-    return Written(path, False, tuple(added))
 
 
 def initialise(
@@ -98,41 +57,41 @@ def initialise(
     Dockerfile built. preset: a name among docker/limits-NAME.env. Raise StackError when the tree is no checkout, the
     preset is unknown, a value cannot work or a file cannot be written.
     """
-    example = compose.root / ".env.example"
-    choices = []
+    example, path = compose.root / ".env.example", compose.env_path
+    if not example.is_file():
+        raise StackError(
+            f"{envfile.display_path(example)} is missing", "get it back: git checkout -- .env.example"
+        )
+    owner = owner_of_caller(compose.environment)
+    defaults = envfile.read(example).values
+    defaults |= dict(zip(("UID", "GID"), map(str, owner), strict=True))
     constraints = compose.root / ".docker-data" / "constraints"
-    if tree:
-        choices = tree_settings.choose(tree, envfile.read(example).values, constraints)
+    choices = tree_settings.choose(tree, defaults, constraints) if tree else []
     choices += [Choice("WEPPPY_IMAGE", image, "the image you named", asked=True)] if image else []
     choices += _limits(compose.root, preset) if preset else []
-    path, root = compose.env_path, compose.root
-    own = path != root / ".env"
-    setting_values.require(_values_that_count(compose))
-    settings = _settings_of_second(compose) if own and not path.exists() else {}
-    if project := compose.environment.get("COMPOSE_PROJECT_NAME", ""):
-        # The one thing of the shell's that is written: without it a later shell would name another stack.
-        settings |= {"COMPOSE_PROJECT_NAME": project}
-    written = create(
-        path,
-        root / ".env.example",
-        environment=compose.environment,
-        free_ports=free_ports,
-        settings=settings,
-    )
-    compose.forget()
-    if not own:
-        link_beside_compose_files(root)
-    if written.created:
-        bundle = package_index.ca_bundle(compose.environment)
-        mirrors = build_environment.write(compose)
-        changes = {"BUILD_CA_BUNDLE": str(bundle)} if bundle else {}
-        if mirrors:
-            changes["BUILD_ENVIRONMENT_FILE"] = str(mirrors)
-        env_editing.set_keys(path, changes)
+    created = not path.exists()
+    here: dict[str, str] = {}
+    if not created:
+        there = envfile.read(path)
+        # Taken apart by a reader that stumbles, the file would get keys again that it has.
+        envfile.refuse_fatal(there)
+        here = there.values
+    # The one thing of the shell's that is written: without it a later shell would name another stack.
+    project = compose.environment.get("COMPOSE_PROJECT_NAME", "")
+    setting_values.require(here | {"COMPOSE_PROJECT_NAME": project})
+    added = {key: value for key, value in defaults.items() if key not in here}
+    if created:
+        added |= _ports(defaults) if free_ports else {}
+        added |= _settings_of_second(compose) if path != compose.root / ".env" else {}
+        added |= {"COMPOSE_PROJECT_NAME": project} if project else {}
+        _write_new(path, env_editing.with_keys(example.read_text(encoding="utf-8"), _filled(added)), owner)
         compose.forget()
-    defaults = envfile.read(example).values
-    uid, gid = owner_of_caller(compose.environment)
-    defaults |= {"UID": str(uid), "GID": str(gid)}
+        env_editing.set_keys(path, _how_builds_reach_packages(compose))
+    elif added:
+        env_editing.set_keys(path, added)
+    if path == compose.root / ".env":
+        _link_beside_compose_files(compose.root)
+    compose.forget()
     resolved = tree_settings.resolve(choices, compose.env.values, defaults)
     chosen = {each.key: each.value for each in resolved if not each.kept}
     if chosen.get(tree_settings.CONSTRAINTS_DIR) == str(constraints):
@@ -140,52 +99,62 @@ def initialise(
         replace_if_changed(constraints / tree_settings.CONSTRAINTS_NAME, tree_settings.CONSTRAINTS, 0o644)
     env_editing.set_keys(path, chosen)
     compose.forget()
-    return replace(written, choices=tuple(resolved), secrets=secret_files.ensure(compose))
+    return Written(path, created, tuple(added), tuple(resolved), secret_files.ensure(compose))
 
 
-def _values_that_count(compose: Compose) -> dict[str, str]:
-    """Return what `.env` says, if it is there, and the project's name that the shell exports."""
-    values = dict(envfile.read(compose.env_path).values) if compose.env_path.exists() else {}
-    return values | {"COMPOSE_PROJECT_NAME": compose.environment.get("COMPOSE_PROJECT_NAME", "")}
+def _filled(settings: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in settings.items() if value}
+
+
+def _ports(defaults: Mapping[str, str]) -> dict[str, str]:
+    """Return a port that is free now for every PORT_ key."""
+    keys = [key for key in defaults if key.startswith("PORT_")]
+    return dict(zip(keys, free_port_numbers(len(keys)), strict=True))
+
+
+def _how_builds_reach_packages(compose: Compose) -> dict[str, str]:
+    bundle, mirrors = package_index.ca_bundle(compose.environment), build_environment.write(compose)
+    found = {"BUILD_CA_BUNDLE": str(bundle or ""), "BUILD_ENVIRONMENT_FILE": str(mirrors or "")}
+    return _filled(found)
 
 
 def _limits(root: Path, preset: str) -> list[Choice]:
     """Return the settings of a preset."""
-    names = {
-        path.stem.removeprefix("limits-"): path for path in sorted((root / "docker").glob("limits-*.env"))
-    }
-    if preset not in names:
+    file = root / "docker" / f"limits-{preset}.env"
+    if not file.is_file():
+        names = [each.stem.removeprefix("limits-") for each in sorted((root / "docker").glob("limits-*.env"))]
         raise StackError(
             f"there is no preset {preset}", f"choose from: {', '.join(names) or '(none)'}", ExitCode.USAGE
         )
-    return [
-        Choice(key, value, f"preset {preset}") for key, value in envfile.read(names[preset]).values.items()
-    ]
-
-
-def name_of_second(path: Path) -> str:
-    """Return a project name for a second stack that was given none: the first one's would share its data."""
-    stem = path.name.removeprefix(".env").strip(".") or path.absolute().parent.name
-    words = re.sub(r"[^a-z0-9]+", "-", stem.removesuffix(".env").lower()).strip("-")
-    return f"{DEFAULT_PROJECT}-{words or 'second'}"
+    return [Choice(key, value, f"preset {preset}") for key, value in envfile.read(file).values.items()]
 
 
 def _settings_of_second(compose: Compose) -> dict[str, str]:
     """Return what the `.env` of a second stack names besides, so that hand-typed commands find its folders too."""
-    project = compose.environment.get("COMPOSE_PROJECT_NAME") or name_of_second(compose.env_path)
+    path = compose.env_path.absolute()
+    # A project name for one that was given none: the first one's would share its data.
+    stem = path.name.removeprefix(".env").strip(".") or path.parent.name
+    words = re.sub(r"[^a-z0-9]+", "-", stem.removesuffix(".env").lower()).strip("-")
+    project = compose.environment.get("COMPOSE_PROJECT_NAME") or f"{DEFAULT_PROJECT}-{words or 'second'}"
     folder = compose.folder_of_second(project)
     return {
         "COMPOSE_PROJECT_NAME": project,
         "DOCKER_DATA_DIR": str(folder),
         "SECRETS_DIR": str(folder / "secrets"),
-        "STACK_ENV_FILE": str(compose.env_path.absolute()),
+        "STACK_ENV_FILE": str(path),
     }
 
 
 def tell(console: Console, written: Written, *, free_ports: bool) -> None:
     """Say what `initialise` did; as one JSON document where that is wanted."""
+    settings = [
+        {"key": each.key, "value": each.kept or each.value, "chosen": not each.kept, "why": each.reason}
+        for each in written.choices
+    ]
     if console.as_json:
-        console.document(_document(written))
+        made = {**asdict(written.secrets), "folder": str(written.secrets.folder)}
+        document = {"ok": True, "path": str(written.path), "created": written.created}
+        console.document({**document, "added": list(written.added), "settings": settings, "secrets": made})
         return
     name = envfile.display_path(written.path)
     if written.created:
@@ -195,42 +164,24 @@ def tell(console: Console, written: Written, *, free_ports: bool) -> None:
     else:
         console.say(f"{name} was there and is kept as it is; nothing to add")
     if written.choices:
-        console.table(
-            ["setting", "value", "why"],
-            [[each.key, each.kept or each.value, each.reason] for each in written.choices],
-        )
+        rows = [[each.key, each.kept or each.value, each.reason] for each in written.choices]
+        console.table(["setting", "value", "why"], rows)
         if any(each.key == "WEPPPY_SRC" and each.value for each in written.choices):
             console.say("what the checkout lacks: invoke source-check")
-    if written.secrets:
-        secret_files.tell(console, written.secrets)
-        secret_files.tell_kept(console, written.secrets)
+    secret_files.tell(console, written.secrets)
+    secret_files.tell_kept(console, written.secrets)
     if free_ports and not written.created:
         console.warn("--free-ports is for a new file; the ports in this one are kept")
 
 
-def _document(written: Written) -> dict[str, object]:
-    made = written.secrets
-    return {
-        "ok": True,
-        "path": str(written.path),
-        "created": written.created,
-        "added": list(written.added),
-        "settings": [
-            {"key": each.key, "value": each.kept or each.value, "chosen": not each.kept, "why": each.reason}
-            for each in written.choices
-        ],
-        "secrets": {**asdict(made), "folder": str(made.folder)} if made else {},
-    }
-
-
-def link_beside_compose_files(root: Path) -> None:
+def _link_beside_compose_files(root: Path) -> None:
     """Make docker/.env point to ../.env: Compose looks there when it is given `-f docker/...` by hand."""
     link = root / "docker" / ".env"
     if not link.exists() and not link.is_symlink() and link.parent.is_dir():
         link.symlink_to(Path("..") / ".env")
 
 
-def _write(path: Path, text: str, owner: tuple[int, int]) -> None:
+def _write_new(path: Path, text: str, owner: tuple[int, int]) -> None:
     try:
         env_editing.write_private(path, text, owner=owner)
     except OSError as error:

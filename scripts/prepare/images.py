@@ -7,22 +7,18 @@ the recipe changes. Recipes are in docker/base; this module knows only their nam
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
-from scripts.engine.runner import Runner
+from scripts.engine.compose import Compose
 from scripts.settings import env_editing, envfile
-
-if TYPE_CHECKING:
-    from scripts.base.console import Console
-    from scripts.engine.compose import Compose
 
 NAMESPACE = "wepp-base"
 RECIPE_LABEL = "wepp.base.recipe"
@@ -43,10 +39,6 @@ OFFICIAL = re.compile(
 VARIABLES = ("POSTGRES_IMAGE", "REDIS_IMAGE", "CADDY_IMAGE", "PYTHON_IMAGE", "GO_IMAGE", "NODE_IMAGE")
 # How builds reach packages: secrets of the model, so the caller's mirrors are kept in no layer.
 BUILD_SECRETS = ("ca_bundle", "build_environment")
-
-
-# Settings that the recipes depend on.
-SETTINGS = ("PYTHON_VERSION", "PYTHON_VERSION_WITHOUT_REGISTRY", "DEBIAN_MIRROR")
 
 
 @dataclass(frozen=True)
@@ -117,23 +109,18 @@ def chosen_images(model: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-@dataclass
 class BaseImages:
-    """Looks for, pulls and builds the images that the stack's own images start from.
+    """Looks for, pulls and builds the images that the stack's own images start from."""
 
-    chosen: image by variable, as the model has it. secrets: files for builds, by id. settings: values of `.env`;
-    `remember(name, value)` writes one back; `say(line)` reports.
-    """
-
-    root: Path
-    runner: Runner
-    chosen: Mapping[str, str]
-    settings: Mapping[str, str]
-    remember: Callable[[str, str], None]
-    say: Callable[[str], None]
-    which: Callable[[str], str | None] = shutil.which
-    secrets: Mapping[str, str] = field(default_factory=dict)
-    _recipes: dict[str, str] = field(default_factory=dict)
+    def __init__(
+        self, compose: Compose, console: Console, which: Callable[[str], str | None] = shutil.which
+    ) -> None:
+        self.compose = compose
+        self.console = console
+        self.which = which
+        self.folder = compose.root / "docker" / "base"
+        self.chosen = chosen_images(compose.model)
+        self.secrets = build_secrets(compose.model)
 
     def ensure(self) -> None:
         """Every image that the stack starts from is here: found, pulled, or built and remembered."""
@@ -146,7 +133,9 @@ class BaseImages:
             # Those before the one that failed are here by now.
             missing = [name for name in missing if not self.is_here(self.chosen[name])]
             self._require_replaceable([self.chosen[name] for name in missing], reason)
-            self.say(f"no registry gives them ({reason}); using base images made from distribution packages")
+            self.console.say(
+                f"no registry gives them ({reason}); using base images made from distribution packages"
+            )
             ours += missing
         if ours:
             self.build(ours)
@@ -165,7 +154,7 @@ class BaseImages:
         """Return True when the engine has this image."""
         return (
             bool(image)
-            and self.runner.capture(["docker", "image", "inspect", "--format", "{{.Id}}", image]).ok
+            and self.compose.runner.capture(["docker", "image", "inspect", "--format", "{{.Id}}", image]).ok
         )
 
     def pull(self, images: Iterable[str]) -> str | None:
@@ -174,7 +163,7 @@ class BaseImages:
         The first look-up has REGISTRY_SECONDS; once a registry has answered, pulls may take long.
         """
         for image in images:
-            look = self.runner.capture(
+            look = self.compose.runner.capture(
                 ["docker", "buildx", "imagetools", "inspect", image], timeout=REGISTRY_SECONDS
             )
             if not look.ok:
@@ -187,19 +176,18 @@ class BaseImages:
 
         Remembers each choice in `.env`; return the references. StackError(3) when it cannot.
         """
-        python = self.settings.get("PYTHON_VERSION_WITHOUT_REGISTRY") or PYTHON_WITHOUT_REGISTRY
+        python = self.compose.setting("PYTHON_VERSION_WITHOUT_REGISTRY", PYTHON_WITHOUT_REGISTRY)
         known = stand_ins(python, major_of(self.chosen.get("POSTGRES_IMAGE", "")))
         needed = self.chosen if variables is None else variables
         wanted = [known[name] for name in VARIABLES if name in needed]
         stale = [image for image in wanted if force or not self.is_up_to_date(image)]
-        releases = sorted({image.release for image in stale})
-        for release in releases:
+        for release in sorted({image.release for image in stale}):
             self.build_release(release, force=force)
         for image in stale:
-            self.say(f"building {image.reference}")
-            asked = self.settings.get("PYTHON_VERSION") or python
+            self.console.say(f"building {image.reference}")
+            asked = self.compose.setting("PYTHON_VERSION", python)
             if image.variable == "PYTHON_IMAGE" and asked != python:
-                self.say(
+                self.console.say(
                     f"it has Python {python}, not {asked} (PYTHON_VERSION): packages carry no other here"
                 )
             self.must(
@@ -207,21 +195,23 @@ class BaseImages:
                  "--build-arg", f"DEBIAN_IMAGE={NAMESPACE}/debian:{image.release}",
                  *(part for argument in image.arguments for part in ("--build-arg", argument)),
                  *(part for name, file in self.secrets.items() for part in ("--secret", f"id={name},src={file}")),
-                 "--build-context", f"mirrors={self.root / 'docker' / 'mirrors'}",
+                 "--build-context", f"mirrors={self.folder.parent / 'mirrors'}",
                  "--label", f"{RECIPE_LABEL}={self.recipe_hash(image)}",
-                 "--tag", image.reference, str(self.root / "docker" / "base")],
+                 "--tag", image.reference, str(self.folder)],
                 f"the base image {image.reference} could not be built",
                 "read the lines above; if packages could not be fetched, check the mirror and try again",
             )  # fmt: skip
         for image in wanted:
             if self.chosen.get(image.variable) != image.reference:
-                self.remember(image.variable, image.reference)
+                remember(self.compose, self.console, image.variable, image.reference)
         return [image.reference for image in wanted]
 
     def is_up_to_date(self, image: BaseImage) -> bool:
         """Return True when the stand-in is here and was built by today's recipe."""
         label = f'{{{{index .Config.Labels "{RECIPE_LABEL}"}}}}'
-        found = self.runner.capture(["docker", "image", "inspect", "--format", label, image.reference])
+        found = self.compose.runner.capture(
+            ["docker", "image", "inspect", "--format", label, image.reference]
+        )
         return found.ok and found.stdout.strip() == self.recipe_hash(image)
 
     def build_release(self, release: str, *, force: bool = False) -> None:
@@ -233,8 +223,8 @@ class BaseImages:
             raise StackError(
                 "mmdebstrap is missing, base images need it", "run scripts/setup", ExitCode.NOT_READY
             )
-        self.say(f"building {reference}")
-        folder = self.root / ".docker-data" / "base"
+        self.console.say(f"building {reference}")
+        folder = self.compose.root / ".docker-data" / "base"
         folder.mkdir(parents=True, exist_ok=True)
         archive = folder / f"{release}.tar"
         lagging = ["--aptopt=Acquire::Check-Valid-Until false"] if release in UNRELEASED else []
@@ -255,15 +245,15 @@ class BaseImages:
 
     def must(self, command: list[str], what: str, fix: str) -> None:
         """Run a command that changes something; StackError(3) with its last words when it fails."""
-        done = self.runner.stream(command)
+        done = self.compose.runner.stream(command)
         if not done.ok:
             raise StackError(what, fix, ExitCode.NOT_READY, details=done.stderr)
 
     def mirror(self) -> str:
         """Return the Debian mirror: DEBIAN_MIRROR of `.env`, else the one that this machine's apt uses."""
-        if named := self.settings.get("DEBIAN_MIRROR"):
+        if named := self.compose.setting("DEBIAN_MIRROR"):
             return named
-        listed = self.runner.capture(
+        listed = self.compose.runner.capture(
             ["apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI)", "Created-By: Packages"]
         )
         for line in listed.stdout.splitlines() if listed.ok else []:
@@ -278,18 +268,16 @@ class BaseImages:
 
     def recipe(self, image: BaseImage) -> Path:
         """Return the Dockerfile of a stand-in."""
-        return self.root / "docker" / "base" / f"{image.name}.Dockerfile"
+        return self.folder / f"{image.name}.Dockerfile"
 
     def recipe_hash(self, image: BaseImage) -> str:
         """SHA-256 (hex) of the recipe and of the files in the folder of the same name beside it."""
-        if image.reference not in self._recipes:
-            folder = self.recipe(image).with_suffix("")
-            files = [self.recipe(image), *sorted(path for path in folder.rglob("*") if path.is_file())]
-            digest = hashlib.sha256("".join((image.release, *image.arguments)).encode())
-            for path in files:
-                digest.update(path.name.encode() + b"\0" + path.read_bytes())
-            self._recipes[image.reference] = digest.hexdigest()
-        return self._recipes[image.reference]
+        folder = self.recipe(image).with_suffix("")
+        files = [self.recipe(image), *sorted(path for path in folder.rglob("*") if path.is_file())]
+        digest = hashlib.sha256("".join((image.release, *image.arguments)).encode())
+        for path in files:
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        return digest.hexdigest()
 
 
 def remember(compose: Compose, console: Console, name: str, reference: str) -> None:
@@ -306,23 +294,9 @@ def remember(compose: Compose, console: Console, name: str, reference: str) -> N
     compose.forget()
 
 
-def _of(compose: Compose, console: Console) -> BaseImages:
-    settings = {name: compose.setting(name) for name in SETTINGS}
-    model = compose.model
-    return BaseImages(
-        compose.root,
-        compose.runner,
-        chosen_images(model),
-        settings,
-        functools.partial(remember, compose, console),
-        console.say,
-        secrets=build_secrets(model),
-    )
-
-
 def ensure(compose: Compose, console: Console) -> None:
     """Every base image of this stack is here afterwards; StackError(3) says why not."""
-    _of(compose, console).ensure()
+    BaseImages(compose, console).ensure()
 
 
 def build_base(
@@ -335,4 +309,4 @@ def build_base(
             f"there is no base image named {unknown[0]}", f"use {', '.join(known)}", ExitCode.USAGE
         )
     variables = [known[name] for name in names] if names else None
-    return _of(compose, console).build(variables, force=force)
+    return BaseImages(compose, console).build(variables, force=force)

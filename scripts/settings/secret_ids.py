@@ -78,9 +78,3 @@ ALL = (
 )
 BY_ID: Mapping[str, Secret] = {each.id: each for each in ALL}
 BY_KEY: Mapping[str, Secret] = {each.key: each for each in ALL}
-
-
-def must_be_filled(name: str) -> bool:
-    """Return whether services cannot do with an empty file: the secret is one that this stack generates."""
-    secret = BY_ID.get(name)
-    return secret is not None and secret.generate is not None

@@ -35,8 +35,9 @@ from scripts.prepare import (
     ownership,
     public_files,
 )
-from scripts.prepare.build import EnsureImages, build, ensure_images
+from scripts.prepare.build import EnsureImages, build
 from scripts.prepare.doctor import examination
+from scripts.prepare.images import ensure
 from scripts.prepare.source_check.image import STALE_CHECK
 from scripts.settings import secret_files
 from scripts.settings.envfile import display_path
@@ -70,7 +71,7 @@ class Up:
         clock: Clock = SYSTEM_CLOCK,
         host: Host = LOCAL_HOST,
         fetching: Fetch = fetch,
-        images: EnsureImages = ensure_images,
+        images: EnsureImages = ensure,
     ) -> None:
         self.compose = compose
         self.console = console

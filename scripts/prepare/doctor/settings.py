@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
-from scripts.base.errors import StackError
 from scripts.engine.catalogue import Catalogue
 from scripts.engine.compose import Compose
 from scripts.prepare import overlays
@@ -26,7 +24,6 @@ KNOWN_ELSEWHERE = {
 HIDDEN = re.compile(r"PASSWORD|SECRET|TOKEN|KEY|SALT|URL")
 # How compose files ask for a setting.
 INTERPOLATED = re.compile(r"\$\{([A-Z][A-Z0-9_]*)")
-FILL_OR_REMOVE = "write the secret into it, or take the compose file that asks for it out of COMPOSE_FILE"
 
 
 def check_settings(target: Target) -> Iterator[Finding]:
@@ -119,10 +116,8 @@ def _consequence(key: str) -> str:
 
 
 def check_secrets(target: Target) -> Iterator[Finding]:
-    """Every secret file that the model mounts is there and readable, and is the only place of its value."""
+    """The folder of secrets is private, and the only place of their values; its files are the source check's."""
     compose = target.compose
-    for problem in _problems(compose):
-        yield Finding("secrets", Level.ERROR, problem.what, problem.fix)
     folder = compose.secrets_dir
     if folder.is_dir() and folder.stat().st_mode & 0o077:
         what = f"{envfile.display_path(folder)} is open to others (mode {folder.stat().st_mode & 0o777:04o})"
@@ -130,35 +125,6 @@ def check_secrets(target: Target) -> Iterator[Finding]:
     name = envfile.display_path(compose.env_path)
     for key in compose.env.values.keys() & secret_ids.BY_KEY.keys():
         yield Finding("secrets", Level.WARNING, *_duplicate(compose, key, name))
-
-
-def _mounted(compose: Compose) -> dict[str, Path]:
-    """Return the files below the stack's folder that the model mounts, by id."""
-    found = {
-        name: Path(each["file"])
-        for name, each in (compose.model.get("secrets") or {}).items()
-        if isinstance(each, Mapping) and each.get("file")
-    }
-    return {name: path for name, path in found.items() if path.is_relative_to(compose.secrets_dir)}
-
-
-def _problems(compose: Compose) -> list[StackError]:
-    """Return what is wrong with mounted files: one missing, unreadable, or empty where a value must be."""
-    found = []
-    for name, path in _mounted(compose).items():
-        secret = secret_ids.BY_ID.get(name)
-        if secret and compose.env.get(secret.key):
-            # It is not moved yet; the next compose-up does that.
-            continue
-        try:
-            filled = secret_files.read(path) or (path.exists() and not (secret and secret.generate))
-        except StackError as problem:
-            found.append(problem)
-            continue
-        if not filled:
-            what = f"{envfile.display_path(path)} is {'empty' if path.exists() else 'missing'}"
-            found.append(StackError(what, "run `invoke env-init`, it makes it" if secret else FILL_OR_REMOVE))
-    return found
 
 
 def _duplicate(compose: Compose, key: str, env_name: str) -> tuple[str, str]:

@@ -66,8 +66,7 @@ def findings(compose: Compose) -> list[Finding]:
     off = {need.name for need in report.needs if not need.active}
     found = []
     for lack in report.lacks:
-        # Missing and empty secrets have a check of their own there.
-        if (lack.services and set(lack.services) <= off) or lack.check == folders.ABSENT_CHECK:
+        if lack.services and set(lack.services) <= off:
             continue
         who = f"{', '.join(each for each in lack.services if each not in off)}: " if lack.services else ""
         found.append(Finding(lack.check, lack.level, f"{who}{lack.what}", lack.fix))

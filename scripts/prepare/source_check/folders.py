@@ -13,12 +13,8 @@ from scripts.prepare.source_check.needs import Need
 from scripts.prepare.source_check.tree import TREE_AT, Tree
 from scripts.settings import secret_ids
 
-DATA_CHECK, SECRET_CHECK, ABSENT_CHECK, READ_CHECK = (
-    "data folders",
-    "secrets",
-    "missing secrets",
-    "permissions",
-)
+DATA_CHECK, SECRET_CHECK, READ_CHECK = "data folders", "secrets", "permissions"
+FILL_OR_REMOVE = "write the secret into it, or take the compose file that asks for it out of COMPOSE_FILE"
 SETTING_OF = {"/wc1": "WC1_DIR", "/geodata": "GEODATA_DIR"}
 READ, WRITE, ENTER = 4, 2, 1
 
@@ -72,9 +68,18 @@ def _data(need: Need, source: Path, target: str, *, writes: bool) -> Iterator[Fi
 
 
 def _secret(need: Need, name: str, path: Path) -> Iterator[Finding]:
-    # The first start makes the folder with all files in it.
-    if not path.exists() and path.parent.exists():
-        yield Finding(ABSENT_CHECK, Level.ERROR, f"the secret {path} is missing", "run `invoke env-init`")
+    secret = secret_ids.BY_ID.get(name)
+    make = "run `invoke env-init`, it makes it" if secret else FILL_OR_REMOVE
+    try:
+        there = path.exists()
+    except PermissionError:
+        fix = f"make it readable for yourself: sudo chown -R {os.getuid()} {path.parent}"
+        yield Finding(SECRET_CHECK, Level.ERROR, f"the secret {path} cannot be read by you", fix)
+        return
+    if not there:
+        # The first start makes the folder with all files in it.
+        if path.parent.exists():
+            yield Finding(SECRET_CHECK, Level.ERROR, f"the secret {path} is missing", make)
     elif path.is_file() and not _allows(path, need, READ):
         yield Finding(
             SECRET_CHECK,
@@ -82,8 +87,8 @@ def _secret(need: Need, name: str, path: Path) -> Iterator[Finding]:
             f"the secret {path} belongs to {_owner(path.stat())}: in the containers {_user(need)} cannot read it",
             f"chmod 0444 {path} (its folder keeps others on this machine out)",
         )
-    elif path.is_file() and path.stat().st_size == 0 and secret_ids.must_be_filled(name):
-        yield Finding(ABSENT_CHECK, Level.ERROR, f"the secret {path} is empty", "run `invoke env-init`")
+    elif path.is_file() and path.stat().st_size == 0 and secret and secret.generate:
+        yield Finding(SECRET_CHECK, Level.ERROR, f"the secret {path} is empty", make)
 
 
 def _unreadable(tree: Tree, need: Need) -> Path | None:
