@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from scripts.base.errors import ExitCode, StackError
 
-FOLDER_MODE = 0o700
+FOLDER_MODE, NOTE_MODE = 0o700, 0o644
 
 
 def replace(path: Path, text: str, mode: int, owner: tuple[int, int] | None = None) -> None:
@@ -54,6 +56,20 @@ def replace_if_changed(path: Path, text: str, mode: int, owner: tuple[int, int] 
             return False
     replace(path, text, mode, owner)
     return True
+
+
+def write_note(path: Path, note: object) -> None:
+    """Write what a task remembers for the next one, in a folder that is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_if_changed(path, json.dumps(note, indent=1, sort_keys=True) + "\n", NOTE_MODE)
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """Return what `write_note` wrote; empty when there is nothing that can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        note = json.loads(path.read_text(encoding="utf-8"))
+        return note if isinstance(note, dict) else {}
+    return {}
 
 
 def private_folder(path: Path, owner: tuple[int, int] | None = None) -> None:

@@ -1,9 +1,13 @@
-"""What a check finds: how bad it is, and how to fix it."""
+"""What a check looks at, and what it finds: how bad it is, and how to fix it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from scripts.base.host import Host
+from scripts.engine.compose import Compose
 
 
 class Level(StrEnum):
@@ -23,3 +27,14 @@ class Finding:
     what: str
     fix: str = ""
     services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the checks of `doctor` look at."""
+
+    compose: Compose
+    host: Host
+
+
+Check = Callable[[Target], Iterable[Finding]]

@@ -8,19 +8,17 @@ only touched counts as changed until the next build. Images that were loaded, or
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.base.files import replace_if_changed
+from scripts.base.files import read_note, write_note
 from scripts.engine.catalogue import built_images
 from scripts.engine.compose import Compose
 from scripts.settings.envfile import display_path
 
 NAME = "last-build.json"
-MODE = 0o644
 # What no image is made of.
 LEFT_OUT = {".git", "node_modules", "__pycache__", ".venv"}
 
@@ -40,17 +38,13 @@ def look(compose: Compose, services: Collection[str]) -> Look:
 def write(compose: Compose, built: Look) -> None:
     """Write down what the images, which are built by now, were built from."""
     ids = compose.engine.image_ids(sorted(built)) if built else {}
-    noted = _noted(compose) | {
-        image: {"id": ids.get(image, ""), "inputs": inputs} for image, inputs in built.items()
-    }
-    path = compose.data_dir / NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_if_changed(path, json.dumps(noted, indent=1) + "\n", MODE)
+    noted = {image: {"id": ids.get(image, ""), "inputs": inputs} for image, inputs in built.items()}
+    write_note(compose.data_dir / NAME, read_note(compose.data_dir / NAME) | noted)
 
 
 def changed(compose: Compose, services: Collection[str]) -> list[str]:
     """Return the files and folders that changed since the images of these services were built from them."""
-    noted = _noted(compose)
+    noted = read_note(compose.data_dir / NAME)
     if not noted:
         return []
     edited = {
@@ -70,14 +64,6 @@ def complaint(edited: Sequence[str], command: str) -> str:
     """Return what to say of these files and folders. command: the one that builds."""
     places = ", ".join(display_path(Path(each)) for each in edited)
     return f"changed since the images were built, and not in them: {places} ({command})"
-
-
-def _noted(compose: Compose) -> dict[str, Any]:
-    try:
-        noted = json.loads((compose.data_dir / NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return noted if isinstance(noted, dict) else {}
 
 
 Inputs = list[tuple[Path, frozenset[Path]]]

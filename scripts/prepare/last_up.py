@@ -10,16 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from scripts.base.files import replace_if_changed
+from scripts.base.files import read_note, write_note
 from scripts.engine.catalogue import Service
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 from scripts.prepare.ownership import LAST_UP
-
-MODE = 0o644
 
 
 def describe(
@@ -47,19 +44,10 @@ def describe(
 
 def matches(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> bool:
     """Return True when everything is just as the last good `compose-up` of these services left it."""
-    try:
-        noted = json.loads(_path(compose).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+    noted = read_note(compose.data_dir / LAST_UP)
     return bool(noted) and noted == describe(compose, services, containers)
 
 
 def write(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> None:
     """Write down how things are after a good `compose-up`."""
-    path = _path(compose)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_if_changed(path, json.dumps(describe(compose, services, containers), indent=1) + "\n", MODE)
-
-
-def _path(compose: Compose) -> Path:
-    return compose.data_dir / LAST_UP
+    write_note(compose.data_dir / LAST_UP, describe(compose, services, containers))

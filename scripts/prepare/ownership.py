@@ -8,12 +8,11 @@ writes down which ones it has seen, and where it has no note of them, the databa
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from scripts.base.errors import ExitCode, StackError
-from scripts.base.files import replace_if_changed
+from scripts.base.files import read_note, write_note
 from scripts.engine.catalogue import base_images
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
@@ -25,7 +24,6 @@ from scripts.settings.envfile import DEFAULT_PROJECT, display_path
 # What a `compose-up` that ended well writes down in the data folder.
 LAST_UP = "last-up.json"
 SEEN_VOLUMES = "volumes.json"
-MODE = 0o644
 LOOK_SECONDS = 60.0
 EMPTY = "no database"
 # Prints the passwords' verifiers that the files of a database hold, whatever their major and the server's state.
@@ -54,10 +52,7 @@ def require(compose: Compose) -> None:
 
 def remember_volumes(compose: Compose) -> None:
     """Write down which volumes the project has now. To be called once they are known to be this checkout's."""
-    path = _path(compose)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = _volumes(compose, compose.project)
-    replace_if_changed(path, json.dumps(made, indent=1, sort_keys=True) + "\n", MODE)
+    write_note(_path(compose), _volumes(compose, compose.project))
 
 
 def _project(compose: Compose) -> str:
@@ -123,10 +118,7 @@ def _volumes(compose: Compose, project: str) -> dict[str, str]:
 
 def _noted(compose: Compose, made: dict[str, str]) -> bool:
     """Return True when this checkout has seen the database's volume, or any where the database is elsewhere."""
-    try:
-        noted = json.loads(_path(compose).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
+    noted = read_note(_path(compose))
     database = [name for name in made if name.endswith(f"_{VOLUME}")]
     return any(noted.get(name) == made[name] for name in database or made)
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from scripts.engine.catalogue import base_images
 from scripts.engine.docker import ANSWER_SECONDS, version_of
-from scripts.prepare.doctor.check import Check, Target
-from scripts.prepare.finding import Finding, Level
+from scripts.prepare.finding import Check, Finding, Level, Target
 from scripts.prepare.overlays import FAST_START_API, FAST_START_FILE
 
 ENGINE = "engine"

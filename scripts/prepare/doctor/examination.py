@@ -11,8 +11,7 @@ from scripts.base.host import LOCAL_HOST, Host
 from scripts.engine.compose import Compose
 from scripts.prepare.doctor import engine, machine, settings
 from scripts.prepare.doctor import running as running_checks
-from scripts.prepare.doctor.check import Check, Target
-from scripts.prepare.finding import Finding, Level
+from scripts.prepare.finding import Check, Finding, Level, Target
 
 
 def examine(compose: Compose, host: Host = LOCAL_HOST, *, running: bool = False) -> list[Finding]:

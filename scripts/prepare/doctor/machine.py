@@ -10,9 +10,8 @@ from rich.filesize import decimal
 
 from scripts.base.errors import StackError
 from scripts.base.host import engine_is_elsewhere
-from scripts.engine.catalogue import Catalogue
-from scripts.prepare.doctor.check import Check, Target
-from scripts.prepare.finding import Finding, Level
+from scripts.engine.catalogue import Catalogue, Port
+from scripts.prepare.finding import Check, Finding, Level, Target
 
 GIB = 1024**3
 # Memory in GiB that a profile's services use under load; below the sum there is a warning.
@@ -31,12 +30,10 @@ def check_memory(target: Target) -> Iterator[Finding]:
     profiles = ["core", *target.compose.active_profiles]
     needed = sum(MEMORY_GIB.get(name, 0.0) for name in dict.fromkeys(profiles)) * GIB
     what = f"{decimal(total)} of memory, {decimal(int(needed))} recommended for {', '.join(profiles)}"
-    if total < needed * MEMORY_FATAL_SHARE:
-        yield Finding(
-            "memory", Level.ERROR, what, "use a larger machine, or fewer profiles: COMPOSE_PROFILES in .env"
-        )
-    elif total < needed:
-        yield Finding("memory", Level.WARNING, what, "switch profiles off: COMPOSE_PROFILES in .env")
+    fix = "use a larger machine, or fewer profiles: COMPOSE_PROFILES in .env"
+    if total < needed:
+        fatal = total < needed * MEMORY_FATAL_SHARE
+        yield Finding("memory", Level.ERROR if fatal else Level.WARNING, what, fix)
     else:
         yield Finding("memory", Level.OK, what)
 
@@ -79,56 +76,39 @@ def check_ports(target: Target) -> Iterator[Finding]:
         return
     services = Catalogue.of(compose.model).active(compose.active_profiles)
     wanted = [(port, service.name) for service in services for port in service.ports]
-    by_number: dict[int, list[str]] = {}
-    for port, name in wanted:
-        by_number.setdefault(port.number, []).append(name)
     held = compose.engine.published_ports()
+    first: dict[int, str] = {}
     trouble = False
     for port, name in wanted:
-        finding = _port(target, port.address, port.number, name, held)
-        if len(by_number[port.number]) > 1 and name != by_number[port.number][0]:
-            other = by_number[port.number][0]
-            finding = Finding(
-                "ports", Level.ERROR, f"{name} and {other} both want port {port.number}", _port_fix(name)
-            )
-        if finding:
+        other = first.setdefault(port.number, name)
+        what = f"{name} and {other} both want port {port.number}"
+        if other == name:
+            what = _problem(target, port, name, held.get(port.number, ("", "")))
+        if what:
             trouble = True
-            yield finding
+            variable = f"PORT_{name.upper().replace('-', '_')}"
+            yield Finding(
+                "ports", Level.ERROR, what, f"stop that, or set {variable} in .env to a free number"
+            )
     if not trouble:
-        yield Finding(
-            "ports", Level.OK, f"{', '.join(str(port.number) for port, _ in wanted)} free or our own"
-        )
+        numbers = ", ".join(str(port.number) for port, _ in wanted)
+        yield Finding("ports", Level.OK, f"{numbers} free or our own")
 
 
-def _port(
-    target: Target, address: str, number: int, service: str, held: dict[int, tuple[str, str]]
-) -> Finding | None:
-    container, project = held.get(number, ("", ""))
+def _problem(target: Target, port: Port, service: str, holder: tuple[str, str]) -> str:
+    """Return what keeps a service from its port; holder: the container that has it, and its project."""
+    container, project = holder
     if project == target.compose.project:
-        return None
-    problem = target.host.bind_problem(address or "0.0.0.0", number)  # noqa: S104 - what an empty address means
+        return ""
+    problem = target.host.bind_problem(port.address or "0.0.0.0", port.number)  # noqa: S104 - what an empty one means
     if not problem:
-        return None
+        return ""
     if problem == errno.EADDRNOTAVAIL:
-        return Finding(
-            "ports",
-            Level.ERROR,
-            f"{service} shall listen on {address}, no address of this machine",
-            _port_fix(service),
-        )
-    who = f"container {container}" if container else target.host.listener(number)
+        return f"{service} shall listen on {port.address}, no address of this machine"
+    who = f"container {container}" if container else target.host.listener(port.number)
     if container and project:
         who += f" of project {project}"
-    return Finding(
-        "ports",
-        Level.ERROR,
-        f"port {number} of {service} is taken by {who or 'another process (run this as root to see which)'}",
-        _port_fix(service),
-    )
-
-
-def _port_fix(service: str) -> str:
-    return f"stop that, or set PORT_{service.upper().replace('-', '_')} in .env to a free number"
+    return f"port {port.number} of {service} is taken by {who or 'another process (run this as root to see which)'}"
 
 
 CHECKS: list[Check] = [check_data_disk]

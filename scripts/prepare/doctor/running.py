@@ -7,8 +7,7 @@ from pathlib import Path
 
 from scripts.engine import problems, redis_damage, run_stores
 from scripts.prepare import ownership
-from scripts.prepare.doctor.check import Check, Target
-from scripts.prepare.finding import Finding, Level
+from scripts.prepare.finding import Check, Finding, Level, Target
 
 
 def check_second_checkout(target: Target) -> Iterator[Finding]:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from scripts.engine.catalogue import Catalogue
 from scripts.engine.compose import Compose
 from scripts.prepare import overlays
-from scripts.prepare.doctor.check import Check, Target
-from scripts.prepare.finding import Finding, Level
+from scripts.prepare.finding import Check, Finding, Level, Target
 from scripts.settings import envfile, secret_files, secret_ids, setting_values
 
 # Keys that tasks and Compose read but that no `.env.example` needs to list.
