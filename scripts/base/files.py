@@ -61,7 +61,7 @@ def replace_if_changed(path: Path, text: str, mode: int, owner: tuple[int, int] 
 def write_note(path: Path, note: object) -> None:
     """Write what a task remembers for the next one, in a folder that is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_if_changed(path, json.dumps(note, indent=1, sort_keys=True) + "\n", NOTE_MODE)
+    replace_if_changed(path, json.dumps(note, sort_keys=True) + "\n", NOTE_MODE)
 
 
 def read_note(path: Path) -> dict[str, Any]:

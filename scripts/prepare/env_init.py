@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
-from scripts.base.files import replace_if_changed
+from scripts.base.files import replace, replace_if_changed
 from scripts.base.host import free_port_numbers
 from scripts.engine.compose import Compose
 from scripts.prepare import build_environment, tree_settings
@@ -183,7 +183,7 @@ def _link_beside_compose_files(root: Path) -> None:
 
 def _write_new(path: Path, text: str, owner: tuple[int, int]) -> None:
     try:
-        env_editing.write_private(path, text, owner=owner)
+        replace(path, text, env_editing.PRIVATE, owner)
     except OSError as error:
         raise StackError(
             f"{envfile.display_path(path)} cannot be written: {error.strerror}",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from scripts.base.errors import ExitCode, StackError
 from scripts.base.host import Host
 from scripts.engine.compose import Compose
 
@@ -27,6 +28,13 @@ class Finding:
     what: str
     fix: str = ""
     services: tuple[str, ...] = ()
+
+
+def require_none(errors: Sequence[Finding]) -> None:
+    """Raise StackError for the first of these errors, the others in its details."""
+    if errors:
+        details = "\n".join(f"{each.check}: {each.what}\n  fix: {each.fix}" for each in errors[1:])
+        raise StackError(errors[0].what, errors[0].fix, ExitCode.NOT_READY, details=details)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ only touched counts as changed until the next build. Images that were loaded, or
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,10 +30,16 @@ Look = dict[str, dict[str, str]]
 
 def look(compose: Compose, services: Collection[str]) -> Look:
     """Return what the images of these services are made of now: to be asked for before a build."""
-    return {
-        image: {str(path): _digest(path, mounted) for path, mounted in inputs}
-        for image, inputs in _images(compose, services).items()
-    }
+    found: Look = {}
+    for name in sorted(services):
+        service = compose.model["services"][name]
+        mounted = {each["source"] for each in service.get("volumes") or () if each.get("type") == "bind"}
+        for image in built_images(compose.model, [name]):
+            known = found.setdefault(image, {})
+            for path in _inputs(service["build"]):
+                if str(path) not in known:
+                    known[str(path)] = _digest(path, mounted - {str(path)})
+    return found
 
 
 def write(compose: Compose, built: Look) -> None:
@@ -66,24 +73,6 @@ def complaint(edited: Sequence[str], command: str) -> str:
     return f"changed since the images were built, and not in them: {places} ({command})"
 
 
-Inputs = list[tuple[Path, frozenset[Path]]]
-
-
-def _images(compose: Compose, services: Collection[str]) -> dict[str, Inputs]:
-    """Return the images with their files and folders, and what of the latter is mounted instead."""
-    model: Mapping[str, Any] = compose.model
-    images: dict[str, Inputs] = {}
-    for name in sorted(services):
-        for image in built_images(model, [name]):
-            service = model["services"][name]
-            mounted = frozenset(
-                Path(each["source"]) for each in service.get("volumes") or () if each.get("type") == "bind"
-            )
-            known = images.setdefault(image, [])
-            known += [(path, mounted) for path in _inputs(service["build"]) if path not in dict(known)]
-    return images
-
-
 def _inputs(build: Mapping[str, Any]) -> Iterator[Path]:
     if not build.get("context"):
         return
@@ -104,32 +93,23 @@ def _inputs(build: Mapping[str, Any]) -> Iterator[Path]:
     yield from (others[name] for name in ("probe", "mirrors") if name in others)
 
 
-def _digest(path: Path, without: Collection[Path]) -> str:
+def _digest(path: Path, without: Collection[str]) -> str:
     """Return a digest of names, sizes and moments of change; that of nothing when it is not there."""
     digest = hashlib.sha256()
-    for name, size, moment in sorted(_files(path, without)):
-        digest.update(f"{name}\0{size}\0{moment}\n".encode(errors="surrogateescape"))
+    for name in sorted(_files(path, without)):
+        # What cannot be read is the build's to tell.
+        with contextlib.suppress(OSError):
+            found = os.lstat(name)
+            line = f"{name}\0{found.st_size}\0{found.st_mtime_ns}\n"
+            digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def _files(path: Path, without: Collection[Path]) -> Iterator[tuple[str, int, int]]:
+def _files(path: Path, without: Collection[str]) -> Iterator[str]:
     if path.is_file():
-        found = path.stat()
-        yield path.name, found.st_size, found.st_mtime_ns
-        return
-    skipped = {str(each) for each in without} - {str(path)}
-    folders = [str(path)]
-    while folders:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if entry.name in LEFT_OUT or entry.path in skipped or entry.name.endswith("_test.go"):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(entry.path)
-                    else:
-                        found = entry.stat(follow_symlinks=False)
-                        yield entry.path, found.st_size, found.st_mtime_ns
-        except OSError:
-            # What cannot be read is the build's to tell.
-            continue
+        yield str(path)
+    for folder, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if name not in LEFT_OUT and f"{folder}/{name}" not in without]
+        for name in files:
+            if not name.endswith("_test.go") and f"{folder}/{name}" not in without:
+                yield f"{folder}/{name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,9 +23,8 @@ EXTERNAL_STORES = {
 }
 # The settings of a real tree that choose files.
 TREE, IMAGE, OPEN_FILES = "WEPPPY_SRC", "WEPPPY_IMAGE", "WORKER_NOFILE"
-STORE_KEYS = tuple(key for key, _ in EXTERNAL_STORES.values())
 # The settings that choose a file and that a caller may export.
-KEYS = (*STORE_KEYS, TREE, IMAGE, OPEN_FILES)
+KEYS = (*(key for key, _ in EXTERNAL_STORES.values()), TREE, IMAGE, OPEN_FILES)
 # The sidecar's way to whoever watches over the backups; its address is a secret and not shown.
 HOOK_FILE, HOOK = "docker/docker-compose.backup-hook.yml", secret_ids.HOOK
 PRODUCTION_FILE = "docker/docker-compose.prod.yml"
@@ -72,10 +72,8 @@ def wanted(
         hook = bool(settings[HOOK])
         choice[HOOK_FILE] = (hook, f"the secret file {HOOK} is {'filled' if hook else 'empty'}")
     if api != (0, 0):
-        choice[FAST_START_FILE] = (
-            api >= FAST_START_API,
-            "the engine decides whether quick first probes work",
-        )
+        reason = "the engine decides whether quick first probes work"
+        choice[FAST_START_FILE] = (api >= FAST_START_API, reason)
     real = tree is not None
     source = f"{TREE} is {tree}" if real else "the tree is the sample"
     mode = "production" if production else "development"
@@ -109,17 +107,17 @@ def choose(compose: Compose, console: Console) -> None:
     # What the caller exports is for this run: see `follow`.
     settings = {key: compose.env.get(key) for key in KEYS}
     settings[HOOK] = secret_files.value(compose, HOOK)
-    before = _plain(compose)
-    choice = _choice(compose, settings, before, compose.engine.api_version())
-    after = chosen(before, choice, _present(compose, choice))
+    before, after, choice = _decide(compose, settings, compose.engine.api_version())
     if after != before:
         for name, (_, reason) in choice.items():
             if (name in after) != (name in before):
                 console.say(f"{name} {'added' if name in after else 'removed'} in COMPOSE_FILE: {reason}")
-        env_editing.set_keys(compose.env_path, {"COMPOSE_FILE": ":".join(_real(compose, after))})
+        env_editing.set_keys(compose.env_path, {"COMPOSE_FILE": _joined(compose, after)})
         compose.forget()
     follow(compose)
-    _write_source_mounts(compose)
+    tree = real_tree(compose.root, compose.setting(TREE))
+    if tree is not None and any(Path(name).name == source_mounts.NAME for name in compose.files):
+        source_mounts.write(compose, tree)
 
 
 def follow(compose: Compose) -> None:
@@ -128,46 +126,29 @@ def follow(compose: Compose) -> None:
     exported = {key: compose.setting(key) for key in KEYS if key in compose.environment}
     if "COMPOSE_FILE" in compose.environment or not exported or not compose.env_path.exists():
         return
-    try:
-        listed = _plain(compose)
+    # An unusable `.env` is told by whoever needs it.
+    with contextlib.suppress(StackError):
         settings = {key: exported.get(key, compose.env.get(key)) for key in KEYS}
-        choice = _choice(compose, settings, listed, (0, 0))
-    except StackError:
-        # An unusable `.env` is told by whoever needs it.
-        return
-    files = chosen(listed, choice, _present(compose, choice))
-    if files != listed:
-        compose.overrides["COMPOSE_FILE"] = ":".join(_real(compose, files))
+        before, after, _ = _decide(compose, settings, (0, 0))
+        if after != before:
+            compose.overrides["COMPOSE_FILE"] = _joined(compose, after)
 
 
-def _choice(
-    compose: Compose, settings: Mapping[str, str], listed: Sequence[str], api: tuple[int, int]
-) -> dict[str, tuple[bool, str]]:
+def _decide(
+    compose: Compose, settings: Mapping[str, str], api: tuple[int, int]
+) -> tuple[list[str], list[str], dict[str, tuple[bool, str]]]:
+    """Return the files that `.env` lists and those that it should, the source mounts by name alone, and all choices."""
+    mounts = source_mounts.NAME
+    before = [mounts if Path(name).name == mounts else name for name in compose.listed_files]
     tree = real_tree(compose.root, settings.get(TREE, ""))
-    return wanted(settings, api, production=PRODUCTION_FILE in listed, tree=tree)
+    choice = wanted(settings, api, production=PRODUCTION_FILE in before, tree=tree)
+    # The file of the source mounts is written when it is needed.
+    present = [name for name in choice if name == mounts or (compose.root / name).is_file()]
+    return before, chosen(before, choice, present), choice
 
 
-def _write_source_mounts(compose: Compose) -> None:
-    """Write the file of what is mounted of the checkout when it is listed."""
-    tree = real_tree(compose.root, compose.setting(TREE))
-    if tree is not None and any(Path(name).name == source_mounts.NAME for name in compose.files):
-        source_mounts.write(compose, tree)
-
-
-def _plain(compose: Compose) -> list[str]:
-    """Return the listed files, that of the source mounts by its name alone."""
-    return [
-        source_mounts.NAME if Path(name).name == source_mounts.NAME else name for name in compose.listed_files
-    ]
-
-
-def _real(compose: Compose, names: Iterable[str]) -> list[str]:
-    """Return the files as COMPOSE_FILE has them: relative to the repository's root where they are below it."""
+def _joined(compose: Compose, names: Iterable[str]) -> str:
+    """Return COMPOSE_FILE: names relative to the repository's root where the files are below it."""
     path = compose.data_dir / source_mounts.NAME
     shown = str(path.relative_to(compose.root)) if path.is_relative_to(compose.root) else str(path)
-    return [shown if name == source_mounts.NAME else name for name in names]
-
-
-def _present(compose: Compose, names: Iterable[str]) -> list[str]:
-    """Return the overlays that are there; the one of the source mounts is written when it is needed."""
-    return [name for name in names if name == source_mounts.NAME or (compose.root / name).is_file()]
+    return ":".join(shown if name == source_mounts.NAME else name for name in names)

@@ -40,7 +40,7 @@ def require(compose: Compose) -> None:
     containers = compose.engine.containers(project)
     _refuse_other_folder(compose, project, containers)
     _refuse_other_settings(compose, project, containers)
-    if any(_is_ours(compose, each) for each in containers):
+    if any(not each.folder or _is_own_folder(compose, each.folder) for each in containers):
         return
     made = _volumes(compose, project)
     if not made or _noted(compose, made):
@@ -62,10 +62,6 @@ def _project(compose: Compose) -> str:
 
 
 # ---- containers ----
-
-
-def _is_ours(compose: Compose, container: Container) -> bool:
-    return not container.folder or _is_own_folder(compose, container.folder)
 
 
 def _is_own_folder(compose: Compose, folder: str) -> bool:

@@ -30,14 +30,10 @@ def own_sources(compose: Compose) -> list[Path]:
     theirs = [Path(os.path.normpath(folder / name)) for name in named if name]
     found: set[str] = set()
     for service in (compose.model.get("services") or {}).values():
-        found |= {each["source"] for each in service.get("volumes") or [] if each.get("type") == "bind"}
         build = service.get("build") or {}
-        found |= {
-            each
-            for each in (build.get("context"), *(build.get("additional_contexts") or {}).values())
-            if each
-        }
-    paths = sorted({Path(os.path.normpath(folder / name)) for name in found if "://" not in name})
+        found |= {each["source"] for each in service.get("volumes") or () if each.get("type") == "bind"}
+        found |= {build.get("context", ""), *(build.get("additional_contexts") or {}).values()}
+    paths = sorted({Path(os.path.normpath(folder / name)) for name in found if name and "://" not in name})
     return [
         path
         for path in paths

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from packaging.version import Version
+
 from scripts.base.errors import ExitCode, StackError
 from scripts.prepare.source_check import packages, python_code
+from scripts.prepare.source_mounts import SIBLINGS
 from scripts.settings import envfile, secret_ids
 
 DEFAULTS = ("docker/defaults.env", "docker/.env")
 REQUIREMENTS = ("docker/requirements-uv.txt", "requirements.txt")
-SIBLINGS = ("wepppyo3", "weppcloud-wbt", "weppcloud2", "rosetta", "peridot", "f-esri")
 # Compiled siblings, by interpreter: py312 and the like.
 RELEASES = "wepppyo3/release/linux"
 INTERPRETER = "3.12"
@@ -24,7 +26,6 @@ PROGRAMS = {
     "nco": r"\b(ncks|ncecat|ncrcat)\b",
     "aria2": r"\baria2c\b",
 }
-GDAL_BINDINGS = ("g++", "libgdal-dev", "python3-dev")
 SITE_KEY = "CAP_SITE_KEY"
 CONSTRAINTS_DIR, CONSTRAINTS_NAME = "WEPPPY_CONSTRAINTS_DIR", "constraints.txt"
 CONSTRAINTS = f"fastapi<{packages.FASTAPI_WITHOUT_ENUM}\n"
@@ -99,29 +100,28 @@ def _defaults(tree: Path) -> dict[str, tuple[str, str]]:
 
 def _python(tree: Path, constraints: Path) -> Iterator[Choice]:
     siblings = tree.parent
-    beside = [name for name in SIBLINGS if (siblings / name).is_dir()]
-    if beside:
+    if beside := [name for name in SIBLINGS if (siblings / name).is_dir()]:
         yield Choice("WEPPPY_SIBLINGS_DIR", str(siblings), f"{', '.join(beside)} lie beside the tree")
     yield _interpreter(tree, siblings)
+    programs = {name: place for name in PROGRAMS if (place := _runs(tree, name))}
+    # Debian packages that requirements are built with, and why.
+    build: dict[str, str] = {}
     requirements = next((name for name in REQUIREMENTS if (tree / name).is_file()), "")
     if requirements:
         yield Choice("WEPPPY_REQUIREMENTS", requirements, "the tree has it")
         yield from _constraints(tree, requirements, constraints)
-    wanted = (tree / requirements).read_text(encoding="utf-8", errors="replace") if requirements else ""
-    bindings = bool(re.search(r"^\s*gdal\b", wanted, re.MULTILINE | re.IGNORECASE))
-    programs = {name: place for name in PROGRAMS if (place := _runs(tree, name))}
-    if bindings:
-        programs.setdefault("gdal-bin", requirements)
+        asked = packages.read(tree / requirements)
+        if asked.git:
+            build["git"] = "a git requirement"
+        if "gdal" in asked.wanted:
+            programs.setdefault("gdal-bin", requirements)
+            build["g++ libgdal-dev python3-dev"] = "GDAL's bindings, made against the image's library"
     if programs:
         why = ", ".join(f"{name}: {place}" for name, place in programs.items())
         yield Choice("WEPPPY_SYSTEM_PACKAGES", " ".join(programs), why)
-    build = [*(["git"] if "git+" in wanted else []), *(GDAL_BINDINGS if bindings else [])]
     if build:
-        reasons = [
-            *(["a git requirement"] if "git+" in wanted else []),
-            *(["GDAL's bindings, made against the image's library"] if bindings else []),
-        ]
-        yield Choice("WEPPPY_BUILD_PACKAGES", " ".join(build), f"{requirements}: {' and '.join(reasons)}")
+        why = f"{requirements}: {' and '.join(build.values())}"
+        yield Choice("WEPPPY_BUILD_PACKAGES", " ".join(build), why)
 
 
 def _constraints(tree: Path, requirements: str, folder: Path) -> Iterator[Choice]:
@@ -137,24 +137,18 @@ def _constraints(tree: Path, requirements: str, folder: Path) -> Iterator[Choice
 
 def _interpreter(tree: Path, siblings: Path) -> Choice:
     compiled = {
-        f"{match[1]}.{match[2]}": sum(1 for each in folder.rglob("*") if each.is_file())
-        for folder in (siblings / RELEASES).glob("py3*")
-        if (match := re.match(r"py(3)(\d+)", folder.name))
+        Version(f"3.{folder.name.removeprefix('py3')}"): sum(each.is_file() for each in folder.rglob("*"))
+        for folder in (siblings / RELEASES).glob("py3[0-9]*")
     }
     if compiled:
-        most = max(compiled.values())
-        complete = [version for version, files in compiled.items() if files == most]
-        best = INTERPRETER if INTERPRETER in complete else max(complete, key=_number)
-        return Choice("PYTHON_VERSION", best, f"{RELEASES} is most complete for it")
+        complete = [version for version, files in compiled.items() if files == max(compiled.values())]
+        best = Version(INTERPRETER) if Version(INTERPRETER) in complete else max(complete)
+        return Choice("PYTHON_VERSION", str(best), f"{RELEASES} is most complete for it")
     file = tree / "docker" / "Dockerfile"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     if match := re.search(r"^FROM\s+python:(3\.\d+)", text, re.MULTILINE):
         return Choice("PYTHON_VERSION", match[1], "the tree's docker/Dockerfile starts from it")
     return Choice("PYTHON_VERSION", INTERPRETER, "the real tree's compiled siblings are made for it")
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
 
 
 def _runs(tree: Path, package: str) -> str:
@@ -176,20 +170,17 @@ def _runs(tree: Path, package: str) -> str:
 
 
 def _folders(theirs: Mapping[str, tuple[str, str]]) -> Iterator[Choice]:
-    owner: Path | None = None
-    for key in HOST_FOLDERS:
-        value, name = theirs.get(key, ("", ""))
-        if value and Path(value).is_absolute() and Path(value).is_dir():
-            yield Choice(key, value, f"the tree's {name}, and the folder is there")
-            owner = owner or Path(value)
-    if owner is None:
-        return
-    # Runs are made in a folder below, which a share brings with an owner of its own.
-    owner = owner / "runs" if (owner / "runs").is_dir() else owner
-    found = owner.stat()
-    if found.st_uid:
-        yield Choice("UID", str(found.st_uid), f"{owner} belongs to {found.st_uid}:{found.st_gid}")
-        yield Choice("GID", str(found.st_gid), f"{owner} belongs to {found.st_uid}:{found.st_gid}")
+    found = {key: Path(theirs[key][0]) for key in HOST_FOLDERS if key in theirs}
+    found = {key: path for key, path in found.items() if path.is_absolute() and path.is_dir()}
+    for key, path in found.items():
+        yield Choice(key, str(path), f"the tree's {theirs[key][1]}, and the folder is there")
+    for path in list(found.values())[:1]:
+        # Runs are made in a folder below, which a share brings with an owner of its own.
+        owned = path / "runs" if (path / "runs").is_dir() else path
+        ids = owned.stat()
+        if ids.st_uid:
+            why = f"{owned} belongs to {ids.st_uid}:{ids.st_gid}"
+            yield from (Choice("UID", str(ids.st_uid), why), Choice("GID", str(ids.st_gid), why))
 
 
 def resolve(choices: list[Choice], here: Mapping[str, str], defaults: Mapping[str, str]) -> list[Choice]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -52,15 +51,6 @@ def set_keys(path: Path, changes: Mapping[str, str]) -> bool:
     return _rewrite(path, lambda text: with_keys(text, changes))
 
 
-def write_private(path: Path, text: str, *, owner: os.stat_result | tuple[int, int] | None = None) -> None:
-    """Write the file whole or not at all, for its owner's eyes only (0600).
-
-    owner: whose it shall be (a stat result or uid and gid); only root can give files away, others are ignored.
-    """
-    ids = (owner.st_uid, owner.st_gid) if isinstance(owner, os.stat_result) else owner
-    files.replace(path, text, PRIVATE, ids)
-
-
 def without_keys(text: str, keys: Collection[str]) -> str:
     """Return the text without each assignment of these keys and the comment lines right above it."""
     from io import StringIO
@@ -94,5 +84,6 @@ def _rewrite(path: Path, change: Callable[[str], str]) -> bool:
     changed = change(text)
     if changed == text:
         return False
-    write_private(path, changed, owner=path.stat())
+    found = path.stat()
+    files.replace(path, changed, PRIVATE, (found.st_uid, found.st_gid))
     return True

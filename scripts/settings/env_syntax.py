@@ -98,15 +98,13 @@ def different_readings(source: str) -> str:
     if not match:
         return ""
     value = match["value"].strip()
-    if value.startswith("'"):
-        return "a backslash inside single quotes" if "\\" in value else ""
-    if value.startswith('"'):
-        if "$" in value:
+    if quote := value[:1] if value[:1] in ("'", '"') else "":
+        kind = "single" if quote == "'" else "double"
+        if kind == "double" and "$" in value:
             return "`$` inside double quotes"
-        return "a backslash inside double quotes" if "\\" in value else ""
+        return f"a backslash inside {kind} quotes" if "\\" in value else ""
     # A comment after a blank is no part of the value for either.
-    value = re.split(r"\s#", value, maxsplit=1)[0]
-    return "`$` outside single quotes" if "$" in value else ""
+    return "`$` outside single quotes" if "$" in re.split(r"\s#", value, maxsplit=1)[0] else ""
 
 
 def excerpt(source: str) -> str:

@@ -254,13 +254,6 @@ def test_a_secret_in_env_is_told_with_the_place_that_counts_and_no_value(
     assert errors(checkout) == []
 
 
-def test_fast_start_on_an_engine_that_refuses_it_is_an_error(checkout: Checkout) -> None:
-    fast = "docker/docker-compose.fast-start.yml"
-    (checkout.root / fast).touch()
-    checkout.with_env(COMPOSE_FILE=f"docker/docker-compose.dev.yml:{fast}")
-    assert "API 1.44" in only(errors(checkout)).what
-
-
 def test_a_remote_engine_is_not_judged_by_this_machine(checkout: Checkout) -> None:
     checkout.environment["DOCKER_HOST"] = "ssh://far.example"
     assert errors(checkout, FakeHost(taken={9002: errno.EADDRINUSE})) == []

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from scripts.engine.catalogue import base_images
 from scripts.engine.docker import ANSWER_SECONDS, version_of
 from scripts.prepare.finding import Check, Finding, Level, Target
-from scripts.prepare.overlays import FAST_START_API, FAST_START_FILE
 
 ENGINE = "engine"
 # Debian's 2.26.1; others take the files since 2.29, and the model's rendering tells of those between.
@@ -15,23 +14,9 @@ MINIMUM_COMPOSE = (2, 26)
 
 
 def check_engine(target: Target) -> Iterator[Finding]:
-    """The engine answers, and the fast-start overlay is only used where the engine can do it."""
+    """The engine answers."""
     info = target.compose.engine.info()
     yield Finding(ENGINE, Level.OK, f"engine {info['ServerVersion']}, {info.get('NCPU', '?')} cores")
-
-
-def check_fast_start(target: Target) -> Iterator[Finding]:
-    """An older engine refuses everything when the fast-start overlay is listed."""
-    if FAST_START_FILE not in target.compose.files:
-        return
-    api = target.compose.engine.api_version()
-    if (0, 0) < api < FAST_START_API:
-        yield Finding(
-            "fast start",
-            Level.ERROR,
-            f"{FAST_START_FILE} needs an engine with API 1.44 (version 25), this one has {api[0]}.{api[1]}",
-            "remove it from COMPOSE_FILE in .env",
-        )
 
 
 def check_compose(target: Target) -> Iterator[Finding]:
@@ -81,4 +66,4 @@ def check_base_images(target: Target) -> Iterator[Finding]:
 
 
 CHECKS: list[Check] = [check_engine, check_compose, check_buildx]
-MODEL_CHECKS: list[Check] = [check_fast_start, check_base_images]
+MODEL_CHECKS: list[Check] = [check_base_images]

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import StackError
 from scripts.base.host import LOCAL_HOST, Host
 from scripts.engine.compose import Compose
 from scripts.prepare.doctor import engine, machine, settings
 from scripts.prepare.doctor import running as running_checks
-from scripts.prepare.finding import Check, Finding, Level, Target
+from scripts.prepare.finding import Check, Finding, Level, Target, require_none
 
 
 def examine(compose: Compose, host: Host = LOCAL_HOST, *, running: bool = False) -> list[Finding]:
@@ -97,8 +97,4 @@ def require(console: Console, findings: Sequence[Finding]) -> None:
     for each in findings:
         if each.level is Level.WARNING:
             console.warn(f"{each.what} ({each.fix})" if each.fix else each.what)
-    errors = errors_of(findings)
-    if not errors:
-        return
-    details = "\n".join(f"{each.check}: {each.what}\n  fix: {each.fix}" for each in errors[1:])
-    raise StackError(errors[0].what, errors[0].fix, ExitCode.NOT_READY, details=details)
+    require_none(errors_of(findings))

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.base.errors import ExitCode, StackError
 from scripts.base.host import engine_is_elsewhere
 from scripts.engine.compose import Compose
-from scripts.prepare.finding import Finding, Level
+from scripts.prepare.finding import Finding, Level, require_none
 from scripts.prepare.source_check import folders, go_code, image, modules, needs, packages
 from scripts.prepare.source_check.image import Image
 from scripts.prepare.source_check.needs import Need
@@ -76,10 +75,7 @@ def findings(compose: Compose) -> list[Finding]:
 def require_buildable(compose: Compose) -> None:
     """Raise StackError, with all reasons, when the tree cannot be built upon the base images of the model."""
     checks = (go_code.CHECK, packages.CHECK)
-    errors = [each for each in findings(compose) if each.level is Level.ERROR and each.check in checks]
-    if errors:
-        details = "\n".join(f"{each.check}: {each.what}\n  fix: {each.fix}" for each in errors[1:])
-        raise StackError(errors[0].what, errors[0].fix, ExitCode.NOT_READY, details=details)
+    require_none([each for each in findings(compose) if each.level is Level.ERROR and each.check in checks])
 
 
 def _no_tree(root: Path, name: str, named: str) -> Finding | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.base.files import read_note, write_note
 from scripts.engine.compose import Compose
 from scripts.prepare.finding import Finding, Level
 
@@ -61,10 +62,9 @@ def look(compose: Compose, reference: str, requirements: str) -> Image:
         return Image(reference)
     cache = compose.data_dir / "image-facts.json"
     asked = [reference, identity, requirements]
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        cached = json.loads(cache.read_text(encoding="utf-8"))
-        if cached["asked"] == asked:
-            return Image(reference, identity, **cached["facts"])
+    cached = read_note(cache)
+    if cached.get("asked") == asked:
+        return Image(reference, identity, **cached["facts"])
     files = [KEPT_REQUIREMENTS, f"/workdir/wepppy/{requirements}"]
     done = compose.runner.capture(
         ["docker", "run", "--rm", "--network", "none", "--entrypoint", f"{VENV}/bin/python", reference,
@@ -79,8 +79,9 @@ def look(compose: Compose, reference: str, requirements: str) -> Image:
         image = Image(reference, identity, **facts)
     except (ValueError, TypeError):
         return Image(reference, identity, f"{VENV}/bin/python in it is no Python")
-    with contextlib.suppress(OSError):
-        cache.write_text(json.dumps({"asked": asked, "facts": facts}), encoding="utf-8")
+    if compose.data_dir.is_dir():
+        with contextlib.suppress(OSError):
+            write_note(cache, {"asked": asked, "facts": facts})
     return image
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import json
 import re
 import symtable
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from scripts.base.files import read_note, write_note
 
 # A handler of one of these makes the imports above it optional.
 CAUGHT = re.compile(r"\b(ImportError|ModuleNotFoundError|Exception|BaseException)\b")
@@ -102,11 +103,9 @@ class Cache:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._kept: dict[str, Any] = {}
+        note = read_note(path)
+        self._kept: dict[str, Any] = note["files"] if note.get("form") == FORM else {}
         self._changed = False
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            said = json.loads(path.read_text(encoding="utf-8"))
-            self._kept = dict(said["files"]) if said["form"] == FORM else {}
 
     def code(self, file: Path) -> Code:
         """Return what a file says."""
@@ -126,8 +125,6 @@ class Cache:
         """Write the cache, where there is a folder for it and something new to keep."""
         if self._changed and self._path.parent.is_dir():
             kept = {name: each for name, each in self._kept.items() if Path(name).exists()}
-            new = self._path.with_name(f".{self._path.name}.new")
             # Without a cache the next check only takes longer.
             with contextlib.suppress(OSError):
-                new.write_text(json.dumps({"form": FORM, "files": kept}), encoding="utf-8")
-                new.replace(self._path)
+                write_note(self._path, {"form": FORM, "files": kept})
