@@ -114,11 +114,4 @@ def _imports(tree: Tree, missing: Missing) -> str:
 
 
 def _gone(tree: Tree, what: str, check: str = ENTRY_CHECK) -> Finding:
-    return Finding(check, Level.ERROR, what, restore(tree))
-
-
-def restore(tree: Tree) -> str:
-    """Return how to get back what a tree should have."""
-    if tree.is_sample:
-        return "get it back: git checkout -- docker/sample"
-    return f"check out a revision that has it (git -C {tree.root} status)"
+    return Finding(check, Level.ERROR, what, tree.restore)

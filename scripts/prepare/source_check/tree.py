@@ -73,6 +73,13 @@ class Tree:
         """True for the bundled tree: it brings its own data."""
         return (self.root / "wepppy" / "sample_data").is_dir()
 
+    @property
+    def restore(self) -> str:
+        """How to get back what the tree should have."""
+        if self.is_sample:
+            return "get it back: git checkout -- docker/sample"
+        return f"check out a revision that has it (git -C {self.root} status)"
+
     @cached_property
     def search_path(self) -> list[Path]:
         """The folders that modules are looked for in: the tree, then what its `.pth` files and the kit name."""
