@@ -9,8 +9,8 @@ from pathlib import Path
 
 from scripts.prepare.finding import Finding, Level
 from scripts.prepare.images import BUILD_SECRETS
-from scripts.prepare.source_check.needs import Need
-from scripts.prepare.source_check.tree import TREE_AT, Tree
+from scripts.prepare.source_check.needs import TREE_AT, Need
+from scripts.prepare.source_check.tree import Tree
 from scripts.settings import secret_ids
 
 DATA_CHECK, SECRET_CHECK, READ_CHECK = "data folders", "secrets", "permissions"

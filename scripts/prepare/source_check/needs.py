@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scripts.engine.catalogue import Catalogue
-from scripts.prepare.source_check.tree import TREE_AT
 
+# Where the containers see the tree and its siblings.
+MOUNTED_AT = "/workdir"
+TREE_AT = f"{MOUNTED_AT}/wepppy"
 # `module:attribute` as gunicorn and uvicorn take it (perhaps called), or a dotted name of the tree's own packages.
 MODULE = re.compile(r"([A-Za-z_]\w*(?:\.\w+)+:[A-Za-z_]\w*|wepppy(?:\.\w+)+)(?:\(\))?")
 SCRIPT = re.compile(r"(?:\./)?\w[\w.-]*(?:/[\w.-]+)+\.(?:sh|py)")

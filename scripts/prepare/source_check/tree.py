@@ -11,11 +11,9 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import NamedTuple
 
+from scripts.prepare.source_check.needs import MOUNTED_AT, TREE_AT
 from scripts.prepare.source_check.python_code import Cache, Code, Import
 
-# Where the containers see the tree and its siblings.
-MOUNTED_AT = "/workdir"
-TREE_AT = f"{MOUNTED_AT}/wepppy"
 # Packages at the tree's root; everything else that is imported comes from siblings or requirements.
 OWN = ("wepppy", "wepp_runner")
 
