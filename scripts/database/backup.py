@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -25,11 +24,9 @@ def back_up(compose: Compose, console: Console, *, accept_collapse: bool = False
 
     accept_collapse: that it holds far less than those before it is right; older ones may be pruned again.
     """
-    with ThreadPoolExecutor() as pool:
-        # Compose renders the model while the engine is asked; what is wrong with it is listed by whoever reads it.
-        pool.submit(lambda: compose.model)
-        ownership.require(compose)
-        database_server.require_running(compose, console)
+    _ = compose.rendering  # begun beside the questions to the engine
+    ownership.require(compose)
+    database_server.require_running(compose, console)
     made = answer(compose, console, ["dump", *(["--accept-collapse"] if accept_collapse else [])])
     if backups_are_here(compose):
         made["path"] = made["path"].replace(f"{BACKUPS}/", f"{backups_folder(compose)}/", 1)

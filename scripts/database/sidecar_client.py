@@ -19,8 +19,11 @@ from scripts.base.errors import ExitCode, StackError
 from scripts.base.progress import progress
 from scripts.engine import database_server, sidecar
 from scripts.engine.compose import ALL_PROFILES, Compose
+from scripts.engine.runner import LineProcess
 
 PROGRAM = ("wepp-backup", "--json")
+# Makes the program wait for the word before its command begins.
+HELD, BEGIN = "--held", "begin"
 FULL_DISK = (
     "make room on that disk (docker system df; `invoke db-prune` once the server is back): "
     "it starts by itself within a minute, nothing is lost; then run this again"
@@ -59,14 +62,35 @@ class ProgramRun:
         self.clock = clock
         self._began = self.clock.monotonic()
         self._is_loss_shown = False
-        program = [*PROGRAM, *command]
-        container = "" if options or service != sidecar.SERVICE else sidecar.current(compose)
-        if container:
-            argv = ["docker", "exec", "--interactive", container, *program]
-        else:
-            flags = ["--rm", "--no-deps", "-T", *options]
-            argv = compose.argv("run", *flags, service, *program, profiles=ALL_PROFILES)
-        self._process = compose.runner.line_process(argv, env=compose.child_environment())
+        started = None if options or service != sidecar.SERVICE else self._in_sidecar(command)
+        self._process = started or self._start(
+            compose.argv(
+                *("run", "--rm", "--no-deps", "-T", *options, service, *PROGRAM, *command),
+                profiles=ALL_PROFILES,
+            )
+        )
+
+    def _in_sidecar(self, command: Sequence[str]) -> LineProcess | None:
+        """Start the command in the service's own container; None where that is not as the settings say.
+
+        The program starts while Compose renders the model by which that is told, and does nothing until it is.
+        """
+        containers = self.compose.engine.running(self.compose.project, sidecar.SERVICE)
+        if not containers:
+            return None
+        name = containers[0]["Name"].lstrip("/")
+        process = self._start(["docker", "exec", "--interactive", name, *PROGRAM, HELD, *command])
+        is_begun = False
+        try:
+            if is_begun := sidecar.is_current(self.compose, containers[0]):
+                process.send(BEGIN)
+        finally:
+            if not is_begun:
+                process.end()
+        return process if is_begun else None
+
+    def _start(self, argv: Sequence[str]) -> LineProcess:
+        return self.compose.runner.line_process(argv, env=self.compose.child_environment())
 
     def __enter__(self) -> ProgramRun:
         return self

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -144,9 +145,20 @@ class Compose(Settings):
             timeout=timeout,
         )
 
-    @cached_property
+    @property
     def model(self) -> dict[str, Any]:
         """The rendered model with all profiles. Raise StackError when the files do not render."""
+        return self.rendering.result()
+
+    @cached_property
+    def rendering(self) -> Future[dict[str, Any]]:
+        """The model as it is being rendered: asked for early, Compose reads its files beside what is done meanwhile."""
+        pool = ThreadPoolExecutor(1)
+        rendering = pool.submit(self._render)
+        pool.shutdown(wait=False)
+        return rendering
+
+    def _render(self) -> dict[str, Any]:
         missing = [name for name in self.files if not (self.root / name).is_file()]
         if missing:
             raise StackError(
@@ -199,7 +211,7 @@ class Compose(Settings):
     def forget(self) -> None:
         """Read `.env` and model anew the next time they are asked for."""
         super().forget()
-        self.__dict__.pop("model", None)
+        self.__dict__.pop("rendering", None)
 
 
 def unescaped(value: Any) -> Any:

@@ -31,15 +31,11 @@ def backups_are_here(compose: Compose) -> bool:
     )
 
 
-def current(compose: Compose) -> str:
-    """Return the name of the service's running container; empty when none is as the settings say."""
-    wanted = compose.model["services"].get(SERVICE)
-    found = compose.engine.running(compose.project, SERVICE) if wanted else []
-    return next((each["Name"].lstrip("/") for each in found if _is_as(compose, wanted, each)), "")
-
-
-def _is_as(compose: Compose, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+def is_current(compose: Compose, found: Mapping[str, Any]) -> bool:
     """Return True when a new container of the service would be no other than this answer of `docker inspect`."""
+    wanted = compose.model["services"].get(SERVICE)
+    if not wanted:
+        return False
     environment = {f"{key}={value}" for key, value in (wanted.get("environment") or {}).items()}
     files, volumes = compose.model.get("secrets") or {}, compose.model.get("volumes") or {}
     names = [each["source"] for each in wanted.get("secrets") or ()]

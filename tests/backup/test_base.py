@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from wepp_backup import programs
-from wepp_backup.events import Problem, Reporter, fail, refuse
+from wepp_backup.events import FAILED, Problem, Reporter, fail, refuse
 from wepp_backup.programs import ProgramError, first_error, full
 from wepp_backup.server import Server, Session, literal, quote, shortened, value
 
@@ -66,6 +66,34 @@ def test_a_caller_that_leaves_after_the_answer_does_not_keep_the_cleanup_from_it
     assert child.stdout.readline() == "begun\n"
     assert child.communicate() == ("cleaned up\n", "")
     assert child.returncode == 0
+
+
+def held() -> subprocess.Popen[str]:
+    """Start a command that waits for a word before it begins."""
+    script = (
+        "import sys; from wepp_backup import cli, health\n"
+        "health.run_health = lambda app, flags: print('begun', flush=True)\n"
+        "sys.exit(cli.main(['--json', '--held', 'health']))\n"
+    )
+    return subprocess.Popen([sys.executable, "-c", script], stdin=-1, stdout=-1, text=True)
+
+
+def test_a_held_command_begins_once_a_word_has_come() -> None:
+    child = held()
+    assert child.stdin
+    assert child.stdout
+    child.stdin.write("begin\n")
+    child.stdin.flush()
+    assert child.stdout.readline() == "begun\n"
+    assert child.wait() == 0
+    child.communicate()
+
+
+def test_a_held_command_that_no_word_comes_to_never_begins() -> None:
+    child = held()
+    said, _ = child.communicate()
+    assert "begun" not in said
+    assert child.returncode == FAILED
 
 
 def test_a_signal_calls_the_work_off() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from scripts.base.errors import StackError
 from scripts.database.sidecar_client import answer
 from scripts.engine import sidecar
 from tests.unit.fakes import Checkout, FakeLineProcess, Screen, container, model
@@ -52,9 +53,15 @@ class Scene:
         runner.on("docker", "ps", f"label=com.docker.compose.service={sidecar.SERVICE}", stdout="id\n")
         runner.on("docker", "inspect", "id", stdout=json.dumps([self.container]))
 
-    def found(self) -> str:
+    def is_asked(self) -> bool:
+        """Whether a command is run in the service's own container; one that is not begun there is ended."""
         self.tell()
-        return sidecar.current(self.checkout.compose())
+        held, own = (FakeLineProcess(['{"kind": "result", "answer": 1}']) for _ in range(2))
+        self.checkout.runner.conversations[:] = [held, own]
+        assert answer(self.checkout.compose(), Screen().console, ["list"]) == 1
+        assert held.ended
+        assert held.heard == ([] if own.ended else ["begin"])
+        return not own.ended
 
 
 @pytest.fixture
@@ -67,7 +74,7 @@ def test_a_container_that_is_as_the_settings_say_is_asked(scene: Scene) -> None:
     assert answer(scene.checkout.compose(), Screen().console, ["list"]) == 1
     (argv,) = scene.checkout.runner.commands("line_process")
     name = "wepppy-postgres-backup-1"
-    assert argv == ["docker", "exec", "--interactive", name, "wepp-backup", "--json", "list"]
+    assert argv == ["docker", "exec", "--interactive", name, "wepp-backup", "--json", "--held", "list"]
 
 
 def test_who_needs_other_folders_gets_a_container_of_its_own(scene: Scene) -> None:
@@ -84,9 +91,9 @@ def test_a_container_in_another_volume_than_the_settings_name_is_not_asked(scene
     scene.model["volumes"] = {"postgres-backups": {"name": "wepppy_postgres-backups"}}
     mount = {"Type": "volume", "Name": "wepppy_postgres-backups", "Source": "/x", "Destination": "/backups"}
     scene.container["Mounts"][0] = mount
-    assert scene.found() == "wepppy-postgres-backup-1"
+    assert scene.is_asked()
     mount["Name"] = "other_postgres-backups"
-    assert scene.found() == ""
+    assert not scene.is_asked()
 
 
 @pytest.mark.parametrize(
@@ -104,15 +111,26 @@ def test_a_container_in_another_volume_than_the_settings_name_is_not_asked(scene
 )
 def test_a_container_that_was_made_from_something_else_is_not_asked(scene: Scene, spoil: Spoil) -> None:
     spoil(scene.container)
-    assert scene.found() == ""
+    assert not scene.is_asked()
 
 
 def test_a_service_that_does_not_run_is_not_asked(scene: Scene) -> None:
     scene.tell()
     scene.checkout.runner.on("docker", "ps", f"label=com.docker.compose.service={sidecar.SERVICE}")
-    assert sidecar.current(scene.checkout.compose()) == ""
+    scene.checkout.runner.conversations.append(FakeLineProcess(['{"kind": "result", "answer": 1}']))
+    answer(scene.checkout.compose(), Screen().console, ["list"])
+    assert "run" in scene.checkout.runner.commands("line_process")[0]
+
+
+def test_a_program_that_waits_is_ended_when_the_settings_cannot_be_read(scene: Scene) -> None:
+    held = FakeLineProcess([])
+    scene.checkout.runner.conversations.append(held)
+    scene.checkout.runner.on("config", "json", returncode=1, stderr="yaml: line 3")
+    with pytest.raises(StackError, match="do not render"):
+        answer(scene.checkout.compose(), Screen().console, ["list"])
+    assert (held.heard, held.ended) == ([], True)
 
 
 def test_a_secret_that_is_gone_is_nothing_to_log_in_with(scene: Scene) -> None:
     scene.secret.unlink()
-    assert scene.found() == ""
+    assert not scene.is_asked()

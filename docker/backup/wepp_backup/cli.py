@@ -1,4 +1,7 @@
-"""The commands: `wepp-backup [--json] COMMAND [flags]`. Exit codes: see events.py."""
+"""The commands: `wepp-backup [--json [--held]] COMMAND [flags]`. Exit codes: see events.py.
+
+--held: the command begins once a word has come on standard input; what it needs is imported by then.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,10 @@ COMMANDS = {
 def main(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code."""
     as_json = arguments[:1] == ["--json"]
+    is_held = as_json and arguments[1:2] == ["--held"]
     report = Reporter(as_json=as_json)
     try:
-        command, flags = _parsed(list(arguments[as_json:]))
+        command, flags = _parsed(list(arguments[as_json + is_held :]))
         app = App(Settings(os.environ), report, Caller(sys.stdin if as_json else None))
     except (Problem, CalledOff) as error:
         found = error if isinstance(error, Problem) else fail("it was called off", "run the command again")
@@ -48,6 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     # Cleanup comes after the answer: a server that hangs must not keep the caller from hearing it.
     with app.cleanup:
         try:
+            if is_held:
+                app.caller.word()
             command(app, flags)
         except (Exception, CalledOff) as error:
             found = app.caller.problem() if isinstance(error, CalledOff) else _problem_of(error)
