@@ -24,9 +24,9 @@ class Finding:
     """What one check found, and how to fix it. services: those that it keeps from starting; empty: everything."""
 
     check: str
-    level: Level
     what: str
     fix: str = ""
+    level: Level = Level.ERROR
     services: tuple[str, ...] = ()
 
 

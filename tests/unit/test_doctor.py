@@ -269,7 +269,7 @@ def test_the_json_answer_is_one_document(checkout: Checkout) -> None:
 
 def test_all_errors_are_in_the_details_of_the_first(checkout: Checkout) -> None:
     screen = Screen()
-    findings = [Finding("a", Level.ERROR, "first", "x"), Finding("b", Level.ERROR, "second", "y")]
+    findings = [Finding("a", "first", "x"), Finding("b", "second", "y")]
     with pytest.raises(StackError, match="first") as caught:
         examination.require(screen.console, findings)
     assert "second" in caught.value.details

@@ -16,7 +16,7 @@ MINIMUM_COMPOSE = (2, 26)
 def check_engine(target: Target) -> Iterator[Finding]:
     """The engine answers."""
     info = target.compose.engine.info()
-    yield Finding(ENGINE, Level.OK, f"engine {info['ServerVersion']}, {info.get('NCPU', '?')} cores")
+    yield Finding(ENGINE, f"engine {info['ServerVersion']}, {info.get('NCPU', '?')} cores", level=Level.OK)
 
 
 def check_compose(target: Target) -> Iterator[Finding]:
@@ -26,16 +26,15 @@ def check_compose(target: Target) -> Iterator[Finding]:
     )
     needed = ".".join(map(str, MINIMUM_COMPOSE))
     if not result.ok:
-        yield Finding("compose", Level.ERROR, "Docker Compose v2 is missing", "scripts/setup installs it")
+        yield Finding("compose", "Docker Compose v2 is missing", "scripts/setup installs it")
     elif version_of(result.stdout) < MINIMUM_COMPOSE:
         yield Finding(
             "compose",
-            Level.ERROR,
             f"Docker Compose {result.stdout.strip()} is older than {needed}",
             "scripts/setup installs a newer one",
         )
     else:
-        yield Finding("compose", Level.OK, f"Compose {result.stdout.strip()}")
+        yield Finding("compose", f"Compose {result.stdout.strip()}", level=Level.OK)
 
 
 def check_buildx(target: Target) -> Iterator[Finding]:
@@ -43,9 +42,9 @@ def check_buildx(target: Target) -> Iterator[Finding]:
     result = target.compose.runner.capture(["docker", "buildx", "version"], timeout=ANSWER_SECONDS)
     if result.ok:
         version = result.stdout.split()
-        yield Finding("buildx", Level.OK, f"buildx {version[1] if len(version) > 1 else ''}".strip())
+        yield Finding("buildx", f"buildx {version[1] if len(version) > 1 else ''}".strip(), level=Level.OK)
     else:
-        yield Finding("buildx", Level.ERROR, "docker buildx is missing", "scripts/setup installs it")
+        yield Finding("buildx", "docker buildx is missing", "scripts/setup installs it")
 
 
 def check_base_images(target: Target) -> Iterator[Finding]:
@@ -53,15 +52,17 @@ def check_base_images(target: Target) -> Iterator[Finding]:
     names = base_images(target.compose.model)
     absent = sorted(set(names) - target.compose.engine.images(names))
     if not absent:
-        yield Finding("base images", Level.OK, f"all {len(names)} are here")
+        yield Finding("base images", f"all {len(names)} are here", level=Level.OK)
     elif target.host.has_command("mmdebstrap"):
-        yield Finding("base images", Level.OK, f"to be pulled or built from packages: {', '.join(absent)}")
+        yield Finding(
+            "base images", f"to be pulled or built from packages: {', '.join(absent)}", level=Level.OK
+        )
     else:
         yield Finding(
             "base images",
-            Level.WARNING,
             f"must be pulled, and cannot be built from packages without mmdebstrap: {', '.join(absent)}",
             "scripts/setup installs mmdebstrap",
+            Level.WARNING,
         )
 
 

@@ -41,7 +41,7 @@ def _foundations(target: Target) -> tuple[bool, list[Finding]]:
         findings = [finding for each in told for finding in each.result()]
         problem = model.result()
     if problem and not any(each.what == problem.what for each in findings):
-        findings.append(Finding("compose files", Level.ERROR, problem.what, problem.fix))
+        findings.append(Finding("compose files", problem.what, problem.fix))
     return problem is None, findings
 
 
@@ -65,7 +65,7 @@ def _collect(check: Check, target: Target) -> list[Finding]:
         return list(check(target))
     except StackError as error:
         name = check.__name__.removeprefix("check_").replace("_", " ")
-        return [Finding(name, Level.ERROR, error.what, error.fix)]
+        return [Finding(name, error.what, error.fix)]
 
 
 def errors_of(findings: Iterable[Finding]) -> list[Finding]:

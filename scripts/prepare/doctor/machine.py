@@ -33,9 +33,9 @@ def check_memory(target: Target) -> Iterator[Finding]:
     fix = "use a larger machine, or fewer profiles: COMPOSE_PROFILES in .env"
     if total < needed:
         fatal = total < needed * MEMORY_FATAL_SHARE
-        yield Finding("memory", Level.ERROR if fatal else Level.WARNING, what, fix)
+        yield Finding("memory", what, fix, Level.ERROR if fatal else Level.WARNING)
     else:
-        yield Finding("memory", Level.OK, what)
+        yield Finding("memory", what, level=Level.OK)
 
 
 def check_engine_disk(target: Target) -> Iterator[Finding]:
@@ -62,11 +62,11 @@ def _disk(target: Target, check: str, folder: Path) -> Iterator[Finding]:
     what = f"{decimal(free)} free at {folder}"
     fix = "free some: docker builder prune (only the build cache); docker system df shows what takes it"
     if free < DISK_FATAL_BYTES:
-        yield Finding(check, Level.ERROR, f"disk nearly full: {what}", fix)
+        yield Finding(check, f"disk nearly full: {what}", fix)
     elif free < DISK_WARNING_BYTES:
-        yield Finding(check, Level.WARNING, what, fix)
+        yield Finding(check, what, fix, Level.WARNING)
     else:
-        yield Finding(check, Level.OK, what)
+        yield Finding(check, what, level=Level.OK)
 
 
 def check_ports(target: Target) -> Iterator[Finding]:
@@ -87,12 +87,10 @@ def check_ports(target: Target) -> Iterator[Finding]:
         if what:
             trouble = True
             variable = f"PORT_{name.upper().replace('-', '_')}"
-            yield Finding(
-                "ports", Level.ERROR, what, f"stop that, or set {variable} in .env to a free number"
-            )
+            yield Finding("ports", what, f"stop that, or set {variable} in .env to a free number")
     if not trouble:
         numbers = ", ".join(str(port.number) for port, _ in wanted)
-        yield Finding("ports", Level.OK, f"{numbers} free or our own")
+        yield Finding("ports", f"{numbers} free or our own", level=Level.OK)
 
 
 def _problem(target: Target, port: Port, service: str, holder: tuple[str, str]) -> str:

@@ -18,9 +18,9 @@ def check_second_checkout(target: Target) -> Iterator[Finding]:
         if not Path(folder).is_dir():
             yield Finding(
                 "second checkout",
-                Level.WARNING,
                 f"containers of project {compose.project} come from {folder}, which is gone; they will be replaced",
                 "nothing to do if this checkout was moved",
+                Level.WARNING,
             )
 
 
@@ -29,13 +29,13 @@ def check_services(target: Target) -> Iterator[Finding]:
     compose = target.compose
     containers = compose.containers()
     if not containers:
-        yield Finding("services", Level.OK, f"{compose.project} is down; `invoke compose-up` starts it")
+        yield Finding("services", f"{compose.project} is down; `invoke compose-up` starts it", level=Level.OK)
         return
     found = problems.of_services(compose, containers)
     for each in found:
-        yield Finding("services", Level.ERROR, each.what, each.fix)
+        yield Finding("services", each.what, each.fix)
     if not found:
-        yield Finding("services", Level.OK, f"{compose.project} is up, all services are healthy")
+        yield Finding("services", f"{compose.project} is up, all services are healthy", level=Level.OK)
 
 
 def check_database_roles(target: Target) -> Iterator[Finding]:
@@ -43,23 +43,23 @@ def check_database_roles(target: Target) -> Iterator[Finding]:
     compose = target.compose
     containers = compose.containers()
     for each in problems.of_password(compose, containers):
-        yield Finding("database password", Level.ERROR, each.what, each.fix)
+        yield Finding("database password", each.what, each.fix)
     for each in problems.of_roles(compose, containers):
-        yield Finding("database roles", Level.WARNING, each.what, each.fix)
+        yield Finding("database roles", each.what, each.fix, Level.WARNING)
 
 
 def check_redis_files(target: Target) -> Iterator[Finding]:
     """Redis did not refuse its files the last time it was started."""
     if told := redis_damage.complaint(target.compose):
         yield Finding(
-            "redis", Level.WARNING, f"redis does not start with its files: {told}", redis_damage.FIX
+            "redis", f"redis does not start with its files: {told}", redis_damage.FIX, Level.WARNING
         )
 
 
 def check_redis_events(target: Target) -> Iterator[Finding]:
     """A Redis of others tells of changes in the checklists."""
     for each in problems.of_redis(target.compose, target.compose.containers()):
-        yield Finding("redis", Level.ERROR, each.what, each.fix)
+        yield Finding("redis", each.what, each.fix)
 
 
 def check_runs(target: Target) -> Iterator[Finding]:
@@ -71,7 +71,7 @@ def check_runs(target: Target) -> Iterator[Finding]:
     found = run_stores.find(compose)
     if not found.ok:
         fix = "`invoke runs-check` lists them, with --fix it reconciles them after a question"
-        yield Finding("runs", Level.WARNING, found.summary, fix)
+        yield Finding("runs", found.summary, fix, Level.WARNING)
 
 
 CHECKS: list[Check] = [

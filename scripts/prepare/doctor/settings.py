@@ -33,15 +33,15 @@ def check_settings(target: Target) -> Iterator[Finding]:
     sound = True
     for problem in env.problems:
         level = Level.ERROR if problem.fatal else Level.WARNING
-        yield Finding("settings", level, f"{name} line {problem.line} {problem.what}", problem.fix)
+        yield Finding("settings", f"{name} line {problem.line} {problem.what}", problem.fix, level)
         sound = sound and not problem.fatal
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         yield Finding(
-            "settings", Level.WARNING, f"{name} is open to others (mode {mode:04o})", f"chmod 600 {name}"
+            "settings", f"{name} is open to others (mode {mode:04o})", f"chmod 600 {name}", Level.WARNING
         )
     if sound:
-        yield Finding("settings", Level.OK, f"{name}, {len(env.values)} keys")
+        yield Finding("settings", f"{name}, {len(env.values)} keys", level=Level.OK)
 
 
 def check_keys(target: Target) -> Iterator[Finding]:
@@ -58,17 +58,17 @@ def check_keys(target: Target) -> Iterator[Finding]:
         if unknown:
             yield Finding(
                 "settings",
-                Level.WARNING,
                 f"{name} has keys that .env.example does not know: {', '.join(unknown)}",
                 "correct the spelling or delete them",
+                Level.WARNING,
             )
     new = sorted(example.keys() - values.keys())
     if new and values:
         yield Finding(
             "settings",
-            Level.WARNING,
             f"{name} lacks keys that are new in .env.example: {', '.join(new)}",
             "invoke env-init adds them",
+            Level.WARNING,
         )
 
 
@@ -77,7 +77,7 @@ def check_values(target: Target) -> Iterator[Finding]:
     compose = target.compose
     values = envfile.read(compose.env_path).values if compose.env_path.is_file() else {}
     for problem in setting_values.problems({key: compose.setting(key) for key in values}):
-        yield Finding("settings", Level.ERROR, problem.what, problem.fix)
+        yield Finding("settings", problem.what, problem.fix)
 
 
 def check_exported(target: Target) -> Iterator[Finding]:
@@ -98,7 +98,7 @@ def check_exported(target: Target) -> Iterator[Finding]:
             what = f"{key} is exported and stands over {name}, which has another value{_consequence(key)}"
         else:
             what = f"{key}={exported} is exported and stands over {key}={here} in {name}{_consequence(key)}"
-        yield Finding("environment", Level.WARNING, what, f"unset {key}, or set it in {name} for good")
+        yield Finding("environment", what, f"unset {key}, or set it in {name} for good", Level.WARNING)
 
 
 def _consequence(key: str) -> str:
@@ -120,10 +120,10 @@ def check_secrets(target: Target) -> Iterator[Finding]:
     folder = compose.secrets_dir
     if folder.is_dir() and folder.stat().st_mode & 0o077:
         what = f"{envfile.display_path(folder)} is open to others (mode {folder.stat().st_mode & 0o777:04o})"
-        yield Finding("secrets", Level.WARNING, what, f"chmod 700 {envfile.display_path(folder)}")
+        yield Finding("secrets", what, f"chmod 700 {envfile.display_path(folder)}", Level.WARNING)
     name = envfile.display_path(compose.env_path)
     for key in compose.env.values.keys() & secret_ids.BY_KEY.keys():
-        yield Finding("secrets", Level.WARNING, *_duplicate(compose, key, name))
+        yield Finding("secrets", *_duplicate(compose, key, name), level=Level.WARNING)
 
 
 def _duplicate(compose: Compose, key: str, env_name: str) -> tuple[str, str]:

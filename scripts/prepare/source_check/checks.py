@@ -68,8 +68,8 @@ def findings(compose: Compose) -> list[Finding]:
         if lack.services and set(lack.services) <= off:
             continue
         who = f"{', '.join(each for each in lack.services if each not in off)}: " if lack.services else ""
-        found.append(Finding(lack.check, lack.level, f"{who}{lack.what}", lack.fix))
-    return [Finding(TREE_CHECK, Level.OK, report.name), *found] if report.ok else found
+        found.append(Finding(lack.check, f"{who}{lack.what}", lack.fix, lack.level))
+    return [Finding(TREE_CHECK, report.name, level=Level.OK), *found] if report.ok else found
 
 
 def require_buildable(compose: Compose) -> None:
@@ -92,7 +92,7 @@ def _no_tree(root: Path, name: str, named: str) -> Finding | None:
             return None
     except PermissionError:
         what, fix = "cannot be read by you", f"chmod -R u+rX,go+rX {root}, as its owner"
-    return Finding(TREE_CHECK, Level.ERROR, f"{name} {what}", fix)
+    return Finding(TREE_CHECK, f"{name} {what}", fix)
 
 
 class _Checks:
@@ -155,7 +155,6 @@ class _Checks:
         if self.siblings is not None and not self.siblings.is_dir():
             yield Finding(
                 modules.SIBLING_CHECK,
-                Level.ERROR,
                 f"WEPPPY_SIBLINGS_DIR={self.siblings} does not exist",
                 "correct WEPPPY_SIBLINGS_DIR in .env, or empty it",
             )
@@ -168,7 +167,6 @@ class _Checks:
             if used and built_for and self.interpreter not in built_for:
                 yield Finding(
                     modules.SIBLING_CHECK,
-                    Level.ERROR,
                     f"{folder} is compiled for Python {', '.join(built_for)}, the image runs Python {self.interpreter}",
                     f"set PYTHON_VERSION={built_for[-1]} in .env and empty PYTHON_IMAGE (needs a registry), set "
                     f"WEPPPY_IMAGE to an image with that Python, or compile it for {self.interpreter}",
@@ -185,7 +183,6 @@ class _Checks:
             value = real if real in self.tree else f"the requirements file inside {self.tree.root}"
             yield Finding(
                 packages.CHECK,
-                Level.ERROR,
                 f"the tree has no {self.requirements}, which WEPPPY_REQUIREMENTS names",
                 f"set WEPPPY_REQUIREMENTS in .env to {value}",
             )
@@ -195,7 +192,6 @@ class _Checks:
             if constraints and not constraints.is_file():
                 yield Finding(
                     packages.CHECK,
-                    Level.ERROR,
                     f"WEPPPY_CONSTRAINTS={constraints} is not a file",
                     "correct WEPPPY_CONSTRAINTS and WEPPPY_CONSTRAINTS_DIR in .env, or empty them",
                 )

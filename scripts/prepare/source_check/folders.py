@@ -7,7 +7,7 @@ import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.prepare.finding import Finding, Level
+from scripts.prepare.finding import Finding
 from scripts.prepare.images import BUILD_SECRETS
 from scripts.prepare.source_check.needs import TREE_AT, Need
 from scripts.prepare.source_check.tree import Tree
@@ -29,7 +29,6 @@ def lacks(tree: Tree, need: Need) -> Iterator[Finding]:
             stat = path.stat()
             yield Finding(
                 READ_CHECK,
-                Level.ERROR,
                 f"{path} belongs to {_owner(stat)}: the containers run as {_user(need)} and cannot read it",
                 f"chmod -R go+rX {tree.root}, or set UID={stat.st_uid} and GID={stat.st_gid} in .env",
             )
@@ -53,7 +52,7 @@ def _data(need: Need, source: Path, target: str, *, writes: bool) -> Iterator[Fi
     if not source.is_dir():
         what = "is not a folder" if source.exists() else "does not exist"
         fix = f"make it or mount it, or correct {setting} in .env"
-        yield Finding(DATA_CHECK, Level.ERROR, f"{setting}={source} {what}", fix)
+        yield Finding(DATA_CHECK, f"{setting}={source} {what}", fix)
         return
     rights = READ | ENTER | (WRITE if writes else 0)
     # Runs are made in a folder below, which a share brings with an owner of its own.
@@ -63,7 +62,7 @@ def _data(need: Need, source: Path, target: str, *, writes: bool) -> Iterator[Fi
             verb = "write to" if writes else "read"
             what = f"the containers run as {user} and cannot {verb} {path}, which belongs to {_owner(stat)}"
             fix = f"set UID={stat.st_uid} and GID={stat.st_gid} in .env, or give the folder to {user}"
-            yield Finding(DATA_CHECK, Level.ERROR, what, fix if stat.st_uid else f"sudo chown {user} {path}")
+            yield Finding(DATA_CHECK, what, fix if stat.st_uid else f"sudo chown {user} {path}")
             return
 
 
@@ -74,21 +73,20 @@ def _secret(need: Need, name: str, path: Path) -> Iterator[Finding]:
         there = path.exists()
     except PermissionError:
         fix = f"make it readable for yourself: sudo chown -R {os.getuid()} {path.parent}"
-        yield Finding(SECRET_CHECK, Level.ERROR, f"the secret {path} cannot be read by you", fix)
+        yield Finding(SECRET_CHECK, f"the secret {path} cannot be read by you", fix)
         return
     if not there:
         # The first start makes the folder with all files in it.
         if path.parent.exists():
-            yield Finding(SECRET_CHECK, Level.ERROR, f"the secret {path} is missing", make)
+            yield Finding(SECRET_CHECK, f"the secret {path} is missing", make)
     elif path.is_file() and not _allows(path, need, READ):
         yield Finding(
             SECRET_CHECK,
-            Level.ERROR,
             f"the secret {path} belongs to {_owner(path.stat())}: in the containers {_user(need)} cannot read it",
             f"chmod 0444 {path} (its folder keeps others on this machine out)",
         )
     elif path.is_file() and path.stat().st_size == 0 and secret and secret.generate:
-        yield Finding(SECRET_CHECK, Level.ERROR, f"the secret {path} is empty", make)
+        yield Finding(SECRET_CHECK, f"the secret {path} is empty", make)
 
 
 def _unreadable(tree: Tree, need: Need) -> Path | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from packaging.version import Version
 
-from scripts.prepare.finding import Finding, Level
+from scripts.prepare.finding import Finding
 from scripts.prepare.source_check.needs import Need
 from scripts.prepare.source_check.tree import Tree
 
@@ -25,7 +25,7 @@ def lacks(tree: Tree, need: Need) -> Iterator[Finding]:
         (not module.is_file(), f"{folder} has no go.mod"),
     ):
         if absent:
-            yield Finding(CHECK, Level.ERROR, what, tree.restore)
+            yield Finding(CHECK, what, tree.restore)
             return
     text = module.read_text(encoding="utf-8", errors="replace")
     line = re.search(r"^go\s+(\d+(?:\.\d+)*)", text, re.MULTILINE)
@@ -34,7 +34,6 @@ def lacks(tree: Tree, need: Need) -> Iterator[Finding]:
     if line and builder and Version(line[1]) > Version(builder[1]):
         yield Finding(
             CHECK,
-            Level.ERROR,
             f"{folder}/go.mod says go {line[1]}, the builder {need.go_image} is Go {builder[1]} and takes no "
             "newer module",
             f"set GO_IMAGE in .env to a Go that is {'.'.join(line[1].split('.')[:2])} or newer, or empty it",
@@ -46,9 +45,9 @@ def lacks(tree: Tree, need: Need) -> Iterator[Finding]:
                 path.relative_to(tree.root.resolve()) if path.is_relative_to(tree.root.resolve()) else path
             )
             what = f"{folder}/go.mod replaces a module by {where}, which is not there"
-            yield Finding(CHECK, Level.ERROR, what, tree.restore)
+            yield Finding(CHECK, what, tree.restore)
     # Versions that go.sum does not hold are not fetched: the builder may not write.
     others = re.search(r"^\s*(?:require\s+)?[\w.-]+\.[a-z]+/\S+\s+v\d", text, re.MULTILINE)
     if others and not (tree.root / folder / "go.sum").is_file():
         what = f"{folder} has no go.sum, and go.mod requires modules of others"
-        yield Finding(CHECK, Level.ERROR, what, f"{tree.restore}; a new one: go mod tidy")
+        yield Finding(CHECK, what, f"{tree.restore}; a new one: go mod tidy")

@@ -99,11 +99,11 @@ def given(image: Image, tree: Path) -> Iterator[Finding]:
     fix = f"name an image that the tree's own Dockerfile builds ({build}), or empty WEPPPY_IMAGE"
     if not image.id:
         fix = f"build it ({build}), load it (docker load --input FILE), pull it, or empty WEPPPY_IMAGE"
-        yield Finding(CHECK, Level.ERROR, f"{name} is not on this machine", fix)
+        yield Finding(CHECK, f"{name} is not on this machine", fix)
     elif image.problem:
-        yield Finding(CHECK, Level.ERROR, f"{name} cannot run the services: {image.problem}", fix)
+        yield Finding(CHECK, f"{name} cannot run the services: {image.problem}", fix)
     elif not image.tree:
-        yield Finding(CHECK, Level.ERROR, f"{name} has no /workdir/wepppy, where the services run", fix)
+        yield Finding(CHECK, f"{name} has no /workdir/wepppy, where the services run", fix)
 
 
 def stale(image: Image, requirements: Path, name: str, *, is_given: bool) -> Iterator[Finding]:
@@ -118,9 +118,9 @@ def stale(image: Image, requirements: Path, name: str, *, is_given: bool) -> Ite
     what = f"{name} changed after the image {image.reference} was built"
     if is_given:
         fix = f"build {image.reference} again from the tree, then run `invoke compose-up`"
-        yield Finding(STALE_CHECK, Level.WARNING, what, fix)
+        yield Finding(STALE_CHECK, what, fix, Level.WARNING)
     else:
-        yield Finding(STALE_CHECK, Level.ERROR, what, "run `invoke compose-up --build`")
+        yield Finding(STALE_CHECK, what, "run `invoke compose-up --build`")
 
 
 def compiled_for(folder: Path) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from scripts.prepare.finding import Finding, Level
+from scripts.prepare.finding import Finding
 from scripts.prepare.source_check.needs import Need
 from scripts.prepare.source_check.tree import Missing, Tree
 
@@ -43,7 +43,7 @@ def lacks(tree: Tree, need: Need, in_image: Collection[str]) -> Iterator[Finding
             yield from _entry(tree, name, in_image)
         elif need.active:
             what = f"push notifications are the sample's own: a wepppy checkout has no {WEBPUSH}"
-            yield Finding(ENTRY_CHECK, Level.ERROR, what, "take push out of COMPOSE_PROFILES in .env")
+            yield Finding(ENTRY_CHECK, what, "take push out of COMPOSE_PROFILES in .env")
 
 
 def _entry(tree: Tree, name: str, in_image: Collection[str]) -> Iterator[Finding]:
@@ -60,13 +60,13 @@ def _entry(tree: Tree, name: str, in_image: Collection[str]) -> Iterator[Finding
         where = tree.shown(found.file)
         what = f"{where} does not define {attribute}, which the command names"
         fix = f"define {attribute} in {where}, or check out the revision that does"
-        yield Finding(ENTRY_CHECK, Level.ERROR, what, fix)
+        yield Finding(ENTRY_CHECK, what, fix)
     reached = tree.reach(module)
     for file in reached.files:
         if problem := tree.code(file).problem:
             where = tree.shown(file)
             fix = f"correct {where}, or get it back with git checkout"
-            yield Finding(IMPORT_CHECK, Level.ERROR, f"{where} {problem}", fix)
+            yield Finding(IMPORT_CHECK, f"{where} {problem}", fix)
     for each in reached.missing:
         if not {each.name, each.name.split(".")[0]} & set(in_image):
             yield _gone(tree, f"{_imports(tree, each)}, which is not in the tree", IMPORT_CHECK)
@@ -75,7 +75,7 @@ def _entry(tree: Tree, name: str, in_image: Collection[str]) -> Iterator[Finding
         if sibling and not {top, sibling} & set(in_image):
             what = f"{_imports(tree, each._replace(name=top))}, which comes from the repository {sibling}"
             lacking, fix = _sibling(tree, top, sibling)
-            yield Finding(SIBLING_CHECK, Level.ERROR, f"{what}; {lacking}", fix)
+            yield Finding(SIBLING_CHECK, f"{what}; {lacking}", fix)
 
 
 def _sibling(tree: Tree, name: str, sibling: str) -> tuple[str, str]:
@@ -114,4 +114,4 @@ def _imports(tree: Tree, missing: Missing) -> str:
 
 
 def _gone(tree: Tree, what: str, check: str = ENTRY_CHECK) -> Finding:
-    return Finding(check, Level.ERROR, what, tree.restore)
+    return Finding(check, what, tree.restore)

@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from scripts.prepare.finding import Finding, Level
+from scripts.prepare.finding import Finding
 
 CHECK = "requirements"
 REAL_TREES = "docker/requirements-uv.txt"
@@ -109,7 +109,6 @@ def lacks(requirements: Requirements, name: str, base: Base) -> Iterator[Finding
     if told and base.build_packages is not None and "git" not in base.build_packages:
         yield Finding(
             CHECK,
-            Level.ERROR,
             f"{told} come from git repositories, and the builder has no git",
             "add git to WEPPPY_BUILD_PACKAGES in .env",
         )
@@ -117,7 +116,6 @@ def lacks(requirements: Requirements, name: str, base: Base) -> Iterator[Finding
     if pins := without_wheel(requirements, base.interpreter):
         yield Finding(
             CHECK,
-            Level.ERROR,
             f"{name} asks for {', '.join(pins)}, for which Python {base.interpreter} ({base.image}) has no wheel",
             "set PYTHON_VERSION=3.12 in .env and empty PYTHON_IMAGE (needs a registry), set WEPPPY_IMAGE to an image "
             "built by the tree's own Dockerfile, or pin newer releases",
@@ -133,7 +131,6 @@ def _gdal(pin: Version | None, base: Base) -> Iterator[Finding]:
         fix = f"choose a base image of Debian {better[0]} by PYTHON_IMAGE in .env, or " if better else ""
         yield Finding(
             CHECK,
-            Level.ERROR,
             f"gdal=={pin} is compiled against libgdal, and Debian {base.release} ({base.image}) has libgdal {library}: "
             "bindings do not build for an older library",
             f"{fix}pin gdal=={library} or older, or set WEPPPY_IMAGE",
@@ -143,14 +140,12 @@ def _gdal(pin: Version | None, base: Base) -> Iterator[Finding]:
     if "libgdal-dev" not in base.build_packages:
         yield Finding(
             CHECK,
-            Level.ERROR,
             f"gdal=={pin} is compiled when the image is built, and the builder has no libgdal-dev",
             "set in .env: WEPPPY_BUILD_PACKAGES='git g++ libgdal-dev python3-dev', and WEPPPY_SYSTEM_PACKAGES=gdal-bin",
         )
     elif not any("gdal" in each for each in base.system_packages):
         yield Finding(
             CHECK,
-            Level.ERROR,
             f"gdal=={pin} loads libgdal, which the image does not have",
             "add gdal-bin to WEPPPY_SYSTEM_PACKAGES in .env",
         )
@@ -181,7 +176,6 @@ def without_enum(requirements: Requirements, name: str, place: str) -> Iterator[
     if place and takes_no_enum(requirements):
         yield Finding(
             CHECK,
-            Level.ERROR,
             f"{place} calls Query(enum=...), which FastAPI {FASTAPI_WITHOUT_ENUM} no longer takes, and {name} asks for "
             f"fastapi{requirements.wanted['fastapi']}",
             f"write `fastapi<{FASTAPI_WITHOUT_ENUM}` into FOLDER/constraints.txt and set in .env: "
