@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from scripts.base.console import Console
 from scripts.base.errors import StackError
 from scripts.base.host import LOCAL_HOST, Host
 from scripts.engine.compose import Compose
-from scripts.prepare.doctor import engine, machine, settings
+from scripts.prepare.doctor import machine, settings
 from scripts.prepare.doctor import running as running_checks
 from scripts.prepare.finding import Check, Finding, Level, Target, require_none
+
+COMPOSE_FILES = "compose files"
 
 
 def examine(compose: Compose, host: Host = LOCAL_HOST, *, running: bool = False) -> list[Finding]:
@@ -21,43 +23,33 @@ def examine(compose: Compose, host: Host = LOCAL_HOST, *, running: bool = False)
     is derived from them.
     """
     target = Target(compose, host)
-    rendered, findings = _foundations(target)
-    engine_up = not any(each.check == engine.ENGINE and each.level is Level.ERROR for each in findings)
+    # Settings, engine and rendered model at once: each waits for another program.
+    found = _run(target, [*settings.CHECKS, *machine.CHECKS, check_compose_files])
+    wrong = {each.check for each in found if each.level is Level.ERROR}
     later: list[Check] = []
-    if rendered:
+    if COMPOSE_FILES not in wrong:
         later += settings.MODEL_CHECKS
-        if engine_up:
-            later += [*engine.MODEL_CHECKS, *machine.ENGINE_CHECKS]
+        if machine.ENGINE not in wrong:
+            later += machine.MODEL_CHECKS
             later += running_checks.CHECKS if running else []
-    later += machine.CHECKS
-    return findings + _run(target, later)
+    found += _run(target, [*later, *machine.DISK_CHECKS])
+    # What several checks stumble over is told once.
+    told: dict[str, Finding] = {}
+    for each in found:
+        told.setdefault(each.what, each)
+    return list(told.values())
 
 
-def _foundations(target: Target) -> tuple[bool, list[Finding]]:
-    """Settings, engine and rendered model at once: each waits for another program."""
-    with ThreadPoolExecutor() as pool:
-        told = [pool.submit(_collect, check, target) for check in (*settings.CHECKS, *engine.CHECKS)]
-        model = pool.submit(_render, target)
-        findings = [finding for each in told for finding in each.result()]
-        problem = model.result()
-    if problem and not any(each.what == problem.what for each in findings):
-        findings.append(Finding("compose files", problem.what, problem.fix))
-    return problem is None, findings
-
-
-def _render(target: Target) -> StackError | None:
-    try:
-        _ = target.compose.model
-    except StackError as error:
-        return error
-    return None
+def check_compose_files(target: Target) -> Iterator[Finding]:
+    """The compose files render."""
+    _ = target.compose.model
+    yield from ()
 
 
 def _run(target: Target, checks: Sequence[Check]) -> list[Finding]:
     with ThreadPoolExecutor() as pool:
-        return [
-            finding for found in pool.map(lambda check: _collect(check, target), checks) for finding in found
-        ]
+        found = pool.map(lambda check: _collect(check, target), checks)
+        return [finding for each in found for finding in each]
 
 
 def _collect(check: Check, target: Target) -> list[Finding]:

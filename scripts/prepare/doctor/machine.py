@@ -1,4 +1,4 @@
-"""Check the machine: memory, disk and ports, with all thresholds in one place."""
+"""Check the container engine and the machine: memory, disk and ports, with all thresholds in one place."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from rich.filesize import decimal
 
 from scripts.base.errors import StackError
 from scripts.base.host import engine_is_elsewhere
-from scripts.engine.catalogue import Catalogue, Port
+from scripts.engine.catalogue import Catalogue, Port, base_images
+from scripts.engine.docker import ANSWER_SECONDS, version_of
 from scripts.prepare.finding import Check, Finding, Level, Target
 
+ENGINE = "engine"
+# Debian's 2.26.1; others take the files since 2.29, and the model's rendering tells of those between.
+MINIMUM_COMPOSE = (2, 26)
 GIB = 1024**3
 # Memory in GiB that a profile's services use under load; below the sum there is a warning.
 MEMORY_GIB = {"core": 2.0, "geo": 1.0, "push": 0.25, "legacy": 0.25}
@@ -20,6 +24,59 @@ MEMORY_GIB = {"core": 2.0, "geo": 1.0, "push": 0.25, "legacy": 0.25}
 MEMORY_FATAL_SHARE = 0.5
 # Images, volumes and a build's cache; a full disk stops Postgres in the middle of a transaction.
 DISK_FATAL_BYTES, DISK_WARNING_BYTES = 2 * GIB, 8 * GIB
+
+
+def check_engine(target: Target) -> Iterator[Finding]:
+    """The engine answers."""
+    info = target.compose.engine.info()
+    yield Finding(ENGINE, f"engine {info['ServerVersion']}, {info.get('NCPU', '?')} cores", level=Level.OK)
+
+
+def check_compose(target: Target) -> Iterator[Finding]:
+    """Compose v2 is there and new enough."""
+    result = target.compose.runner.capture(
+        ["docker", "compose", "version", "--short"], timeout=ANSWER_SECONDS
+    )
+    needed = ".".join(map(str, MINIMUM_COMPOSE))
+    if not result.ok:
+        yield Finding("compose", "Docker Compose v2 is missing", "scripts/setup installs it")
+    elif version_of(result.stdout) < MINIMUM_COMPOSE:
+        yield Finding(
+            "compose",
+            f"Docker Compose {result.stdout.strip()} is older than {needed}",
+            "scripts/setup installs a newer one",
+        )
+    else:
+        yield Finding("compose", f"Compose {result.stdout.strip()}", level=Level.OK)
+
+
+def check_buildx(target: Target) -> Iterator[Finding]:
+    """buildx is there: builds need cache mounts and secrets."""
+    result = target.compose.runner.capture(["docker", "buildx", "version"], timeout=ANSWER_SECONDS)
+    if result.ok:
+        version = result.stdout.split()
+        yield Finding("buildx", f"buildx {version[1] if len(version) > 1 else ''}".strip(), level=Level.OK)
+    else:
+        yield Finding("buildx", "docker buildx is missing", "scripts/setup installs it")
+
+
+def check_base_images(target: Target) -> Iterator[Finding]:
+    """Base images are here, or there is a way to get them."""
+    names = base_images(target.compose.model)
+    absent = sorted(set(names) - target.compose.engine.images(names))
+    if not absent:
+        yield Finding("base images", f"all {len(names)} are here", level=Level.OK)
+    elif target.host.has_command("mmdebstrap"):
+        yield Finding(
+            "base images", f"to be pulled or built from packages: {', '.join(absent)}", level=Level.OK
+        )
+    else:
+        yield Finding(
+            "base images",
+            f"must be pulled, and cannot be built from packages without mmdebstrap: {', '.join(absent)}",
+            "scripts/setup installs mmdebstrap",
+            Level.WARNING,
+        )
 
 
 def check_memory(target: Target) -> Iterator[Finding]:
@@ -109,5 +166,6 @@ def _problem(target: Target, port: Port, service: str, holder: tuple[str, str]) 
     return f"port {port.number} of {service} is taken by {who or 'another process (run this as root to see which)'}"
 
 
-CHECKS: list[Check] = [check_data_disk]
-ENGINE_CHECKS: list[Check] = [check_memory, check_engine_disk, check_ports]
+CHECKS: list[Check] = [check_engine, check_compose, check_buildx]
+DISK_CHECKS: list[Check] = [check_data_disk]
+MODEL_CHECKS: list[Check] = [check_base_images, check_memory, check_engine_disk, check_ports]
