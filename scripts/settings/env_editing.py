@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.base import files
 from scripts.base.errors import ExitCode, StackError
-from scripts.settings.env_syntax import ASSIGNMENT
 
 # Values that every reader takes as they stand.
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@+,=-]*")
@@ -28,60 +27,44 @@ def formatted(key: str, value: str) -> str:
     return f"{key}='{value}'"
 
 
-def with_keys(text: str, changes: Mapping[str, str]) -> str:
-    """Return the text with the keys set: where they stand, else at the end; every other line as it was."""
-    lines = text.splitlines(keepends=True)
-    for key, value in changes.items():
-        assignment = formatted(key, value) + "\n"
-        places = [
-            i for i, line in enumerate(lines) if (match := ASSIGNMENT.match(line)) and match["key"] == key
-        ]
-        if places:
-            # The last one is the one that counts.
-            lines[places[-1]] = assignment
-        else:
-            if lines and not lines[-1].endswith("\n"):
-                lines[-1] += "\n"
-            lines.append(assignment)
-    return "".join(lines)
+def with_keys(text: str, changes: Mapping[str, str | None]) -> str:
+    """Return the text with the keys set, where they stand or else at the end; every other line as it was.
 
-
-def set_keys(path: Path, changes: Mapping[str, str]) -> bool:
-    """Set keys in the file, atomically, comments and owner kept; False when nothing had to change."""
-    return _rewrite(path, lambda text: with_keys(text, changes))
-
-
-def without_keys(text: str, keys: Collection[str]) -> str:
-    """Return the text without each assignment of these keys and the comment lines right above it."""
+    A key that is None is taken out, each time that it stands there, with the comment lines right above it.
+    """
     from io import StringIO
 
     from dotenv.parser import parse_stream
 
-    kept: list[str] = []
-    for binding in parse_stream(StringIO(text)):
-        source = binding.original.string
-        if binding.key not in keys:
-            kept.append(source)
-            continue
+    bindings = list(parse_stream(StringIO(text)))
+    # The last one is the one that counts.
+    last = {each.key: number for number, each in enumerate(bindings) if each.key}
+    parts: list[str] = []
+    for number, each in enumerate(bindings):
+        source, key = each.original.string, each.key or ""
+        value = changes.get(key, source)
         # Blank lines in front are handed over together with the assignment.
         lead = source[: len(source) - len(source.lstrip())]
-        while not lead and kept and kept[-1].lstrip().startswith("#"):
-            lead = kept.pop().partition("#")[0]
-        if not "".join(kept[-1:]).endswith("\n\n"):
-            kept.append(lead)
-    return "".join(kept)
+        if value is None:
+            while not lead and parts and parts[-1].lstrip().startswith("#"):
+                lead = parts.pop().partition("#")[0]
+            if not "".join(parts[-1:]).endswith("\n\n"):
+                parts.append(lead)
+        elif key in changes and number == last[key]:
+            parts.append(f"{lead}{formatted(key, value)}\n")
+        else:
+            parts.append(source)
+    new = {key: value for key, value in changes.items() if value is not None and key not in last}
+    if new and parts and not parts[-1].endswith("\n"):
+        parts.append("\n")
+    return "".join([*parts, *(f"{formatted(key, value)}\n" for key, value in new.items())])
 
 
-def remove_keys(path: Path, keys: Collection[str]) -> bool:
-    """Take keys out of the file, atomically, all else kept; return False when none of them was there."""
-    return _rewrite(path, lambda text: without_keys(text, keys))
-
-
-def _rewrite(path: Path, change: Callable[[str], str]) -> bool:
-    """Write the changed text, its owner kept; return False when it is the same."""
+def set_keys(path: Path, changes: Mapping[str, str | None]) -> bool:
+    """Change keys in the file as `with_keys` does, atomically, its owner kept; False when nothing had to change."""
     path = path.resolve()
     text = path.read_text(encoding="utf-8")
-    changed = change(text)
+    changed = with_keys(text, changes)
     if changed == text:
         return False
     found = path.stat()

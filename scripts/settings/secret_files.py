@@ -57,7 +57,7 @@ def ensure(settings: Settings) -> Made:
     gone = [key for key in secret_ids.BY_KEY if key in env.values and key not in left]
     if gone:
         # Their values are on the disk now.
-        env_editing.remove_keys(env.path, gone)
+        env_editing.set_keys(env.path, dict.fromkeys(gone))
         settings.forget()
     return dataclasses.replace(made[-1], moved=tuple(key for key in gone if env.get(key)), left=left)
 

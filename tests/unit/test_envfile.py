@@ -126,5 +126,5 @@ def test_every_value_that_is_written_is_read_back_the_same(value: str) -> None:
 def test_a_key_is_removed_with_the_comment_right_above_it_and_nothing_else_changes() -> None:
     start, end = "# Title.\n\nA=1\n\n", "C=2 # about C\n\n# ---- part ----\n\n"
     text = f"{start}# About B.\n# generated: token\nB='x # y'\n{end}export B=3\nD=4\n"
-    assert env_editing.without_keys(text, ["B"]) == f"{start}{end}D=4\n"
-    assert env_editing.without_keys(text, ["E"]) == text
+    assert env_editing.with_keys(text, {"B": None}) == f"{start}{end}D=4\n"
+    assert env_editing.with_keys(text, {"E": None}) == text
