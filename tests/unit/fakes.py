@@ -253,7 +253,6 @@ class Checkout:
         self.environment: dict[str, str] = {
             "HOME": str(root),
             "PIP_CONFIG_FILE": os.devnull,
-            "UV_NO_CONFIG": "1",
         }
         (root / ".env.example").write_text(EXAMPLE)
         tree = root / "docker" / "sample"
