@@ -1,4 +1,4 @@
-"""All checks of a source tree, in the order in which a person would fix what they find."""
+"""All checks of a source tree; what several services lack is told once."""
 
 from __future__ import annotations
 
@@ -118,11 +118,18 @@ class _Checks:
         path += image.siblings_path(compose.root, self.interpreter)
         cache = Cache(compose.data_dir / "source-cache.json")
         self.tree = Tree(root, self.siblings, dict.fromkeys(path), cache)
+        # Folders with extension modules, none of which the image can load, by the interpreters that they are for.
+        built = {folder: image.compiled_for(folder) for folder in self.tree.search_path[1:]}
+        self.unusable = {
+            folder: versions
+            for folder, versions in built.items()
+            if versions and self.interpreter and self.interpreter not in versions
+        }
         # Requirements that an image would be built from.
         self.to_install: Requirements | None = None
 
     def all(self) -> tuple[Finding, ...]:
-        """Run them all; what several services lack is told once, with their names."""
+        """Run them all."""
         of_all_python = [*self._python_image(), *self._siblings_folder()]
         found: dict[Finding, list[str]] = {}
         for need in self.needs:
@@ -161,10 +168,8 @@ class _Checks:
 
     def _compiled(self, need: Need) -> Iterator[Finding]:
         reached = {top for name in need.modules for top in self.tree.reach(name.partition(":")[0]).names}
-        for folder in self.tree.search_path[1:] if self.interpreter else ():
-            built_for = image.compiled_for(folder)
-            used = reached & {each.name.split(".")[0] for each in folder.iterdir()}
-            if used and built_for and self.interpreter not in built_for:
+        for folder, built_for in self.unusable.items():
+            if reached & {each.name.split(".")[0] for each in folder.iterdir()}:
                 yield Finding(
                     modules.SIBLING_CHECK,
                     f"{folder} is compiled for Python {', '.join(built_for)}, the image runs Python {self.interpreter}",
