@@ -17,23 +17,9 @@ from scripts.base.errors import usage
 
 # The tasks of the database, which list themselves.
 from scripts.menu import database as database
-from scripts.menu.task import (
-    JSON_HELP,
-    LOOKED,
-    YES_HELP,
-    compose_for,
-    console_for,
-    finish,
-    require_well,
-    split_names,
-    task,
-)
+from scripts.menu.task import HELP, LOOKED, finish, require_well, split_names, stack_for, task
 from scripts.menu.task import namespace as namespace
 
-PROFILE_HELP = (
-    "Profile to switch on instead of COMPOSE_PROFILES in .env (geo, push, legacy; core for none). Repeatable."
-)
-SERVICES_HELP = "Only these services, separated by commas or repeated. Default: all."
 BUILT = "images that were complete are kept, the one at work is not"
 
 
@@ -47,7 +33,6 @@ BUILT = "images that were complete are kept, the one at work is not"
         "tree": "A wepppy checkout: write the settings that fit it, where you have none of your own.",
         "image": "The Python image that the checkout's own Dockerfile built; none is built then.",
         "preset": "Limits for a larger machine than a workstation: 40-cores.",
-        "json": JSON_HELP,
     },
     interrupted="each file that it wrote is whole, the next run adds what is missing",
 )
@@ -65,7 +50,7 @@ def env_init(
 
     from scripts.prepare import env_init
 
-    compose, console = compose_for(c), console_for(as_json=json)
+    compose, console = stack_for(c, json=json)
     if path:
         compose.environment = {**compose.environment, "WEPP_ENV_FILE": path}
     root = Path(tree).expanduser().resolve() if tree else None
@@ -73,24 +58,20 @@ def env_init(
     env_init.tell(console, written, free_ports=free_ports)
 
 
-@task(
-    help={"json": JSON_HELP, "profile": PROFILE_HELP},
-    iterable=["profile"],
-    interrupted=LOOKED,
-)
+@task(interrupted=LOOKED)
 def doctor(c: Context, profile: list[str], json: bool = False) -> None:
     """Examine engine, machine, ports, settings, source tree and what runs; a fix for each problem."""
     from scripts.prepare.doctor import examination as checks
 
-    findings = checks.examine(compose_for(c, profile), running=True)
-    checks.show(console_for(as_json=json), findings)
+    compose, console = stack_for(c, json=json, profile=profile)
+    findings = checks.examine(compose, running=True)
+    checks.show(console, findings)
     require_well(not checks.errors_of(findings))
 
 
 @task(
     help={
         "tree": "A wepppy checkout to look at instead of the one in .env.",
-        "json": JSON_HELP,
     },
     interrupted=LOOKED,
 )
@@ -98,7 +79,7 @@ def source_check(c: Context, tree: str = "", json: bool = False) -> None:
     """Say for each service what it lacks of a wepppy checkout; reads it, executes none of its code."""
     from scripts.prepare.source_check.report import source_check as check
 
-    require_well(check(compose_for(c), console_for(as_json=json), tree))
+    require_well(check(*stack_for(c, json=json), tree))
 
 
 # ---- build -----------------------------------------------------------------------------------------
@@ -106,12 +87,9 @@ def source_check(c: Context, tree: str = "", json: bool = False) -> None:
 
 @task(
     help={
-        "services": SERVICES_HELP,
-        "profile": PROFILE_HELP,
         "no_cache": "Build every step anew.",
         "pull": "Ask the registry for newer base images.",
     },
-    iterable=["services", "profile"],
     interrupted=BUILT,
 )
 def compose_build(
@@ -119,10 +97,10 @@ def compose_build(
 ) -> None:
     """Build the images; base images are pulled, or built from packages where that is impossible."""
     from scripts.prepare.build import build
-    from scripts.stack.service_commands import known
 
-    compose, console, names = compose_for(c, profile), console_for(), split_names(services)
-    known(compose, names)
+    compose, console = stack_for(c, profile=profile)
+    names = split_names(services)
+    compose.catalogue.select(names)
     build(compose, console, names, no_cache=no_cache, pull=pull)
 
 
@@ -131,15 +109,15 @@ def compose_build(
         "names": "Only these base images (postgres, redis, caddy, python, go, node), by commas. Default: those in use.",
         "force": "Build them again though they are there.",
     },
-    iterable=["names"],
     interrupted=BUILT,
 )
 def images_base(c: Context, names: list[str], force: bool = False) -> None:
     """Build base images from the distribution's packages, for machines that reach no registry."""
     from scripts.prepare import images
 
-    for name in images.build_base(compose_for(c), console_for(), split_names(names) or None, force):
-        console_for().text(name)
+    compose, console = stack_for(c)
+    for name in images.build_base(compose, console, split_names(names) or None, force):
+        console.text(name)
 
 
 # ---- start and stop ----------------------------------------------------------------------------------
@@ -147,14 +125,11 @@ def images_base(c: Context, names: list[str], force: bool = False) -> None:
 
 @task(
     help={
-        "profile": PROFILE_HELP,
-        "services": SERVICES_HELP + " What they depend on is started too.",
+        "services": HELP["services"] + " What they depend on is started too.",
         "build": "Build the images first, whether or not they are there.",
         "no_build": "Never build. Without either flag, only missing images are built.",
         "timeout": "Seconds to wait for all to be healthy.",
-        "json": JSON_HELP,
     },
-    iterable=["profile", "services"],
     interrupted="containers that were started go on running, the next run starts the rest",
 )
 def compose_up(
@@ -173,7 +148,7 @@ def compose_up(
     if build and no_build:
         usage("--build and --no-build contradict each other", "give one of them, or neither")
     options = Options(tuple(split_names(services)), True if build else False if no_build else None, timeout)
-    Up(compose_for(c, profile), console_for(as_json=json), options, recover=recovery.finish).run()
+    Up(*stack_for(c, json=json, profile=profile), options, recover=recovery.finish).run()
 
 
 @task(
@@ -188,45 +163,41 @@ def compose_down(c: Context, volumes: bool = False, yes: str = "", timeout: int 
     """Stop the stack and remove its containers; data is kept."""
     from scripts.stack.down import down
 
-    down(compose_for(c), console_for(), volumes=volumes, yes=yes, timeout=timeout if timeout >= 0 else None)
+    down(*stack_for(c), volumes=volumes, yes=yes, timeout=timeout if timeout >= 0 else None)
 
 
 @task(
-    help={"services": SERVICES_HELP, "timeout": "Seconds to wait for them to be healthy again."},
-    iterable=["services"],
+    help={"timeout": "Seconds to wait for them to be healthy again."},
     interrupted="a service that was stopped for it may be down, the next run starts it",
 )
 def compose_restart(c: Context, services: list[str], timeout: int = 300) -> None:
     """Restart containers as they are (for changed settings use compose-up) and wait for health."""
     from scripts.stack import service_commands
 
-    service_commands.restart(compose_for(c), console_for(), split_names(services), timeout)
+    service_commands.restart(*stack_for(c), split_names(services), timeout)
 
 
 # ---- look ----------------------------------------------------------------------------------------------
 
 
 @task(
-    help={"watch": "Redraw every two seconds until Ctrl-C.", "json": JSON_HELP},
+    help={"watch": "Redraw every two seconds until Ctrl-C."},
     interrupted=LOOKED,
 )
 def compose_status(c: Context, watch: bool = False, json: bool = False) -> None:
     """Show health, ports, uptime and memory of every service; exit status 3 when one is not well."""
-    from scripts.base.clock import SYSTEM_CLOCK
     from scripts.stack import status
 
     show = status.watch if watch else status.show
-    require_well(show(compose_for(c), console_for(as_json=json), SYSTEM_CLOCK))
+    require_well(show(*stack_for(c, json=json)))
 
 
 @task(
     help={
-        "services": SERVICES_HELP,
         "follow": "Go on showing what comes, until Ctrl-C.",
         "tail": "Lines of each service to begin with, or `all`.",
         "since": "Only what is younger than this: 10m, 2h, 2026-11-23T08:00:00.",
     },
-    iterable=["services"],
     interrupted=LOOKED,
 )
 def compose_logs(
@@ -235,25 +206,20 @@ def compose_logs(
     """Show the services' logs."""
     from scripts.stack import service_commands
 
-    finish(
-        service_commands.logs(compose_for(c), split_names(services), follow=follow, tail=tail, since=since)
-    )
+    compose, _ = stack_for(c)
+    finish(service_commands.logs(compose, split_names(services), follow=follow, tail=tail, since=since))
 
 
-@task(
-    help={"profile": PROFILE_HELP, "json": JSON_HELP},
-    iterable=["profile"],
-    interrupted=LOOKED,
-)
+@task(interrupted=LOOKED)
 def compose_config(c: Context, profile: list[str], json: bool = False) -> None:
     """Print the compose files as one rendered model (--json: with all profiles)."""
     from scripts.stack import service_commands
 
-    compose = compose_for(c, profile)
+    compose, console = stack_for(c, json=json, profile=profile)
     if json:
-        console_for(as_json=True).document(compose.model)
+        console.document(compose.model)
     else:
-        console_for().text(service_commands.rendered(compose))
+        console.text(service_commands.rendered(compose))
 
 
 # ---- inside ----------------------------------------------------------------------------------------------
@@ -269,7 +235,7 @@ def compose_exec(c: Context, service: str) -> None:
 
     # Invoke joins what follows the dashes with blanks; the arguments' own borders are only in sys.argv.
     command = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-    finish(service_commands.run_in(compose_for(c), service, command))
+    finish(service_commands.run_in(stack_for(c)[0], service, command))
 
 
 @task(
@@ -280,7 +246,7 @@ def compose_shell(c: Context, service: str = "weppcloud") -> None:
     """Open a shell in a running service."""
     from scripts.stack import service_commands
 
-    finish(service_commands.shell(compose_for(c), service))
+    finish(service_commands.shell(stack_for(c)[0], service))
 
 
 @task(
@@ -290,7 +256,7 @@ def db_shell(c: Context) -> None:
     """Open psql on the stack's database; SQL on stdin works too."""
     from scripts.stack import service_commands
 
-    finish(service_commands.database_shell(compose_for(c)))
+    finish(service_commands.database_shell(stack_for(c)[0]))
 
 
 @task(
@@ -300,28 +266,25 @@ def db_upgrade(c: Context) -> None:
     """Bring the database's schema up to date (flask db upgrade)."""
     from scripts.stack import service_commands
 
-    service_commands.database_upgrade(compose_for(c), console_for())
+    service_commands.database_upgrade(*stack_for(c))
 
 
 @task(
-    help={"yes": YES_HELP, "dry_run": "Only check the files and say what a repair would keep."},
+    help={"dry_run": "Only check the files and say what a repair would keep."},
     interrupted="the files are either as they were or the repaired ones; `invoke redis-repair` starts redis again",
 )
 def redis_repair(c: Context, yes: bool = False, dry_run: bool = False) -> None:
     """Repair Redis' files after a power loss: in a copy, the damaged ones are kept."""
-    from scripts.base.clock import SYSTEM_CLOCK
-    from scripts.stack import redis_repair as repairing
+    from scripts.stack import redis_repair
 
-    repairing.repair(compose_for(c), console_for(), SYSTEM_CLOCK, yes=yes, dry_run=dry_run)
+    redis_repair.repair(*stack_for(c), yes=yes, dry_run=dry_run)
 
 
 @task(
     help={
         "fix": "Reconcile them, after a question: make missing rows again, remove rows and checklists of lost runs.",
         "aside": "With --fix: move runs on disk that have no row away, instead of making their rows again.",
-        "yes": YES_HELP,
         "dry_run": "Only list them, also with --fix.",
-        "json": JSON_HELP,
     },
     interrupted="each run is either as it was or reconciled; no run's folder was deleted",
 )
@@ -336,8 +299,7 @@ def runs_check(
     """Find runs that only one of database, disk and Redis knows, as after a restore; exit status 3 when there are."""
     from scripts.stack import runs_check as checking
 
-    console = console_for(as_json=json)
-    require_well(checking.check(compose_for(c), console, fix=fix, aside=aside, yes=yes, dry_run=dry_run))
+    require_well(checking.check(*stack_for(c, json=json), fix=fix, aside=aside, yes=yes, dry_run=dry_run))
 
 
 # ---- sample ----------------------------------------------------------------------------------------------
@@ -350,7 +312,6 @@ def runs_check(
         "reset": "First remove what seed made, and nothing else (asks for the project's name).",
         "yes": "The project's name, to remove that without being asked.",
         "dry_run": "Only show what would be made.",
-        "json": JSON_HELP,
     },
     interrupted="its program in the container has ended, and what it made or removed until then stays so",
 )
@@ -369,4 +330,4 @@ def seed(
     options = seeding.Options(
         seed if seed != -1 else None, scale if scale != -1 else None, reset, yes, dry_run
     )
-    seeding.seed(compose_for(c), console_for(as_json=json), options)
+    seeding.seed(*stack_for(c, json=json), options)

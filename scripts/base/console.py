@@ -13,6 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from rich.filesize import decimal
+
+from scripts.base.clock import SYSTEM_CLOCK, Clock
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -37,8 +41,14 @@ STYLES = {
 GAP = "  "
 SHORTEST_CUT = 8
 
+# Seconds between two lines about a phase of long work in a log.
+QUIET_SECONDS = 30.0
+# Takes a phase's name, how many bytes of it are done, and of how many (0: not known).
+PhaseUpdate = Callable[[str, int, int], None]
 # Takes a name and its new state.
 Update = Callable[[str, str], None]
+# Takes the rows of a table and its title.
+Show = Callable[[Sequence[Sequence[str]], str], None]
 
 
 class Console:
@@ -109,11 +119,9 @@ class Console:
     # ---- answers ----
 
     def document(self, answer: object) -> None:
-        """The answer as JSON."""
         print(json.dumps(answer, indent=2, ensure_ascii=False), file=self.out, flush=True)
 
     def text(self, answer: str) -> None:
-        """The answer as text."""
         print(answer, file=self.out, flush=True)
 
     def answer(self, document: object, text: str) -> None:
@@ -136,14 +144,19 @@ class Console:
         RichConsole(file=self.out).print(rich_table(columns, rows, title))
 
     @contextmanager
-    def live(self) -> Iterator[LiveView]:
-        """A view on the whole terminal that is redrawn until left; only where `pretty`."""
+    def live(self, columns: Sequence[str]) -> Iterator[Show]:
+        """Yield a function that draws a table on the whole terminal, until left; only where `pretty`.
+
+        A line for each row, as wide as the terminal: what wraps would push others off the screen.
+        """
         from rich.console import Console as RichConsole
         from rich.live import Live
 
         screen = RichConsole(file=self.out)
         with Live(console=screen, auto_refresh=False, screen=True) as live:
-            yield LiveView(live.update, lambda: screen.width)
+            yield lambda rows, title: live.update(
+                rich_table(*fitting(columns, rows, screen.width), title), refresh=True
+            )
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Update]:
@@ -173,18 +186,38 @@ class Console:
         with self.progress(text):
             yield
 
+    @contextmanager
+    def phases(self, clock: Clock = SYSTEM_CLOCK) -> Iterator[PhaseUpdate]:
+        """Yield a function that shows how far long work has come: bars that go away, or a line now and then."""
+        if not self.lively:
+            told: dict[str, float] = {}
 
-class LiveView:
-    """One table, redrawn in place: a line for each row, for what wraps pushes others off the screen."""
+            def tell(phase: str, done: int, total: int) -> None:
+                began, now = told.get(phase), clock.monotonic()
+                if began is None:
+                    self.say(f"  {phase}")
+                elif now - began < QUIET_SECONDS:
+                    return
+                else:
+                    self.say(f"  {phase}: {decimal(done)}{f' ({100 * done // total} %)' if total else ''}")
+                told[phase] = now
 
-    def __init__(self, update: Callable[..., None], width: Callable[[], int]) -> None:
-        self._update = update
-        self._width = width
+            yield tell
+            return
+        from rich.console import Console as RichConsole
+        from rich.progress import DownloadColumn, Progress, TaskID, TransferSpeedColumn
 
-    def show(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
-        """Draw the table now, as much of it as the terminal is wide."""
-        columns, rows = fitting(columns, rows, self._width())
-        self._update(rich_table(columns, rows, title), refresh=True)
+        columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
+        screen = RichConsole(file=self.err)
+        with Progress(*columns, console=screen, transient=True, redirect_stdout=False) as bars:
+            drawn: dict[str, TaskID] = {}
+
+            def draw(phase: str, done: int, total: int) -> None:
+                if phase not in drawn:
+                    drawn[phase] = bars.add_task(phase, total=None)
+                bars.update(drawn[phase], completed=done, total=total or None)
+
+            yield draw
 
 
 def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> Table:

@@ -55,7 +55,6 @@ class Host:
         return ""
 
     def has_command(self, name: str) -> bool:
-        """Return True when the program is on PATH."""
         return shutil.which(name) is not None
 
 

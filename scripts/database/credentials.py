@@ -7,6 +7,7 @@ through pipes and private files only; the server is given a verifier (scram.py).
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +19,8 @@ from scripts.base.errors import ExitCode, StackError
 from scripts.base.files import sync_folder, write
 from scripts.database.sidecar_client import ProgramRun
 from scripts.engine import database_server
-from scripts.engine.catalogue import Catalogue
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
-from scripts.engine.database_server import DATABASE
 from scripts.engine.failure import restart_and_wait
 from scripts.settings import scram, secret_files, secret_ids
 
@@ -38,57 +37,45 @@ STOP_SECONDS = 10
 class Credentials:
     """One password of one stack: that of the application's role, or the superuser's."""
 
-    def __init__(
-        self, compose: Compose, console: Console, clock: Clock, secret: str = secret_ids.DATABASE
-    ) -> None:
+    def __init__(self, compose: Compose, console: Console, clock: Clock, *, superuser: bool = False) -> None:
         self.compose = compose
         self.console = console
         self.clock = clock
-        self.secret = secret
-        self.of_superuser = secret == secret_ids.SUPERUSER
-        self.role = "postgres" if self.of_superuser else compose.setting("POSTGRES_USER", "wepppy")
-        self.secret_file = compose.secret_file(secret)
-        self.pending_file = self.secret_file.with_name(f".{secret}.pending")
+        self.superuser = superuser
+        self.secret = secret_ids.SUPERUSER if superuser else secret_ids.DATABASE
+        self.role = "postgres" if superuser else compose.setting("POSTGRES_USER", "wepppy")
+        self.secret_file = compose.secret_file(self.secret)
+        self.pending_file = self.secret_file.with_name(f".{self.secret}.pending")
 
     def running_readers(self) -> list[Container]:
         """Return the containers that log in with it. The server only looks at the file when it makes a cluster."""
-        services = Catalogue.of(self.compose.model).services.values()
-        names = [each.name for each in services if self.secret in each.secrets and each.name != DATABASE]
+        services = self.compose.catalogue.services.values()
+        names = {each.name for each in services if self.secret in each.secrets} - {database_server.DATABASE}
         return self.compose.containers(names, running=True)
 
-    def begin(self, password: str) -> None:
-        """Write down that this password is to hold, before any step to it."""
-        self._write(self.pending_file, password, 0o600)
+    def change(self, old: str, new: str) -> None:
+        """Give role and file the new password. Raise StackError, which says whether the old one holds."""
+        _write(self.pending_file, new, 0o600)
+        try:
+            self._put(new, [old])
+            self._require_login(old)
+        except StackError as error:
+            # The role may have the new one all the same: that is not known until it is given the old one.
+            left = "the next task completes the change"
+            with contextlib.suppress(StackError):
+                self._put(old, [old, new])
+                self.end()
+                left = "the old password holds"
+            code = error.exit_code if error.exit_code == ExitCode.REFUSED else ExitCode.FAILED
+            raise StackError(f"{error.what}; {left}", error.fix, code, details=error.details) from None
 
-    def put(self, password: str, known: Sequence[str]) -> None:
-        """Make it the password of role and file. known: passwords of which one is the role's now."""
-        verifier = scram.verifier(password)
-        if database_server.is_external(self.compose):
-            self._ask_program(["password"], {"passwords": list(known), "verifier": verifier})
-        else:
-            self._alter_role(verifier)
-        if secret_files.read(self.secret_file) != password:
-            self._write(self.secret_file, password, secret_files.FILE_MODE)
-
-    def end(self) -> None:
-        """Forget that a change was begun."""
-        self.pending_file.unlink(missing_ok=True)
-        sync_folder(self.pending_file.parent)
-
-    def require_login(self, before: str) -> None:
-        """Raise StackError unless the file's password logs in; warn when the one of before still does."""
-        flags = ["--superuser"] if self.of_superuser else []
-        answer = self._ask_program(["login", *flags], {"passwords": [before]})
-        if not answer["own"]:
-            raise StackError(
-                f"no login with the new password: {answer['why']}",
-                "see the server's pg_hba.conf: it must ask for the password by scram-sha-256",
-                ExitCode.FAILED,
-            )
-        if answer["given"][0]:
-            self.console.warn(
-                "the server lets the old password in as well: its pg_hba.conf asks the stack for none"
-            )
+    def complete(self) -> None:
+        """Complete a change that was begun; one whose password was not whole yet has changed nothing."""
+        if new := secret_files.read(self.pending_file):
+            database_server.require_running(self.compose, self.console)
+            self._put(new, [secret_files.read(self.secret_file), new])
+            self.restart_readers()
+        self.end()
 
     def restart_readers(self) -> float:
         """Restart what still has the password of before, and wait until it is well; return the seconds that took.
@@ -106,9 +93,35 @@ class Credentials:
             restart_and_wait(self.compose, names, well, WAIT_SECONDS, flags)
         return self.clock.monotonic() - began
 
-    def _write(self, path: Path, password: str, mode: int) -> None:
-        folder = path.parent.stat()
-        write(path, password, mode, (folder.st_uid, folder.st_gid))
+    def end(self) -> None:
+        """Forget that a change was begun."""
+        self.pending_file.unlink(missing_ok=True)
+        sync_folder(self.pending_file.parent)
+
+    def _put(self, password: str, known: Sequence[str]) -> None:
+        """Make it the password of role and file. known: passwords of which one is the role's now."""
+        verifier = scram.verifier(password)
+        if database_server.is_external(self.compose):
+            self._ask_program(["password"], {"passwords": list(known), "verifier": verifier})
+        else:
+            self._alter_role(verifier)
+        if secret_files.read(self.secret_file) != password:
+            _write(self.secret_file, password, secret_files.FILE_MODE)
+
+    def _require_login(self, before: str) -> None:
+        """Raise StackError unless the file's password logs in; warn when the one of before still does."""
+        flags = ["--superuser"] if self.superuser else []
+        answer = self._ask_program(["login", *flags], {"passwords": [before]})
+        if not answer["own"]:
+            raise StackError(
+                f"no login with the new password: {answer['why']}",
+                "see the server's pg_hba.conf: it must ask for the password by scram-sha-256",
+                ExitCode.FAILED,
+            )
+        if answer["given"][0]:
+            self.console.warn(
+                "the server lets the old password in as well: its pg_hba.conf asks the stack for none"
+            )
 
     def _ask_program(self, command: Sequence[str], word: object) -> Any:
         with ProgramRun(self.compose, self.console, command) as run:
@@ -143,21 +156,21 @@ class Credentials:
             self.clock.sleep(PAUSE_SECONDS)
 
 
+def _write(path: Path, password: str, mode: int) -> None:
+    folder = path.parent.stat()
+    write(path, password, mode, (folder.st_uid, folder.st_gid))
+
+
 def finish(compose: Compose, console: Console, clock: Clock = SYSTEM_CLOCK) -> None:
     """Complete changes of passwords that were begun and not ended. To be called with the project's lock held.
 
     What cannot be completed now is told; the next task tries again.
     """
-    for secret in () if compose.runner.dry else (secret_ids.DATABASE, secret_ids.SUPERUSER):
-        credentials = Credentials(compose, console, clock, secret)
-        if not credentials.pending_file.exists():
-            continue
-        console.say(f"a change of the password of {credentials.role} was interrupted: completing it")
-        try:
-            if new := secret_files.read(credentials.pending_file):
-                database_server.require_running(compose, console)
-                credentials.put(new, [secret_files.read(credentials.secret_file), new])
-                credentials.restart_readers()
-            credentials.end()
-        except StackError as error:
-            console.warn(f"not completed yet: {error.what} ({error.fix})")
+    for superuser in () if compose.runner.dry else (False, True):
+        credentials = Credentials(compose, console, clock, superuser=superuser)
+        if credentials.pending_file.exists():
+            console.say(f"a change of the password of {credentials.role} was interrupted: completing it")
+            try:
+                credentials.complete()
+            except StackError as error:
+                console.warn(f"not completed yet: {error.what} ({error.fix})")

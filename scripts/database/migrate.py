@@ -9,9 +9,11 @@ this process ends.
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,15 +23,13 @@ from rich.filesize import decimal
 from scripts.base import files
 from scripts.base.clock import SYSTEM_CLOCK, Clock
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError, refuse
+from scripts.base.errors import ExitCode, StackError, refuse, usage
 from scripts.base.host import LOCAL_HOST, Host, engine_is_elsewhere, free_port_numbers
 from scripts.database import recovery, switchover, systemd
-from scripts.database.application import Application
 from scripts.database.sidecar_client import ProgramKilled, ProgramRun
-from scripts.database.source_server import SOCKETS, SourceServer
-from scripts.database.switchover import confirmed, report, switch_over, upgrade
+from scripts.database.switchover import Application, confirmed, report, switch_over, upgrade
 from scripts.engine import database_server
-from scripts.engine.catalogue import Catalogue, built_images
+from scripts.engine.catalogue import built_images
 from scripts.engine.compose import Compose
 from scripts.engine.database_server import DATABASE
 from scripts.engine.sidecar import SERVICE
@@ -38,6 +38,9 @@ from scripts.prepare.build import build
 from scripts.settings import secret_files
 
 MOVER = "mover"
+# Where the mover's container sees the folder of the source's socket.
+SOCKETS = "/source"
+LOCAL = ("", "localhost", "127.0.0.1", "::1")
 # How long a server that was just started may take until it answers: a unit counts as started before that.
 START_SECONDS = 60
 # In the order in which they happen.
@@ -53,6 +56,65 @@ class Options(switchover.Options):
     service: str = systemd.USUAL
     live: bool = False
     stop_source: bool = False
+
+
+@dataclass(frozen=True)
+class SourceServer:
+    """A server outside the stack, and the database on it. password: empty where none is asked for."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    # Tracebacks and failing tests show representations.
+    password: str = field(repr=False)
+    socket_dir: Path | None
+    uid: int
+    gid: int
+
+    @property
+    def local(self) -> bool:
+        return self.socket_dir is not None or self.host in LOCAL
+
+    @property
+    def description(self) -> str:
+        return f"{self.database} at {self.socket_dir or self.host} port {self.port} as {self.user}"
+
+
+def source_server(
+    host: str, port: int, database: str, user: str, *, password_file: str = "", socket_dir: str = ""
+) -> SourceServer:
+    """Return the source that the flags name. Raise StackError.
+
+    Over a socket the server may ask the kernel who comes (peer): the account named like the database user shall.
+    """
+    if not 1 <= port <= 65535:
+        usage(f"--port={port} is no port", "give a number from 1 to 65535")
+    if socket_dir and host not in LOCAL:
+        usage(f"--socket-dir is on this machine and --host={host} is not", "give one of the two")
+    for flag, value in (("--dbname", database), ("--user", user)):
+        if not value:
+            usage(f"{flag} is empty", "name the database and the user of the source, as for psql")
+    folder = (Path.cwd() / Path(socket_dir).expanduser()).resolve() if socket_dir else None
+    if ":" in str(folder):
+        usage(f"{folder} has a colon in its name, which no container can be given", "use --host instead")
+    uid, gid = os.getuid(), os.getgid()
+    if folder:
+        with suppress(KeyError):
+            uid, gid = pwd.getpwnam(user)[2:4]
+    password = _password(Path.cwd() / Path(password_file).expanduser()) if password_file else ""
+    return SourceServer(host or "localhost", port, database, user, password, folder, uid, gid)
+
+
+def _password(path: Path) -> str:
+    """Return the first line of the file. Raise StackError when it is missing, empty or readable for others."""
+    password = secret_files.first_line(path, ExitCode.REFUSED)
+    if (mode := path.stat().st_mode & 0o777) & 0o077:
+        what = f"others may read the password file {path} (mode {mode:04o})"
+        refuse(what, f"chmod 0600 {path}, and think of who may have read it")
+    if not password:
+        refuse(f"the password file {path} begins with an empty line", "write the password as its first line")
+    return password
 
 
 def migrate(
@@ -96,7 +158,18 @@ def migrate(
             moved = _move(run, options, application(compose), record)
         # Once nobody of ours is connected any more, whom a server may wait for.
         stopped = options.stop_source and unit.stop()
-    _report(console, record.document(moved, switched=True, source_stopped=stopped), moved)
+    for note in moved["notes"]:
+        console.warn(note)
+    phases = moved["phases"]
+    seconds = ", ".join(f"{phase} {phases[phase]:.1f} s" for phase in PHASES if phase in phases)
+    text = (
+        f"moved: {moved['rows']} rows in {len(moved['tables'])} tables, {moved['large_objects']} large objects\n"
+        f"equal: {moved['equal']}\n"
+        f"time:  {seconds}; the application was away for {moved['seconds']:.2f} s\n"
+        f"kept:  {moved['kept']}, `invoke db-rollback` brings it back\n"
+        f"report {record.path}"
+    )
+    report(console, record.document(moved, switched=True, source_stopped=stopped), text)
 
 
 @contextmanager
@@ -172,12 +245,12 @@ def require_database(compose: Compose, console: Console, host: Host) -> None:
     secret_files.ensure(compose)
     external = database_server.is_external(compose)
     services = [SERVICE] if external else [DATABASE, SERVICE]
-    needed = built_images(compose.model, {*services})
-    if compose.engine.images(list(needed)) < set(needed):
+    needed = built_images(compose.model, services)
+    if compose.engine.images(needed) < set(needed):
         build(compose, console, services)
     if external or database_server.is_running(compose):
         return
-    for port in Catalogue.of(compose.model).services[DATABASE].ports:
+    for port in compose.catalogue.services[DATABASE].ports:
         if host.bind_problem(port.address or "0.0.0.0", port.number):  # noqa: S104 - what an empty address means
             (free,) = free_port_numbers(1)
             who = host.listener(port.number) or "another process"
@@ -228,7 +301,6 @@ class _Record:
     def document(
         self, moved: Mapping[str, Any], *, switched: bool, source_stopped: bool = False
     ) -> dict[str, Any]:
-        """Return what it says."""
         return {
             "ok": switched,
             "switched_over": switched,
@@ -242,22 +314,5 @@ class _Record:
         }
 
     def write(self, moved: Mapping[str, Any], *, switched: bool) -> None:
-        """Write it. Raise StackError."""
         text = json.dumps(self.document(moved, switched=switched), indent=2, ensure_ascii=False)
         files.write(self.path, f"{text}\n", 0o600)
-
-
-def _report(console: Console, document: Mapping[str, Any], moved: Mapping[str, Any]) -> None:
-    for note in moved["notes"]:
-        console.warn(note)
-    phases = moved["phases"]
-    seconds = ", ".join(f"{phase} {phases[phase]:.1f} s" for phase in PHASES if phase in phases)
-    report(
-        console,
-        document,
-        f"moved: {moved['rows']} rows in {len(moved['tables'])} tables, {moved['large_objects']} large objects\n"
-        f"equal: {moved['equal']}\n"
-        f"time:  {seconds}; the application was away for {moved['seconds']:.2f} s\n"
-        f"kept:  {moved['kept']}, `invoke db-rollback` brings it back\n"
-        f"report {document['report']}",
-    )

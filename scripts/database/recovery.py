@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from scripts.base.console import Console
-from scripts.database import credentials, writers
+from scripts.database import credentials, switchover
 from scripts.engine import database_server
 from scripts.engine.compose import Compose
 from scripts.prepare import lock
@@ -27,5 +27,5 @@ def finish(compose: Compose, console: Console) -> None:
 
     Raise StackError.
     """
-    writers.start_again(compose, console)
+    switchover.start_writers(compose, console)
     credentials.finish(compose, console)

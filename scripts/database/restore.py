@@ -11,11 +11,18 @@ from typing import Any
 from rich.filesize import decimal
 
 from scripts.base.console import Console
-from scripts.database import dumps
-from scripts.database.application import Application
+from scripts.database.backup import locate
 from scripts.database.recovery import sole_task
 from scripts.database.sidecar_client import ProgramRun
-from scripts.database.switchover import Options, clients, confirmed, report, switch_over, upgrade
+from scripts.database.switchover import (
+    Application,
+    Options,
+    clients,
+    confirmed,
+    report,
+    switch_over,
+    upgrade,
+)
 from scripts.engine.compose import Compose
 
 
@@ -31,7 +38,7 @@ def restore(
 
     named: the dump (a path, a name, `latest`).
     """
-    argument, flags = dumps.locate(compose, named)
+    argument, flags = locate(compose, named)
     command = ["restore", "--dump", argument, *options.of_program]
     with sole_task(compose, console):
         if (addresses := clients(compose)) is not None:
@@ -50,7 +57,36 @@ def restore(
             if prepared["revision"] and prepared["revision"] != prepared["live_revision"]:
                 upgrade(compose, console, prepared["staging"])
             done = switch_over(run, prepared["live_id"], application(compose), options)
-    _report(console, plan, prepared, done)
+    missing = done.get("missing_runs") or {"count": 0, "newest": []}
+    if done["jobs"]:
+        console.say(f"{done['jobs']} jobs were in progress and go on")
+    if missing["count"]:
+        console.warn(
+            f"{missing['count']} runs are in the database from before and not in the restored one; their files are "
+            f"where they were, and a job that is at one ends without its row. The last used: "
+            f"{', '.join(missing['newest'])} (`invoke runs-check` reconciles them)"
+        )
+    document = {
+        "ok": True,
+        "database": done["database"],
+        "dump": plan["dump"],
+        "rows": prepared["rows"],
+        "bytes": prepared["bytes"],
+        "kept": done["kept"],
+        "missing_runs": missing,
+        "jobs_in_progress": done["jobs"],
+        "seconds": {
+            "verify": plan["verify_seconds"],
+            "load": prepared["seconds"],
+            "downtime": done["seconds"],
+        },
+    }
+    undo = f"; the database from before is kept as {done['kept']}, `invoke db-rollback` brings it back"
+    text = (
+        f"{done['database']} is restored: {prepared['rows']} rows, loaded in {prepared['seconds']:.1f} s, "
+        f"application away for {done['seconds']:.2f} s{undo if done['kept'] else ''}"
+    )
+    report(console, document, text)
 
 
 def show_plan(console: Console, plan: Mapping[str, Any]) -> None:
@@ -70,38 +106,3 @@ def show_plan(console: Console, plan: Mapping[str, Any]) -> None:
         console.warn(
             "no checksum lies beside this dump: a changed value inside its rows cannot be told from a right one"
         )
-
-
-def _report(
-    console: Console, plan: Mapping[str, Any], prepared: Mapping[str, Any], done: Mapping[str, Any]
-) -> None:
-    missing = done.get("missing_runs") or {"count": 0, "newest": []}
-    if done["jobs"]:
-        console.say(f"{done['jobs']} jobs were in progress and go on")
-    if missing["count"]:
-        console.warn(
-            f"{missing['count']} runs are in the database from before and not in the restored one; their files are "
-            f"where they were, and a job that is at one ends without its row. The last used: "
-            f"{', '.join(missing['newest'])} (`invoke runs-check` reconciles them)"
-        )
-    undo = f"; the database from before is kept as {done['kept']}, `invoke db-rollback` brings it back"
-    report(
-        console,
-        {
-            "ok": True,
-            "database": done["database"],
-            "dump": plan["dump"],
-            "rows": prepared["rows"],
-            "bytes": prepared["bytes"],
-            "kept": done["kept"],
-            "missing_runs": missing,
-            "jobs_in_progress": done["jobs"],
-            "seconds": {
-                "verify": plan["verify_seconds"],
-                "load": prepared["seconds"],
-                "downtime": done["seconds"],
-            },
-        },
-        f"{done['database']} is restored: {prepared['rows']} rows, loaded in {prepared['seconds']:.1f} s, "
-        f"application away for {done['seconds']:.2f} s{undo if done['kept'] else ''}",
-    )

@@ -1,4 +1,4 @@
-"""Change a password of the database: role, secret file and services get the new one, jobs are finished before.
+"""`db-rotate-password`: role, secret file and services get another password, jobs are finished before.
 
 Whatever ends this task, the next one completes the change: see credentials.py.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import string
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.base.clock import SYSTEM_CLOCK, Clock
@@ -19,7 +20,7 @@ from scripts.database.recovery import sole_task
 from scripts.engine import database_server
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
-from scripts.settings import secret_files, secret_ids
+from scripts.settings import secret_files
 from scripts.settings.envfile import display_path
 from scripts.settings.secret_ids import token
 
@@ -33,26 +34,23 @@ POOL = "/opt/stack/rq-worker.py"
 DRAIN = ("python", "/opt/stack/rq-drain.py")
 
 
-def rotate(
-    compose: Compose,
-    console: Console,
-    *,
-    password_file: str = "",
-    superuser: bool = False,
-    now: bool = False,
-    yes: bool = False,
-    dry_run: bool = False,
-    clock: Clock = SYSTEM_CLOCK,
-) -> None:
-    """Change the password. Raise StackError; when the server did not take it, the old one holds.
+@dataclass(frozen=True)
+class Options:
+    """The task's flags. password_file: holds the new password; empty: one is made. now: wait for no job."""
 
-    password_file: holds the new password; empty: one is made. now: wait for no job.
-    """
-    new = read_password(Path(password_file)) if password_file else token()
-    secret = secret_ids.SUPERUSER if superuser else secret_ids.DATABASE
-    credentials = Credentials(compose, console, clock, secret)
+    password_file: str = ""
+    superuser: bool = False
+    now: bool = False
+    yes: bool = False
+    dry_run: bool = False
+
+
+def rotate(compose: Compose, console: Console, options: Options, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    """Change the password. Raise StackError; when the server did not take it, the old one holds."""
+    new = read_password(Path(options.password_file)) if options.password_file else token()
+    credentials = Credentials(compose, console, clock, superuser=options.superuser)
     external = database_server.is_external(compose)
-    if superuser and external:
+    if options.superuser and external:
         raise StackError(
             "the superuser of an external server is not the stack's", "ask whoever runs that server"
         )
@@ -71,18 +69,14 @@ def rotate(
             f"file      {file}\n"
             f"restarts  {', '.join(names) or 'nothing: no service that logs in is running'}"
         )
-        facts = {
-            "role": credentials.role,
-            "secret_file": str(credentials.secret_file),
-            "services": names,
-        }
-        if dry_run or compose.runner.dry:
+        facts = {"role": credentials.role, "secret_file": str(credentials.secret_file), "services": names}
+        if options.dry_run or compose.runner.dry:
             console.answer({"ok": True, "dry_run": True, **facts}, "nothing was changed")
             return
-        require_yes(console, yes, "change the password now?", console.again(TASK, "--yes"))
+        require_yes(console, options.yes, "change the password now?", console.again(TASK, "--yes"))
         database_server.require_running(compose, console)
-        with _drained(compose, console, [] if now else readers):
-            _change(credentials, old, new)
+        with _drained(compose, console, [] if options.now else readers):
+            credentials.change(old, new)
             seconds = credentials.restart_readers()
         credentials.end()
     console.answer(
@@ -90,22 +84,6 @@ def rotate(
         f"{credentials.role} has a new password, in {file} and in {len(names)} services; "
         f"application away for {seconds:.1f} s",
     )
-
-
-def _change(credentials: Credentials, old: str, new: str) -> None:
-    credentials.begin(new)
-    try:
-        credentials.put(new, [old])
-        credentials.require_login(old)
-    except StackError as error:
-        # The role may have the new one all the same: that is not known until it is given the old one.
-        left = "the next task completes the change"
-        with contextlib.suppress(StackError):
-            credentials.put(old, [old, new])
-            credentials.end()
-            left = "the old password holds"
-        code = error.exit_code if error.exit_code == ExitCode.REFUSED else ExitCode.FAILED
-        raise StackError(f"{error.what}; {left}", error.fix, code, details=error.details) from None
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ from typing import Any
 from scripts.base.clock import SYSTEM_CLOCK, Clock
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
-from scripts.base.progress import progress
 from scripts.engine import database_server, sidecar
 from scripts.engine.compose import ALL_PROFILES, Compose
 from scripts.engine.runner import LineProcess
@@ -60,15 +59,15 @@ class ProgramRun:
         self.compose = compose
         self.console = console
         self.clock = clock
-        self._began = self.clock.monotonic()
+        self._began = clock.monotonic()
         self._is_loss_shown = False
         started = None if options or service != sidecar.SERVICE else self._in_sidecar(command)
         self._process = started or self._start(
             compose.argv(
-                *("run", "--rm", "--no-deps", "-T", *options, service, *PROGRAM, *command),
-                profiles=ALL_PROFILES,
+                "run", "--rm", "--no-deps", "-T", *options, service, *PROGRAM, *command, profiles=ALL_PROFILES
             )
         )
+        self.send = self._process.send
 
     def _in_sidecar(self, command: Sequence[str]) -> LineProcess | None:
         """Start the command in the service's own container; None where that is not as the settings say.
@@ -114,13 +113,9 @@ class ProgramRun:
         """Return the program's answer, once it is done."""
         return self._receive("result")["answer"]
 
-    def send(self, word: str) -> None:
-        """Send the word that the program waits for."""
-        self._process.send(word)
-
     def _receive(self, wanted: str) -> Mapping[str, Any]:
         # Bars are drawn only while we listen: between two answers the terminal belongs to questions.
-        with progress(self.console) as update:
+        with self.console.phases() as update:
             for line in self._process.lines():
                 event = _event(line)
                 kind = event["kind"]

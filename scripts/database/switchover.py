@@ -7,20 +7,31 @@ moment, the program itself included, the server knows whether it was committed: 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from scripts.base import files
+from scripts.base.clock import SYSTEM_CLOCK, Clock
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
 from scripts.base.prompts import require_yes
-from scripts.database import writers
-from scripts.database.application import Application
 from scripts.database.sidecar_client import ProgramRun, answer
-from scripts.engine import database_server
+from scripts.engine import database_server, sidecar
+from scripts.engine.catalogue import PROXY, Service
 from scripts.engine.compose import Compose
+from scripts.engine.failure import details, explain
+from scripts.engine.proof import Fetch, Site, fetch, prove
+from scripts.settings import secret_ids
 
+# How long the application may take to be well after a switchover.
+WAIT_SECONDS, PAUSE_SECONDS = 30.0, 0.25
+# Lists the containers that --quiesce stopped, in the stack's data folder.
+STOPPED = "stopped-writers"
+# What a worker gets to finish its job; what takes longer is queued again.
+STOP_SECONDS = 10
 ROLLBACK = "`invoke db-rollback` brings the one from before back"
 # Counts the jobs that workers are at; RQ keeps them in one sorted set for each queue.
 IN_PROGRESS = (
@@ -45,7 +56,6 @@ class Options:
 
     @property
     def of_program(self) -> list[str]:
-        """The program's own flags."""
         return [*(["--jobs", str(self.jobs)] if self.jobs else []), *(["--force"] if self.force else [])]
 
 
@@ -71,6 +81,127 @@ def confirmed(
     return not options.dry_run
 
 
+def upgrade(compose: Compose, console: Console, staging: str) -> None:
+    """Bring a staging database's schema to the revision of the source tree. Raise StackError (failed)."""
+    console.say("its schema is of another revision than the application's: bringing it up to date")
+    # A tree's own address of a database would win over the stack's settings, and be the live one's.
+    variables = {"POSTGRES_DB": staging, "SQLALCHEMY_DATABASE_URI": "", "DATABASE_URL": ""}
+    flags = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    if not compose.stream("run", "--rm", "--no-deps", "-T", *flags, "db-upgrade").ok:
+        raise StackError(
+            "its schema could not be brought up to date, see above; nothing was switched over",
+            "check out the source of the dump's time, or choose another dump",
+            ExitCode.FAILED,
+        )
+
+
+@contextmanager
+def writers_stopped(compose: Compose, console: Console) -> Iterator[None]:
+    """Stop the running services that write to the database; start them again when the block is left, however it is.
+
+    What is stopped is written down first: whatever kills the task, the next one or `compose-up` starts it again. Raise
+    StackError when they cannot be stopped or started. To be entered with the project's lock held.
+    """
+    services = compose.catalogue.services.values()
+    writers = {
+        each.name for each in services if each.writes == database_server.DATABASE and not each.one_shot
+    }
+    names = [each.name for each in compose.containers(writers, running=True)]
+    if not names or compose.runner.dry:
+        yield
+        return
+    files.write(compose.data_dir / STOPPED, "\n".join(names), 0o600)
+    try:
+        console.say(f"stopping {', '.join(names)}")
+        if problem := compose.engine.change("stop", "-t", str(STOP_SECONDS), *names):
+            raise StackError(
+                f"not stopped: {', '.join(names)} ({problem})",
+                "see `invoke compose-status`; nothing was changed in the database",
+                ExitCode.FAILED,
+            )
+        yield
+    finally:
+        with uninterrupted(console):
+            start_writers(compose, console)
+
+
+def start_writers(compose: Compose, console: Console) -> None:
+    """Start what a task stopped and did not start again; nothing where none is written down. Raise StackError."""
+    file = compose.data_dir / STOPPED
+    if compose.runner.dry or not file.exists():
+        return
+    there = [each.name for each in compose.engine.containers(compose.project)]
+    names = [name for name in file.read_text(encoding="utf-8").splitlines() if name in there]
+    if names:
+        console.say(f"starting {', '.join(names)}")
+        # One that runs still may be under a stop that the engine goes on with though its caller was killed: a restart
+        # waits for that.
+        if problem := compose.engine.change("restart", "-t", str(STOP_SECONDS), *names):
+            raise StackError(
+                f"not started again: {', '.join(names)} ({problem})",
+                "see `invoke compose-logs`, then `invoke compose-up`",
+                ExitCode.FAILED,
+            )
+    file.unlink()
+
+
+@contextmanager
+def uninterrupted(console: Console) -> Iterator[None]:
+    """Answer Ctrl-C with a remark while the block runs: what it does must not stay half done."""
+    earlier = signal.signal(signal.SIGINT, lambda *_: console.say("one moment: this has to be finished"))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, earlier)
+
+
+class Application:
+    """The services that run: asked through the proxy where it runs, else by their own health checks."""
+
+    def __init__(self, compose: Compose, clock: Clock = SYSTEM_CLOCK, *, fetching: Fetch = fetch) -> None:
+        self.compose = compose
+        self.clock = clock
+        self.fetching = fetching
+
+    def well(self) -> list[Service]:
+        """Return the running services that answer as they should now; others are not blamed on the switchover."""
+        catalogue = self.compose.catalogue
+        running = {each.service for each in self.compose.containers(running=True)}
+        services = [each for name, each in catalogue.services.items() if name in running]
+        unhealthy = set(self._unhealthy(services))
+        if PROXY in running and (address := catalogue.proxy_address()):
+            site = Site(address, self.clock, self.fetching)
+            visits = [*site.probes(services, seconds=0), *site.pages(services)]
+            unhealthy |= {each.service for each in visits if not each.ok}
+        return [each for each in services if each.name not in unhealthy]
+
+    def check(self, services: Sequence[Service]) -> None:
+        """Raise StackError (failed) unless these services answer as they should, now or within half a minute."""
+        deadline = self.clock.monotonic() + WAIT_SECONDS
+        while unhealthy := self._unhealthy(services):
+            if self.clock.monotonic() >= deadline:
+                failed = explain(self.compose, sorted(unhealthy))
+                raise StackError(
+                    f"not healthy: {', '.join(f'{name} ({why})' if why else name for name, why in unhealthy.items())}",
+                    "see `invoke compose-logs`",
+                    ExitCode.FAILED,
+                    details=details(failed),
+                )
+            self.clock.sleep(PAUSE_SECONDS)
+        prove(self.compose, services, self.clock, fetching=self.fetching)
+
+    def _unhealthy(self, services: Sequence[Service]) -> dict[str, str]:
+        """Return why those of the services that log in to the database are not healthy, by name."""
+        stores = {database_server.DATABASE, sidecar.SERVICE}
+        names = {each.name for each in services if secret_ids.DATABASE in each.secrets} - stores
+        containers = [each for each in self.compose.containers(running=True) if each.service in names]
+        found = dict.fromkeys(names - {each.service for each in containers}, "does not run")
+        for each in containers:
+            if each.health_test and not (result := self.compose.engine.run_health(each)).ok:
+                found[each.service] = result.complaint
+        return found
+
+
 def switch_over(
     run: ProgramRun, before: int, application: Application, options: Options, *, goes_back: bool = True
 ) -> Mapping[str, Any]:
@@ -86,7 +217,7 @@ def switch_over(
     began = application.clock.monotonic()
     try:
         try:
-            with writers.stopped(compose, console) if options.quiesce else nullcontext():
+            with writers_stopped(compose, console) if options.quiesce else nullcontext():
                 seconds = switchover.switch()
             console.say(f"switched over in {seconds:.2f} s; asking the application")
             jobs = jobs_in_progress(compose)
@@ -135,7 +266,7 @@ class _Switchover:
         """Make the database from before live again and raise what the application lacked, or that it is not live."""
         self.run.console.warn(f"{error.what}; switching back")
         # A Ctrl-C here would leave nobody to say which of the two is live.
-        with writers.uninterrupted(self.run.console):
+        with uninterrupted(self.run.console):
             try:
                 done = self.end("back")
             except StackError as failed:
@@ -158,16 +289,16 @@ class _Switchover:
         if refused and not self.switched:
             raise error
         # A Ctrl-C from here on would leave nobody to say which of the two is live.
-        with writers.uninterrupted(self.run.console):
+        with uninterrupted(self.run.console):
             # It ends what it has begun; what it did can be seen only then.
             self.run.leave()
             found = self._look(error)
         interrupted = isinstance(error, KeyboardInterrupt)
         if found["id"] != self.before:
+            fix = getattr(error, "fix", "see that all is well with it")
             raise StackError(
                 f"{_reason(error)}; {_is_live(found)}",
-                getattr(error, "fix", "see that all is well with it")
-                + (f"; {ROLLBACK}" if found["kept"] else ""),
+                f"{fix}; {ROLLBACK}" if found["kept"] else fix,
                 ExitCode.INTERRUPTED if interrupted else ExitCode.FAILED,
                 details=getattr(error, "details", ""),
             ) from error
@@ -208,20 +339,6 @@ def jobs_in_progress(compose: Compose) -> int | None:
     return int(result.stdout) if result.ok and result.stdout.strip().isdigit() else None
 
 
-def upgrade(compose: Compose, console: Console, staging: str) -> None:
-    """Bring a staging database's schema to the revision of the source tree. Raise StackError (failed)."""
-    console.say("its schema is of another revision than the application's: bringing it up to date")
-    # A tree's own address of a database would win over the stack's settings, and be the live one's.
-    variables = {"POSTGRES_DB": staging, "SQLALCHEMY_DATABASE_URI": "", "DATABASE_URL": ""}
-    flags = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
-    if not compose.stream("run", "--rm", "--no-deps", "-T", *flags, "db-upgrade").ok:
-        raise StackError(
-            "its schema could not be brought up to date, see above; nothing was switched over",
-            "check out the source of the dump's time, or choose another dump",
-            ExitCode.FAILED,
-        )
-
-
 def report(console: Console, document: Mapping[str, Any], text: str) -> None:
     """Print the answer. Raise StackError (failed), with what is live, when nobody can be told any more."""
     try:
@@ -242,7 +359,5 @@ def _reason(error: StackError | KeyboardInterrupt) -> str:
 
 
 def _is_live(switched: Mapping[str, Any]) -> str:
-    kept = switched["kept"]
-    return f"the new {switched['database']} is live now" + (
-        f", the one from before is kept as {kept}" if kept else ""
-    )
+    kept = f", the one from before is kept as {switched['kept']}" if switched["kept"] else ""
+    return f"the new {switched['database']} is live now{kept}"

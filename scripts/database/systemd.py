@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from scripts.base.console import Console
 from scripts.base.errors import StackError, refuse
 from scripts.base.host import is_root
-from scripts.engine.runner import NOT_FOUND, Runner
+from scripts.engine.runner import Runner
 
 # What is taken for granted when no unit is named: it need not exist.
 USUAL = "postgresql.service"
@@ -86,23 +86,13 @@ class Unit:
     def _control(self, verb: str, names: list[str]) -> int:
         """Return systemctl's status for `start` or `stop`, once all of them are started or stopped."""
         sudo = [] if self.asroot() else ["sudo"] if self.console.can_ask else ["sudo", "-n"]
-        try:
-            # With the terminal: sudo may ask for a password.
-            return self.runner.attach([*sudo, "systemctl", verb, *names])
-        except StackError as error:
-            # After the switchover nothing may stand between the move and its report.
-            self.console.warn(error.what)
-            return NOT_FOUND
+        # With the terminal: sudo may ask for a password.
+        return self.runner.attach([*sudo, "systemctl", verb, *names])
 
 
 @contextmanager
 def as_found(
-    name: str,
-    runner: Runner,
-    console: Console,
-    *,
-    needed: bool = False,
-    asroot: Callable[[], bool] = is_root,
+    name: str, runner: Runner, console: Console, *, needed: bool = False, asroot: Callable[[], bool] = is_root
 ) -> Iterator[Unit]:
     """Have the unit run while the block does; one that was started for it is stopped again when the block is left.
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import usage
 from scripts.engine.container import ONE_SHOT, ROLE_LABEL, TASK
 
 PROXY = "caddy"
@@ -35,8 +35,6 @@ class Service:
     container: str
     profiles: tuple[str, ...] = ()
     ports: tuple[Port, ...] = ()
-    builds: bool = False
-    has_health: bool = False
     about: str = ""
     probe: str = ""
     probe_body: str = ""
@@ -78,28 +76,13 @@ class Catalogue:
 
     def select(self, names: Sequence[str]) -> list[Service]:
         """Return the named services. Raise StackError for a name that is not in the stack."""
-        for name in names:
-            if name not in self.services:
-                raise StackError(
-                    f"there is no service {name}",
-                    f"choose from: {', '.join(sorted(self.services))}",
-                    ExitCode.USAGE,
-                )
+        _require_known("service", names, self.services)
         return [self.services[name] for name in names]
 
     def check_profiles(self, names: Sequence[str]) -> None:
         """Raise StackError for a profile that no service has; `core` means none."""
-        known = {profile for service in self.services.values() for profile in service.profiles} | {
-            "core",
-            "*",
-        }
-        for name in names:
-            if name not in known:
-                raise StackError(
-                    f"there is no profile {name}",
-                    f"choose from: {', '.join(sorted(known - {'*'}))}",
-                    ExitCode.USAGE,
-                )
+        profiles = {profile for service in self.services.values() for profile in service.profiles}
+        _require_known("profile", [name for name in names if name != "*"], {"core", *profiles})
 
     def proxy_address(self) -> tuple[str, int] | None:
         """Return host and port at which this machine reaches the reverse proxy; None when it publishes none."""
@@ -114,21 +97,25 @@ class Catalogue:
         proxy = self.proxy_address()
         if not proxy or not path:
             return ""
-        host = f"[{proxy[0]}]" if ":" in proxy[0] else proxy[0]
-        host = "localhost" if host == "127.0.0.1" else host
-        return f"http://{host}:{proxy[1]}{path}"
+        host, number = proxy
+        host = "localhost" if host == "127.0.0.1" else f"[{host}]" if ":" in host else host
+        return f"http://{host}:{number}{path}"
 
     def public_url(self, path: str) -> str:
         """Full address of a path as users type it: at the site's public name where it has one, else as `url`."""
-        service = self.services.get(PROXY)
-        port = (
-            next((each.number for each in service.ports if each.target == PUBLIC_PORT), 0) if service else 0
-        )
-        if not service or not service.public or not port or not path:
-            return self.url(path)
-        # Of several names the first.
-        name = service.public.partition(",")[0].strip()
-        return f"https://{name}{'' if port == HTTPS else f':{port}'}{path}"
+        proxy = self.services.get(PROXY)
+        for port in proxy.ports if proxy and proxy.public and path else ():
+            if port.target == PUBLIC_PORT:
+                # Of several names the first.
+                name = proxy.public.partition(",")[0].strip() if proxy else ""
+                return f"https://{name}{'' if port.number == HTTPS else f':{port.number}'}{path}"
+        return self.url(path)
+
+
+def _require_known(kind: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            usage(f"there is no {kind} {name}", f"choose from: {', '.join(sorted(known))}")
 
 
 def base_images(model: Mapping[str, Any]) -> list[str]:
@@ -166,7 +153,6 @@ def pulled_images(model: Mapping[str, Any], services: Collection[str]) -> list[s
 
 def _service(project: str, name: str, each: Mapping[str, Any]) -> Service:
     labels = each.get("labels") or {}
-    test = (each.get("healthcheck") or {}).get("test") or []
     return Service(
         name=name,
         # Compose names what it builds after project and service where no name is given.
@@ -174,8 +160,6 @@ def _service(project: str, name: str, each: Mapping[str, Any]) -> Service:
         container=each.get("container_name") or f"{project}-{name}-1",
         profiles=tuple(each.get("profiles") or ()),
         ports=tuple(_ports(each.get("ports") or ())),
-        builds="build" in each,
-        has_health=bool(test) and test[0] != "NONE",
         about=labels.get("wepp.about", ""),
         probe=labels.get("wepp.probe", ""),
         probe_body=labels.get("wepp.probe.body", ""),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.base.errors import ExitCode, StackError
+from scripts.engine.catalogue import Catalogue
 from scripts.engine.container import Container
 from scripts.engine.docker import Engine, unreachable
 from scripts.engine.runner import NOT_FOUND, TIMED_OUT, Result, Runner
@@ -62,7 +63,6 @@ class Compose(Settings):
 
     @property
     def active_profiles(self) -> list[str]:
-        """The profiles that are switched on."""
         if self.profiles:
             return list(self.profiles)
         return [name.strip() for name in self.setting("COMPOSE_PROFILES").split(",") if name.strip()]
@@ -130,20 +130,10 @@ class Compose(Settings):
         """Run a command with the user's terminal; return its exit status."""
         return self.runner.attach(self.argv(*arguments, profiles=profiles), env=self.child_environment())
 
-    def capture(
-        self,
-        *arguments: str,
-        profiles: Sequence[str] | None = None,
-        stdin: str | None = None,
-        timeout: float | None = RENDER_SECONDS,
-    ) -> Result:
+    def capture(self, *arguments: str, profiles: Sequence[str] | None = None) -> Result:
         """Ask Compose a question."""
-        return self.runner.capture(
-            self.argv(*arguments, profiles=profiles),
-            env=self.child_environment(),
-            stdin=stdin,
-            timeout=timeout,
-        )
+        argv = self.argv(*arguments, profiles=profiles)
+        return self.runner.capture(argv, env=self.child_environment(), timeout=RENDER_SECONDS)
 
     @property
     def model(self) -> dict[str, Any]:
@@ -187,6 +177,10 @@ class Compose(Settings):
         model = unescaped(json.loads(result.stdout))
         assert isinstance(model, dict)  # noqa: S101 - Compose renders a mapping
         return model
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return Catalogue.of(self.model)
 
     def containers(
         self, services: Collection[str] | None = None, *, running: bool = False

@@ -63,7 +63,6 @@ class Container:
 
     @property
     def fine(self) -> bool:
-        """True when it is as it should be."""
         return self.condition in FINE
 
     @property

@@ -55,7 +55,7 @@ def restart_if_killed(compose: Compose) -> None:
     """Start the server's container again when a person killed it: the engine does not do that."""
     found = container(compose)
     if found and found.state != "running":
-        compose.engine.start([found.name])
+        compose.engine.change("start", found.name)
 
 
 def full_disk(compose: Compose, seconds: int) -> str:
@@ -64,7 +64,8 @@ def full_disk(compose: Compose, seconds: int) -> str:
     It cannot start again before there is room, and its clients only hear that it is gone.
     """
     found = container(compose)
-    lines = STOPPED_BY_FULL_DISK.findall(compose.engine.log_since(found.id, seconds)) if found else []
+    log = compose.engine.log(found.id, "--since", f"{seconds}s") if found else []
+    lines = STOPPED_BY_FULL_DISK.findall("\n".join(line for _, line in log))
     return lines[-1].strip() if lines else ""
 
 

@@ -6,8 +6,10 @@ Asking the engine takes 20 ms; asking Compose takes half a second, for it reads 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -25,35 +27,27 @@ class Engine:
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
-        self._info: dict[str, Any] = {}
-        self._api: tuple[int, int] | None = None
 
+    @cached_property
     def info(self) -> dict[str, Any]:
-        """`docker info`, asked once. Raise StackError saying why the engine does not answer."""
-        if self._info:
-            return self._info
-        result = self.runner.capture(["docker", "info", "--format", "json"], timeout=ANSWER_SECONDS)
-        answer = _document(result)
+        """`docker info`. Raise StackError saying why the engine does not answer."""
+        result = self._ask("info", "--format", "json")
+        answer = json.loads(result.stdout) if result.stdout.startswith("{") else {}
         # The client answers for itself with status 0 when the engine is away.
         if not result.ok or not answer.get("ServerVersion"):
             raise unreachable(result, " ".join(answer.get("ServerErrors") or []))
-        self._info = answer
-        return answer
+        return dict(answer)
 
+    @cached_property
     def api_version(self) -> tuple[int, int]:
-        """Version of the engine's API as (1, 45), asked once; (0, 0) when it cannot be told."""
-        if self._api:
-            return self._api
-        result = self.runner.capture(
-            ["docker", "version", "--format", "{{.Server.APIVersion}}"], timeout=ANSWER_SECONDS
-        )
+        """Version of the engine's API as (1, 45); (0, 0) when it cannot be told."""
+        result = self._ask("version", "--format", "{{.Server.APIVersion}}")
         major, minor = version_of(result.stdout)[:2] if result.ok else (0, 0)
-        self._api = (major, minor)
-        return self._api
+        return major, minor
 
     def containers(self, project: str) -> list[Container]:
         """Return all containers of a project, running or not. Raise StackError when the engine does not answer."""
-        ids = self._lines(["docker", "ps", "--all", "--quiet", "--no-trunc", *_filters(project)])
+        ids = self._lines("ps", "--all", "--quiet", "--no-trunc", *_filters(project))
         if not ids:
             return []
         return [container_of(each) for each in self._inspected(ids)]
@@ -66,25 +60,25 @@ class Engine:
     def running(self, project: str, service: str) -> list[dict[str, Any]]:
         """Return what `docker inspect` answers of a service's running containers."""
         filters = _filters(project, f"{SERVICE_LABEL}={service}", f"{ONEOFF_LABEL}=False")
-        ids = self._lines(["docker", "ps", "--quiet", "--no-trunc", *filters])
+        ids = self._lines("ps", "--quiet", "--no-trunc", *filters)
         return self._inspected(ids) if ids else []
 
     def _inspected(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return what `docker inspect` answers of containers that exist. Raise StackError when it does not answer."""
-        result = self.runner.capture(
-            ["docker", "inspect", "--type", "container", *ids], timeout=ANSWER_SECONDS
-        )
         # One that went away in between fails the call, the others are told all the same.
-        if not result.ok and not _only_missing(result):
-            raise unreachable(result)
-        return _documents(result)
+        result = self._ask_for("inspect", "--type", "container", *ids)
+        try:
+            answers: list[dict[str, Any]] = json.loads(result.stdout)
+        except ValueError as error:
+            raise unreachable(result) from error
+        return answers
 
     def published_ports(self) -> dict[int, tuple[str, str]]:
         """Return host ports that running containers publish: number -> (container's name, its project or '').
 
         Bound or, while one is started again after it ended, about to be: `docker ps` shows no ports of that one.
         """
-        ids = self._lines(["docker", "ps", "--quiet", "--no-trunc"])
+        ids = self._lines("ps", "--quiet", "--no-trunc")
         ports: dict[int, tuple[str, str]] = {}
         for each in self._inspected(ids) if ids else []:
             owner = each["Name"].lstrip("/"), (each["Config"]["Labels"] or {}).get(PROJECT_LABEL, "")
@@ -98,17 +92,14 @@ class Engine:
         """Return those of `names` that the engine holds."""
         if not names:
             return set()
-        present = self._lines(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"])
+        present = self._lines("images", "--format", "{{.Repository}}:{{.Tag}}")
         return {name for name in names if with_tag(name) in present or self._has_digest(name)}
 
     def image_ids(self, names: Sequence[str]) -> dict[str, str]:
         """Return what image each name means; names that mean none are left out."""
-        result = self.runner.capture(
-            ["docker", "image", "inspect", "--format", "{{.Id}}{{range .RepoTags}}\t{{.}}{{end}}", *names],
-            timeout=ANSWER_SECONDS,
+        result = self._ask_for(
+            "image", "inspect", "--format", "{{.Id}}{{range .RepoTags}}\t{{.}}{{end}}", *names
         )
-        if not result.ok and not _only_missing(result):
-            raise unreachable(result)
         meanings = {
             tag: fields[0]
             for fields in (row.split("\t") for row in result.stdout.splitlines())
@@ -127,31 +118,8 @@ class Engine:
         result = self.runner.capture(["docker", "wait", name])
         return result.ok and result.stdout.split() == ["0"]
 
-    def stop(self, names: Sequence[str], seconds: int) -> str:
-        """Stop containers, all at once, each killed after `seconds`; return the complaint, empty when all stopped."""
-        return self._change("stop", "-t", str(seconds), *names)
-
-    def start(self, names: Sequence[str]) -> str:
-        """Start containers that exist, and does not wait for their health; return the complaint, empty for none."""
-        return self._change("start", *names)
-
-    def restart(self, names: Sequence[str], seconds: int) -> str:
-        """Restart containers, or start those that do not run; the rest as for `stop`."""
-        return self._change("restart", "-t", str(seconds), *names)
-
-    def unpause(self, names: Sequence[str]) -> str:
-        """Let paused containers go on; return the complaint, empty for none."""
-        return self._change("unpause", *names)
-
-    def restart_paused(self, names: Sequence[str]) -> str:
-        """Start paused containers anew: their health is that of the pause. Return the complaint, empty for none."""
-        return self.unpause(names) or self._change("restart", *names)
-
-    def remove(self, names: Sequence[str]) -> str:
-        """Remove containers by force, their named volumes stay; return the complaint, empty for none."""
-        return self._change("rm", "--force", *names)
-
-    def _change(self, *arguments: str) -> str:
+    def change(self, *arguments: str) -> str:
+        """Start, stop, restart, ... containers, all at once; return the complaint, empty for none."""
         # The client repeats the names it was given: only a complaint is worth a line.
         result = self.runner.stream(["docker", *arguments], on_line=lambda _: None)
         if result.ok:
@@ -173,29 +141,21 @@ class Engine:
         return self.runner.capture(["docker", "image", "inspect", "--format", "{{.Id}}", name]).ok
 
     def volumes(self, project: str) -> list[str]:
-        """Return the names of the project's volumes."""
         return self._names("volume", project)
 
     def networks(self, project: str) -> list[str]:
-        """Return the names of the project's networks."""
         return self._names("network", project)
 
     def _names(self, kind: str, project: str) -> list[str]:
         wanted = ["--filter", f"label={PROJECT_LABEL}={project}", "--format", "{{.Name}}"]
-        return self._lines(["docker", kind, "ls", *wanted])
+        return self._lines(kind, "ls", *wanted)
 
     def volumes_made(self, names: Sequence[str]) -> dict[str, str]:
         """When each of these volumes was made, as the engine writes it; those that do not exist are left out."""
         if not names:
             return {}
-        result = self.runner.capture(
-            ["docker", "volume", "inspect", "--format", "{{.Name}}\t{{.CreatedAt}}", *names],
-            timeout=ANSWER_SECONDS,
-        )
-        if not result.ok and not _only_missing(result):
-            raise unreachable(result)
-        rows = (row.split("\t") for row in result.stdout.splitlines() if "\t" in row)
-        return dict(rows)
+        result = self._ask_for("volume", "inspect", "--format", "{{.Name}}\t{{.CreatedAt}}", *names)
+        return dict(row.split("\t") for row in result.stdout.splitlines() if "\t" in row)
 
     def remove_networks(self, names: Sequence[str]) -> None:
         """Remove networks; one that somebody's container is still in stays."""
@@ -211,27 +171,11 @@ class Engine:
                 ExitCode.FAILED,
             )
 
-    def log_tail(self, container_id: str, lines: int) -> str:
-        """Return the last lines that a container wrote."""
-        result = self.runner.capture(
-            ["docker", "logs", "--tail", str(lines), container_id], timeout=ANSWER_SECONDS
-        )
-        return (result.stdout + result.stderr).rstrip()
-
-    def log_lines(self, container_id: str, lines: int) -> list[tuple[str, str]]:
-        """Return the last lines that a container wrote to both outputs, in their order, each with its moment."""
-        result = self.runner.capture(
-            ["docker", "logs", "--timestamps", "--tail", str(lines), container_id], timeout=ANSWER_SECONDS
-        )
+    def log(self, container_id: str, *flags: str) -> list[tuple[str, str]]:
+        """Return the lines that a container wrote to both outputs, in their order, each with its moment."""
+        result = self._ask("logs", "--timestamps", *flags, container_id)
         rows = [row.partition(" ") for row in f"{result.stdout}\n{result.stderr}".splitlines() if row]
         return sorted(((moment, line) for moment, _, line in rows), key=lambda row: row[0])
-
-    def log_since(self, container_id: str, seconds: int) -> str:
-        """Return what a container wrote within the last `seconds`."""
-        result = self.runner.capture(
-            ["docker", "logs", "--since", f"{seconds}s", container_id], timeout=ANSWER_SECONDS
-        )
-        return (result.stdout + result.stderr).rstrip()
 
     def memory(self, ids: Sequence[str]) -> dict[str, str]:
         """Memory in use by running containers: id -> `123MiB`. Takes about two seconds: the engine samples twice."""
@@ -244,8 +188,20 @@ class Engine:
         rows = (row.split("\t") for row in result.stdout.splitlines() if "\t" in row)
         return {row[0]: row[1].split("/")[0].strip() for row in rows}
 
-    def _lines(self, argv: Sequence[str]) -> list[str]:
-        result = self.runner.capture(argv, timeout=ANSWER_SECONDS)
+    def _ask(self, *arguments: str) -> Result:
+        return self.runner.capture(["docker", *arguments], timeout=ANSWER_SECONDS)
+
+    def _ask_for(self, *arguments: str) -> Result:
+        """Ask for things by name, of which some may not exist. Raise StackError when the engine does not answer."""
+        result = self._ask(*arguments)
+        complaints = [line for line in result.stderr.lower().splitlines() if line.strip()]
+        only_missing = bool(complaints) and all("no such " in line for line in complaints)
+        if not result.ok and not only_missing:
+            raise unreachable(result)
+        return result
+
+    def _lines(self, *arguments: str) -> list[str]:
+        result = self._ask(*arguments)
         if not result.ok:
             raise unreachable(result)
         return [line for line in result.stdout.splitlines() if line]
@@ -289,12 +245,6 @@ def _filters(project: str, *labels: str) -> list[str]:
     return [word for label in wanted for word in ("--filter", f"label={label}")]
 
 
-def _only_missing(result: Result) -> bool:
-    """Return True when all that the engine complains of is that something does not exist."""
-    complaints = [line for line in result.stderr.lower().splitlines() if line.strip()]
-    return bool(complaints) and all("no such " in line for line in complaints)
-
-
 def with_tag(name: str) -> str:
     """Return the image name with the tag it means."""
     return name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
@@ -302,25 +252,5 @@ def with_tag(name: str) -> str:
 
 def version_of(text: str) -> tuple[int, ...]:
     """Return the leading numbers of a version: `v2.26.1-4` -> (2, 26, 1); (0, 0) for anything else."""
-    numbers = []
-    for part in text.strip().lstrip("v").replace("-", ".").replace("+", ".").split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers) if len(numbers) > 1 else (0, 0)
-
-
-def _document(result: Result) -> dict[str, Any]:
-    try:
-        answer = json.loads(result.stdout)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
-def _documents(result: Result) -> list[dict[str, Any]]:
-    try:
-        answer = json.loads(result.stdout)
-    except ValueError as error:
-        raise unreachable(result) from error
-    return answer if isinstance(answer, list) else []
+    found = re.match(r"v?(\d+(?:\.\d+)+)", text.strip())
+    return tuple(int(part) for part in found[1].split(".")) if found else (0, 0)

@@ -35,9 +35,6 @@ FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
 # What a server raises because a worker of it failed; the worker's own exception stands before it.
 CONSEQUENCES = ("HaltServer", "SystemExit", "KeyboardInterrupt")
 LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python", "<frozen ")
-GO_FATAL = re.compile(r"^(?:panic|fatal error): .+")
-GO_FRAME = re.compile(r"^\t(?P<place>/\S+\.go:\d+)")
-GO_LIBRARIES = ("/usr/", "/go/pkg/mod/")
 LEVELS = ("error", "fatal", "panic", "critical", "dpanic")
 LOGFMT = re.compile(rf"\blevel=(?:{'|'.join(LEVELS)})\b", re.IGNORECASE)
 # Words by which servers and shells mark the line that says why they gave up.
@@ -57,7 +54,6 @@ class Failed:
 
     @property
     def text(self) -> str:
-        """Service and cause."""
         return f"{self.service}: {self.cause}" if self.cause else self.service
 
 
@@ -81,7 +77,7 @@ def _has_failed(container: Container) -> bool:
 
 
 def _explained(compose: Compose, container: Container, secrets: Sequence[str]) -> Failed:
-    rows = compose.engine.log_lines(container.id, SEARCHED_LINES)
+    rows = compose.engine.log(container.id, "--tail", str(SEARCHED_LINES))
     ended = container.condition in ("failed", "restarting", "dead")
     # An earlier start of the same container may have failed for another reason, long ago.
     latest = "\n".join(line for moment, line in rows if moment >= container.started_at)
@@ -112,7 +108,7 @@ def around(compose: Compose, service: str, since: str, error_id: str = "") -> Fa
     """
     rows: list[tuple[str, str]] = []
     for each in compose.containers([service]):
-        rows += compose.engine.log_lines(each.id, SEARCHED_LINES)
+        rows += compose.engine.log(each.id, "--tail", str(SEARCHED_LINES))
     lines = [line for moment, line in sorted(rows, key=lambda row: row[0]) if moment >= since]
     if error_id:
         marked = [number for number, line in enumerate(lines) if error_id in line]
@@ -151,12 +147,8 @@ def cause(log: str, *, ended: bool = False) -> str:
     lines = [line for line in log.splitlines() if line.strip()]
     for exception, place in reversed(list(_python(lines))):
         if exception.partition(":")[0].rpartition(".")[2].strip() not in CONSEQUENCES:
-            return _at(exception, place)
-    return _go(lines) or _marked(lines) or (lines[-1].strip() if ended and lines else "")
-
-
-def _at(exception: str, place: str) -> str:
-    return f"{exception} ({place})" if place else exception
+            return f"{exception} ({place})" if place else exception
+    return _marked(lines) or (lines[-1].strip() if ended and lines else "")
 
 
 def _python(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -175,16 +167,6 @@ def _python(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
                     own = [place for file, place in places if not any(part in file for part in LIBRARIES)]
                     yield text.strip(), (own or [place for _, place in places] or [""])[-1]
                     break
-
-
-def _go(lines: Sequence[str]) -> str:
-    for number in range(len(lines) - 1, -1, -1):
-        if GO_FATAL.match(lines[number]):
-            frames = (GO_FRAME.match(line) for line in lines[number + 1 :])
-            places = [frame["place"] for frame in frames if frame]
-            own = [place for place in places if not place.startswith(GO_LIBRARIES)]
-            return _at(lines[number].strip(), (own or places or [""])[0])
-    return ""
 
 
 def _marked(lines: Sequence[str]) -> str:

@@ -7,12 +7,13 @@ a Redis of others that does not do what the stack needs.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from scripts.base.console import Console
 from scripts.base.errors import StackError
 from scripts.engine import sidecar
-from scripts.engine.catalogue import Catalogue
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 from scripts.engine.database_server import is_external
@@ -34,6 +35,15 @@ LOG_IN = (
 WEB, REDIS = "weppcloud", "redis"
 REDIS_EVENTS = ("/opt/venv/bin/python", "-I", "/opt/stack/redis-events.py")
 REFUSED = "password authentication failed"
+# What Redis (and its entry point) say of files that they do not start with.
+DAMAGED_FILES = re.compile(
+    r"(?:Bad file format|Unknown command .*|Error|Unexpected end of file) reading (?:from )?the append only file"
+    r"|Invalid AOF manifest|Unable to obtain the AOF file|AOF .*doesn't exist|Redis would start empty"
+    r"|Wrong RDB checksum|Internal error in RDB|RDB CRC error|Wrong signature trying to load DB"
+    r"|Short read or OOM loading DB|Fatal error loading the DB"
+)
+REPAIR = "run `invoke redis-repair`: it keeps the files, repairs a copy and says what is lost"
+REPAIR_LINES = 40
 
 
 @dataclass(frozen=True)
@@ -45,15 +55,19 @@ class Problem:
     fix: str
 
 
+def warn(console: Console, problems: Iterable[Problem]) -> None:
+    for each in problems:
+        console.warn(f"{each.what} ({each.fix})")
+
+
 def of_services(compose: Compose, containers: Iterable[Container]) -> list[Problem]:
     """Return the services that should run and do not, or not well; a one-shot that failed."""
     here: dict[str, list[Container]] = {}
     for each in containers:
         here.setdefault(each.service, []).append(each)
-    catalogue = Catalogue.of(compose.model)
     return [
         problem
-        for service in catalogue.active(compose.active_profiles)
+        for service in compose.catalogue.active(compose.active_profiles)
         for problem in _of_service(service.name, here.get(service.name, []))
     ]
 
@@ -171,4 +185,13 @@ def _refused(compose: Compose, role: str, secret: str, fix: str) -> Problem:
 def _password(compose: Compose, secret: str) -> str:
     with contextlib.suppress(StackError):
         return secret_files.read(compose.secret_file(secret))
+    return ""
+
+
+def damaged_redis(compose: Compose) -> str:
+    """Return what Redis says of damaged files, as after a power loss; empty when it runs or failed otherwise."""
+    for each in compose.containers([REDIS]):
+        if not each.fine:
+            lines = [line for _, line in compose.engine.log(each.id, "--tail", str(REPAIR_LINES))]
+            return next((line.strip() for line in reversed(lines) if DAMAGED_FILES.search(line)), "")
     return ""

@@ -6,6 +6,7 @@ How runs are stored is the application's business: here only the sample's comman
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,30 +21,19 @@ SIGN_OF_THE_SAMPLE = "wepppy/sample_data"
 
 
 @dataclass(frozen=True)
-class Stray:
-    """A run on disk without a row. problem: why no row can be made of it; empty when one can."""
-
-    runid: str
-    name: str = ""
-    created: str = ""
-    public: bool = True
-    problem: str = ""
-
-
-@dataclass(frozen=True)
 class Found:
-    """What does not fit together; `fixed` counts what was reconciled."""
+    """What does not fit together, in the application's words; `fixed` counts what was reconciled."""
 
     rows: int = 0
     folders: int = 0
-    without_row: tuple[Stray, ...] = ()
-    without_folder: tuple[str, ...] = ()
-    only_in_redis: tuple[str, ...] = ()
-    fixed: dict[str, Any] = field(default_factory=dict)
+    # Each with `runid`, and `name` and `created` or the `problem` for which no row can be made of it.
+    without_row: Sequence[Mapping[str, Any]] = ()
+    without_folder: Sequence[str] = ()
+    only_in_redis: Sequence[str] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """True when all three stores know the same runs."""
         return not (self.without_row or self.without_folder or self.only_in_redis)
 
     @property
@@ -95,12 +85,4 @@ def _found(result: Result, lines: list[str] | None = None) -> Found:
             ExitCode.FAILED,
             details="\n".join(said),
         )
-    answer = document["answer"]
-    return Found(
-        answer["rows"],
-        answer["folders"],
-        tuple(Stray(**each) for each in answer["without_row"]),
-        tuple(answer["without_folder"]),
-        tuple(answer["only_in_redis"]),
-        answer.get("fixed", {}),
-    )
+    return Found(**document["answer"])

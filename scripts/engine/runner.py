@@ -39,7 +39,6 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Return True when the program said that all went well."""
         return self.returncode == 0
 
     @property
@@ -246,25 +245,22 @@ def _not_started(argv: Sequence[str], error: OSError) -> Result:
     return Result(tuple(argv), NOT_RUNNABLE, "", f"cannot start {argv[0]}: {error.strerror}")
 
 
-class _forwarding_interrupts:  # noqa: N801 - reads as a verb where it is used
+@contextlib.contextmanager
+def _forwarding_interrupts(process: subprocess.Popen[str]) -> Iterator[None]:
     """When it is left early, the child's input ends, then it is asked once to stop, as by Ctrl-C; both with a grace."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not issubclass(kind, subprocess.TimeoutExpired):
-            if self.process.stdin:
-                # A client that is asked to stop leaves at once; at the end of its input it waits for its program.
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self.process.communicate(timeout=INTERRUPT_GRACE_SECONDS)
-                    return
+    try:
+        yield
+    except subprocess.TimeoutExpired:
+        raise
+    except BaseException:
+        try:
+            # A client that is asked to stop leaves at once; at the end of its input it waits for its program.
+            process.communicate(timeout=INTERRUPT_GRACE_SECONDS if process.stdin else 0)
+        except (subprocess.TimeoutExpired, ValueError):
             with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(signal.SIGINT)
-            _end(self.process, INTERRUPT_GRACE_SECONDS)
+                process.send_signal(signal.SIGINT)
+            _end(process, INTERRUPT_GRACE_SECONDS)
+        raise
 
 
 def _end(process: subprocess.Popen[str], grace: float = 0.0) -> None:

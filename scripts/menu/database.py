@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from scripts.menu.task import (
-    JSON_HELP,
-    LOOKED,
-    YES_HELP,
-    compose_for,
-    console_for,
-    require_well,
-    task,
-)
+from scripts.menu.task import LOOKED, require_well, stack_for, task
 
-DRY_HELP = "Print the plan, with sizes and estimated seconds; change nothing."
-QUIESCE_HELP = "Stop the services that write to the database before the switchover, start them after it."
+DUMP_HELP = "The dump: a path, a name that db-backups lists, or latest."
 # What Ctrl-C leaves behind.
 SWAPPED = "the live database is the one from before, and services that were stopped run again"
 
 
 @task(
     help={
-        "accept-collapse": "That it holds far less than those before is right: older ones may be pruned again.",
-        "json": JSON_HELP,
+        "accept_collapse": "That it holds far less than those before is right: older ones may be pruned again."
     },
     interrupted="a backup that was not complete is not kept, earlier ones are as they were",
 )
@@ -31,45 +21,34 @@ def db_backup(c: Context, accept_collapse: bool = False, json: bool = False) -> 
     """Make a backup now: dumped, read back, counted, checksummed; print where it is."""
     from scripts.database import backup
 
-    backup.back_up(compose_for(c), console_for(as_json=json), accept_collapse=accept_collapse)
+    backup.back_up(*stack_for(c, json=json), accept_collapse=accept_collapse)
 
 
-@task(
-    help={"json": JSON_HELP},
-    interrupted=LOOKED,
-)
+@task(interrupted=LOOKED)
 def db_backups(c: Context, json: bool = False) -> None:
     """List the backups: age, size, rows, verified, drilled, versions; and whether they are well."""
     from scripts.database import backup
 
-    require_well(backup.show(compose_for(c), console_for(as_json=json)))
+    require_well(backup.show(*stack_for(c, json=json)))
 
 
 @task(
-    help={
-        "dump": "The dump: a path, a name that db-backups lists, or latest.",
-        "drill": "Also restore it into a throw-away database and compare.",
-        "json": JSON_HELP,
-    },
+    help={"dump": DUMP_HELP, "drill": "Also restore it into a throw-away database and compare."},
     interrupted="dump and live database are as they were; a throw-away database is dropped",
 )
 def db_verify(c: Context, dump: str = "", drill: bool = False, json: bool = False) -> None:
     """Read a whole dump against its checksum; say what it is."""
-    from scripts.database.backup import verify
+    from scripts.database import backup
 
-    verify(compose_for(c), console_for(as_json=json), dump, drill=drill)
+    backup.verify(*stack_for(c, json=json), dump, drill=drill)
 
 
 @task(
     help={
-        "dump": "The dump: a path, a name that db-backups lists, or latest.",
-        "yes": YES_HELP,
-        "dry_run": DRY_HELP,
+        "dump": DUMP_HELP,
         "jobs": "How much is loaded at a time. Default: one for each processor.",
         "force": "End foreign sessions; take a dump of another database, or with little room on the disk.",
         "keep": "Keep the database from before, for db-rollback (the default).",
-        "quiesce": QUIESCE_HELP,
-        "json": JSON_HELP,
     },
     interrupted=SWAPPED,
 )
@@ -89,17 +68,13 @@ def db_restore(
     from scripts.database.switchover import Options
 
     options = Options(yes=yes, dry_run=dry_run, jobs=jobs, force=force, quiesce=quiesce, keep=keep)
-    restore(compose_for(c), console_for(as_json=json), dump, options)
+    restore(*stack_for(c, json=json), dump, options)
 
 
 @task(
     help={
         "to": "The kept database to go back to, as `db-prune --dry-run` lists them. Default: the newest.",
-        "yes": YES_HELP,
-        "dry_run": DRY_HELP,
         "force": "End foreign sessions.",
-        "quiesce": QUIESCE_HELP,
-        "json": JSON_HELP,
     },
     interrupted=SWAPPED,
 )
@@ -113,37 +88,24 @@ def db_rollback(
     json: bool = False,
 ) -> None:
     """Make the database from before the last restore or move the live one again."""
-    from scripts.database.rollback import rollback
+    from scripts.database.kept import rollback
     from scripts.database.switchover import Options
 
     options = Options(yes=yes, dry_run=dry_run, force=force, quiesce=quiesce)
-    rollback(compose_for(c), console_for(as_json=json), options, to=to)
+    rollback(*stack_for(c, json=json), options, to=to)
 
 
 @task(
-    help={
-        "keep_days": "Days that a kept database stays. Default: 7.",
-        "yes": YES_HELP,
-        "dry_run": DRY_HELP,
-        "json": JSON_HELP,
-    },
+    help={"keep_days": "Days that a kept database stays. Default: 7."},
     interrupted="databases that were dropped until then are gone, the others are kept",
 )
 def db_prune(
     c: Context, keep_days: int = 7, yes: bool = False, dry_run: bool = False, json: bool = False
 ) -> None:
     """Drop the databases that restores and moves kept, once they are old enough."""
-    from scripts.base.clock import SYSTEM_CLOCK
-    from scripts.database.prune import prune
+    from scripts.database.kept import prune
 
-    prune(
-        compose_for(c),
-        console_for(as_json=json),
-        SYSTEM_CLOCK,
-        keep_days=keep_days,
-        yes=yes,
-        dry_run=dry_run,
-    )
+    prune(*stack_for(c, json=json), keep_days=keep_days, yes=yes, dry_run=dry_run)
 
 
 @task(
@@ -151,9 +113,7 @@ def db_prune(
         "password_file": "File with the new password as its only line (12 characters or more). Default: a random one.",
         "superuser": "Of the superuser `postgres` instead of the application's role.",
         "now": "Do not wait for jobs under way: those not done within seconds are queued again.",
-        "yes": YES_HELP,
         "dry_run": "Print what would be changed and restarted; change nothing.",
-        "json": JSON_HELP,
     },
     interrupted="nothing was changed, or the next task completes the change",
 )
@@ -167,17 +127,10 @@ def db_rotate_password(
     json: bool = False,
 ) -> None:
     """Give the database another password: role, file and services together, once the jobs under way are done."""
-    from scripts.database.rotate_password import rotate
+    from scripts.database.rotate_password import Options, rotate
 
-    rotate(
-        compose_for(c),
-        console_for(as_json=json),
-        password_file=password_file,
-        superuser=superuser,
-        now=now,
-        yes=yes,
-        dry_run=dry_run,
-    )
+    options = Options(password_file=password_file, superuser=superuser, now=now, yes=yes, dry_run=dry_run)
+    rotate(*stack_for(c, json=json), options)
 
 
 @task(
@@ -191,12 +144,8 @@ def db_rotate_password(
         "service": "Its systemd unit: started for the move if down, left as found. Default: postgresql.service.",
         "jobs": "How much is dumped and loaded at a time. Default: one for each processor.",
         "live": "Let the old server be written meanwhile (logical replication): writers stop for the cut-over only.",
-        "dry_run": DRY_HELP,
         "stop_source": "Stop the old server's unit afterwards.",
-        "yes": YES_HELP,
         "force": "Leave behind what is written meanwhile, convert encodings, end foreign sessions.",
-        "quiesce": QUIESCE_HELP,
-        "json": JSON_HELP,
     },
     interrupted=SWAPPED,
 )
@@ -219,28 +168,11 @@ def bare_metal_migrate(
     json: bool = False,
 ) -> None:
     """Move the database of a server outside the stack into it, proven equal; db-rollback undoes it."""
-    from scripts.database.migrate import Options, migrate
-    from scripts.database.source_server import source_server
+    from scripts.database.migrate import Options, migrate, source_server
 
-    migrate(
-        compose_for(c),
-        console_for(as_json=json),
-        source_server(
-            host=host,
-            port=port,
-            database=dbname,
-            user=user,
-            password_file=password_file,
-            socket_dir=socket_dir,
-        ),
-        Options(
-            yes=yes,
-            dry_run=dry_run,
-            jobs=jobs,
-            force=force,
-            quiesce=quiesce,
-            service=service,
-            live=live,
-            stop_source=stop_source,
-        ),
-    )
+    source = source_server(host, port, dbname, user, password_file=password_file, socket_dir=socket_dir)
+    options = Options(
+        yes=yes, dry_run=dry_run, jobs=jobs, force=force, quiesce=quiesce, service=service, live=live,
+        stop_source=stop_source,
+    )  # fmt: skip
+    migrate(*stack_for(c, json=json), source, options)

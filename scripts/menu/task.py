@@ -28,9 +28,15 @@ namespace = Collection()
 # The command of the task that runs: one a process.
 _given: list[str] = []
 
-# Help that several tasks' flags share.
-JSON_HELP = "Print one JSON document on stdout and nothing else there."
-YES_HELP = "Do it without asking; needed where nobody is there to answer."
+# Help for flags that mean the same in every task that does not say otherwise.
+HELP = {
+    "dry_run": "Print the plan, with sizes and estimated seconds; change nothing.",
+    "json": "Print one JSON document on stdout and nothing else there.",
+    "profile": "Profile to switch on instead of COMPOSE_PROFILES in .env (geo, push, legacy; core: none). Repeatable.",
+    "quiesce": "Stop the services that write to the database before the switchover, start them after it.",
+    "services": "Only these services, separated by commas or repeated. Default: all.",
+    "yes": "Do it without asking; needed where nobody is there to answer.",
+}
 # What Ctrl-C leaves behind, shared by several tasks.
 LOOKED = "it only looks, so nothing was changed"
 
@@ -39,7 +45,6 @@ def task(
     *,
     interrupted: str,
     help: dict[str, str] | None = None,  # noqa: A002 - as in Invoke's own decorator
-    iterable: list[str] | None = None,
 ) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
     """Put a function on the menu, with help for its flags. interrupted: what is true after Ctrl-C.
 
@@ -48,6 +53,7 @@ def task(
 
     def decorate(body: Callable[Parameters, None]) -> Callable[Parameters, None]:
         name = body.__name__.replace("_", "-")
+        flags = inspect.signature(body).parameters
 
         @functools.wraps(body)
         def reported(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
@@ -64,9 +70,12 @@ def task(
                 # Whoever read our output (`head`, a pager) has had enough; what was said after that is lost.
                 os._exit(ExitCode.BROKEN_PIPE)
 
-        # Automatic short flags take the first letter that is free: -d would be another flag in each task.
         entry: Task[Callable[Parameters, None]] = Task(
-            reported, help=help or {}, iterable=iterable or [], auto_shortflags=False
+            reported,
+            help={flag: text for flag, text in {**HELP, **(help or {})}.items() if flag in flags},
+            iterable=[flag for flag in flags if flags[flag].annotation == "list[str]"],
+            # Automatic ones take the first letter that is free: -d would be another flag in each task.
+            auto_shortflags=False,
         )
         namespace.add_task(entry, name=name)
         return reported
@@ -74,16 +83,16 @@ def task(
     return decorate
 
 
-def compose_for(c: Context, profile: list[str] | None = None) -> Compose:
-    """Return the stack of this checkout, with the profiles that were asked for."""
+def stack_for(c: Context, *, json: bool = False, profile: Sequence[str] = ()) -> tuple[Compose, Console]:
+    """Return the stack of this checkout, with the profiles that were asked for, and the console."""
     from scripts.engine.compose import Compose
     from scripts.engine.runner import Runner
     from scripts.prepare import overlays
 
     runner = Runner(ROOT, verbose=bool(c.config.run.echo), dry=bool(c.config.run.dry))
-    compose = Compose(ROOT, runner, profiles=split_names(profile or []))
+    compose = Compose(ROOT, runner, profiles=split_names(profile))
     overlays.follow(compose)
-    return compose
+    return compose, console_for(as_json=json)
 
 
 def split_names(values: Sequence[str]) -> list[str]:
@@ -91,7 +100,7 @@ def split_names(values: Sequence[str]) -> list[str]:
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
 
 
-def console_for(*, as_json: bool = False) -> Console:
+def console_for(*, as_json: bool) -> Console:
     """Return the console, for people or for programs."""
     from scripts.base.console import Console
 

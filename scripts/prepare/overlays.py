@@ -107,7 +107,7 @@ def choose(compose: Compose, console: Console) -> None:
     # What the caller exports is for this run: see `follow`.
     settings = {key: compose.env.get(key) for key in KEYS}
     settings[HOOK] = secret_files.value(compose, HOOK)
-    before, after, choice = _decide(compose, settings, compose.engine.api_version())
+    before, after, choice = _decide(compose, settings, compose.engine.api_version)
     if after != before:
         for name, (_, reason) in choice.items():
             if (name in after) != (name in before):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scripts.base import prompts
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import ExitCode, StackError, usage
 from scripts.engine.compose import ALL_PROFILES, Compose
 from scripts.prepare import lock, ownership
 
@@ -22,10 +22,9 @@ def down(
         volume_names = compose.engine.volumes(compose.project)
         _consent(compose, console, volume_names, yes)
     elif yes:
-        raise StackError(
+        usage(
             "--yes says which data may go, and without --volumes none goes",
             "leave --yes out, or add --volumes",
-            ExitCode.USAGE,
         )
     arguments = ["down", "--remove-orphans"]
     if timeout is not None:

@@ -7,88 +7,70 @@ the service itself is stopped before anything is changed.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 
 from rich.filesize import decimal
 
 from scripts.base import prompts
-from scripts.base.clock import Clock
+from scripts.base.clock import SYSTEM_CLOCK, Clock
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import ExitCode, StackError, refuse
 from scripts.engine.compose import Compose
 from scripts.engine.failure import unhealthy_after
-from scripts.engine.redis_damage import SERVICE, complaint
+from scripts.engine.problems import REDIS, damaged_redis
 from scripts.prepare import lock
 
 PROGRAM = "docker/redis/redis-repair.sh"
 PLACE = "/opt/stack/redis-repair.sh"
 STOP_SECONDS, START_SECONDS = 30, 300
+# What the program tells, each as `name=value`: `sound` or `damaged`, where the data comes from, lost bytes, keys then.
+FACTS = ("state", "source", "lost", "keys")
 
 
-@dataclass
-class Examined:
-    """What the program found: state `sound` or `damaged`, where the data comes from, lost bytes, keys afterwards."""
-
-    state: str = ""
-    source: str = ""
-    lost: int = 0
-    keys: int = 0
-    found: list[str] = field(default_factory=list)
-
-    @property
-    def loss(self) -> str:
-        """What is not there any more, as the end of a sentence."""
-        if self.source == "nothing":
-            return "no snapshot is there either: Redis starts empty (everybody is logged out, waiting jobs are gone)"
-        if self.source.startswith("dump.rdb"):
-            return f"Redis starts with the snapshot {self.source}, what came after it is lost"
-        return f"{decimal(self.lost)} of entries, the youngest ones, are not replayed"
-
-
-def repair(compose: Compose, console: Console, clock: Clock, *, yes: bool, dry_run: bool) -> None:
+def repair(
+    compose: Compose, console: Console, clock: Clock = SYSTEM_CLOCK, *, yes: bool, dry_run: bool
+) -> None:
     """Check the files and, when they are damaged, put a repaired copy in place; start Redis again.
 
     dry_run: only check. Raise StackError; nothing was changed when nobody says yes.
     """
-    if compose.setting("REDIS_HOST", SERVICE) != SERVICE:
-        raise StackError(
-            "Redis is somebody else's server (REDIS_HOST), its files are not here",
-            "repair it there",
-            ExitCode.REFUSED,
-        )
+    if compose.setting("REDIS_HOST", REDIS) != REDIS:
+        refuse("Redis is somebody else's server (REDIS_HOST), its files are not here", "repair it there")
     with lock.sole(compose):
-        there = compose.containers([SERVICE])
+        there = compose.containers([REDIS])
         if any(each.fine for each in there):
             console.say("redis runs and is healthy: there is nothing to repair")
             return
         with console.busy("checking the append-only files in a copy"):
-            examined = _run(compose, "check")
-        for each in examined.found:
+            facts, found = _run(compose, "check")
+        for each in found:
             console.say(each)
-        if examined.state == "sound":
-            console.say(f"the files are sound, with {examined.keys} keys")
+        keys, sound = facts.get("keys", "0"), facts.get("state") == "sound"
+        if sound:
+            console.say(f"the files are sound, with {keys} keys")
         else:
-            console.say(f"after a repair there are {examined.keys} keys; {examined.loss}")
+            console.say(f"after a repair there are {keys} keys; {_loss(facts)}")
         if dry_run or compose.runner.dry:
             return
-        if examined.state != "sound":
-            prompts.require_yes(
-                console,
-                yes,
-                "The files found are kept beside the repaired ones.",
-                console.again("redis-repair", "--yes"),
-            )
+        if not sound:
+            question = "The files found are kept beside the repaired ones."
+            prompts.require_yes(console, yes, question, console.again("redis-repair", "--yes"))
             names = [each.name for each in there]
-            if names and (told := compose.engine.stop(names, STOP_SECONDS)):
-                raise StackError(
-                    f"redis does not stop: {told}", "restart the container engine", ExitCode.FAILED
-                )
+            if names and (told := compose.engine.change("stop", "-t", str(STOP_SECONDS), *names)):
+                what = f"redis does not stop: {told}"
+                raise StackError(what, "restart the container engine", ExitCode.FAILED)
             moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(clock.now()))
             _run(compose, "repair", moment)
             kept = f"/data/appendonlydir.damaged-{moment}"
             console.say(f"repaired; the files found are kept in the volume, in {kept}")
-            console.say(f"when all is well: invoke compose-exec --service={SERVICE} -- rm -r {kept}")
-        _start(compose)
+            console.say(f"when all is well: invoke compose-exec --service={REDIS} -- rm -r {kept}")
+        wait = ("--no-build", "--wait", "--wait-timeout", str(START_SECONDS))
+        result = compose.stream("up", "--detach", "--no-deps", *wait, REDIS)
+        if not result.ok:
+            raise StackError(
+                f"redis does not start: {damaged_redis(compose) or result.complaint}",
+                f"see `invoke compose-logs --services={REDIS}`; the files found before are kept in its volume",
+                ExitCode.FAILED,
+            )
         with console.busy("waiting for the services that were unhealthy without redis"):
             left = unhealthy_after(compose, clock)
     if left:
@@ -96,26 +78,39 @@ def repair(compose: Compose, console: Console, clock: Clock, *, yes: bool, dry_r
     console.say("redis is healthy; `invoke compose-up` starts what waited for it")
 
 
-def _run(compose: Compose, *arguments: str) -> Examined:
-    examined, others = Examined(), []
+def _loss(facts: dict[str, str]) -> str:
+    """What is not there any more, as the end of a sentence."""
+    source = facts.get("source", "")
+    if source == "nothing":
+        return (
+            "no snapshot is there either: Redis starts empty (everybody is logged out, waiting jobs are gone)"
+        )
+    if source.startswith("dump.rdb"):
+        return f"Redis starts with the snapshot {source}, what came after it is lost"
+    return f"{decimal(int(facts.get('lost', 0)))} of entries, the youngest ones, are not replayed"
+
+
+def _run(compose: Compose, *arguments: str) -> tuple[dict[str, str], list[str]]:
+    """Run the program; return the facts that it tells and what it found in the files."""
+    facts: dict[str, str] = {}
+    found: list[str] = []
+    others: list[str] = []
 
     def hear(line: str) -> None:
         name, _, value = line.partition("=")
         if name == "found":
-            examined.found.append(value)
-        elif name in ("state", "source"):
-            setattr(examined, name, value)
-        elif name in ("lost", "keys") and value.isdecimal():
-            setattr(examined, name, int(value))
+            found.append(value)
+        elif name in FACTS:
+            facts[name] = value
         else:
             others.append(line)
 
     mount = f"{compose.root / PROGRAM}:{PLACE}:ro"
     result = compose.stream(
-        "run", "--rm", "--no-deps", "-T", "--volume", mount, "--entrypoint", "sh", SERVICE, PLACE, *arguments,
+        "run", "--rm", "--no-deps", "-T", "--volume", mount, "--entrypoint", "sh", REDIS, PLACE, *arguments,
         on_line=hear,
     )  # fmt: skip
-    if not result.ok or (not examined.state and not compose.runner.dry):
+    if not result.ok or ("state" not in facts and not compose.runner.dry):
         raise StackError(
             f"the append-only files could not be {'repaired' if arguments[0] == 'repair' else 'checked'}: "
             f"{others[-1] if others else result.complaint}",
@@ -123,16 +118,4 @@ def _run(compose: Compose, *arguments: str) -> Examined:
             ExitCode.FAILED,
             details="\n".join(others),
         )
-    return examined
-
-
-def _start(compose: Compose) -> None:
-    result = compose.stream(
-        "up", "--detach", "--no-deps", "--no-build", "--wait", "--wait-timeout", str(START_SECONDS), SERVICE
-    )
-    if not result.ok:
-        raise StackError(
-            f"redis does not start: {complaint(compose) or result.complaint}",
-            f"see `invoke compose-logs --services={SERVICE}`; the files found before are kept in its volume",
-            ExitCode.FAILED,
-        )
+    return facts, found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 
 from scripts.base import prompts
@@ -14,6 +15,13 @@ from scripts.stack.service_commands import require_running
 
 MOST_SHOWN = 20
 COLUMNS = ["run", "what", "name", "created"]
+# What was done, by the application's word for it.
+DONE = {
+    "adopted": "runs have a row again",
+    "set_aside": "folders are in /wc1/runs-set-aside",
+    "rows_removed": "rows without files removed",
+    "hashes_removed": "checklists removed",
+}
 
 
 def check(
@@ -39,15 +47,11 @@ def check(
             "`invoke compose-exec --service=weppcloud -- find /wc1/runs -mindepth 2 -maxdepth 2`",
         )
     require_running(compose, run_stores.SERVICE)
-    if not fix or dry_run:
+    changing = fix and not dry_run
+    with lock.sole(compose) if changing else nullcontext():
         with console.busy("comparing rows, folders and Redis"):
             found = run_stores.find(compose)
-        _show(console, found)
-        return found.ok
-    with lock.sole(compose):
-        with console.busy("comparing rows, folders and Redis"):
-            found = run_stores.find(compose)
-        if found.ok or compose.runner.dry:
+        if found.ok or not changing or compose.runner.dry:
             _show(console, found)
             return found.ok
         if not console.as_json:
@@ -62,14 +66,16 @@ def check(
     if console.as_json:
         console.document({"ok": not left, **asdict(done)})
         return not left
-    _tell(console, done)
+    for name, text in DONE.items():
+        if done.fixed.get(name):
+            console.say(f"{done.fixed[name]} {text}")
     if left:
         console.warn(f"changed meanwhile and left as they are: {', '.join(left)} (invoke runs-check)")
     return not left
 
 
 def _plan(found: run_stores.Found, *, aside: bool) -> list[str]:
-    adopted = [] if aside else [each for each in found.without_row if not each.problem]
+    adopted = [] if aside else [each for each in found.without_row if not each.get("problem")]
     moved = [each for each in found.without_row if each not in adopted]
     lines = []
     if adopted:
@@ -103,7 +109,12 @@ def _show(console: Console, found: run_stores.Found) -> None:
 
 def _table(console: Console, found: run_stores.Found) -> None:
     rows = [
-        [each.runid, f"no row: {each.problem}" if each.problem else "no row", each.name, each.created]
+        [
+            each["runid"],
+            f"no row: {each['problem']}" if each.get("problem") else "no row",
+            each.get("name", ""),
+            each.get("created", ""),
+        ]
         for each in found.without_row
     ]
     rows += [[runid, "no files", "", ""] for runid in found.without_folder]
@@ -111,15 +122,3 @@ def _table(console: Console, found: run_stores.Found) -> None:
     console.table(COLUMNS, rows[:MOST_SHOWN])
     if len(rows) > MOST_SHOWN:
         console.say(f"and {len(rows) - MOST_SHOWN} more (all: invoke runs-check --json)")
-
-
-def _tell(console: Console, done: run_stores.Found) -> None:
-    words = {
-        "adopted": "runs have a row again",
-        "set_aside": "folders are in /wc1/runs-set-aside",
-        "rows_removed": "rows without files removed",
-        "hashes_removed": "checklists removed",
-    }
-    for name, text in words.items():
-        if done.fixed.get(name):
-            console.say(f"{done.fixed[name]} {text}")

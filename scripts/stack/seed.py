@@ -13,18 +13,18 @@ from typing import Any
 
 from scripts.base import prompts
 from scripts.base.console import Console, Update
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import ExitCode, StackError, refuse, usage
 from scripts.engine import run_stores
 from scripts.engine.compose import Compose
 from scripts.prepare import lock
 from scripts.stack.service_commands import WEB, require_running
 
-GEODATA = "sample-data"
+GEODATA_CONTAINER = ("run", "--rm", "--no-deps", "-T", "sample-data")
 MAKE_GEODATA = ("python", "-m", "wepppy.sample_data", "--json-lines")
-GEODATA_CONTAINER = ("run", "--rm", "--no-deps", "-T", GEODATA)
 SITE_CONTAINER = ("exec", "-T", WEB)
 FILL_SITE = ("flask", "seed")
 MOST_RUNS = 100_000
+Answer = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,129 +40,90 @@ class Options:
 
 def seed(compose: Compose, console: Console, options: Options) -> None:
     """Fill the stack. Raise StackError; what was made before a failure is kept, and the next call makes the rest."""
-    _check(options)
-    _require_sample(compose)
+    if options.yes and not options.reset:
+        usage(
+            "--yes says whose data may go, and without --reset none goes", "leave --yes out, or add --reset"
+        )
+    if options.seed is not None and not 0 <= options.seed <= 2**31:
+        usage("--seed is a whole number from 0", "for example: --seed=7")
+    if options.scale is not None and not 0 <= options.scale <= MOST_RUNS:
+        usage(f"--scale is a number of runs from 0 to {MOST_RUNS}", "for example: --scale=1000")
+    if not run_stores.is_sample(compose):
+        refuse(
+            f"the stack runs the tree {compose.setting('WEPPPY_SRC')}, which has no sample data to seed",
+            "seed a stack of the bundled sample (WEPPPY_SRC empty), or restore a dump of that tree's database",
+        )
     require_running(compose, WEB)
     with lock.sole(compose):
         if options.reset and not options.dry_run and not compose.runner.dry:
             _consent(compose, console, options)
-        again = console.again("seed")
         title = f"looking at {compose.project}" if options.dry_run else f"seeding {compose.project}"
         with console.progress(title) as update:
-            geodata = _ask(compose, _geodata_command(options, dry=options.dry_run), update, "geodata", again)
-            site = _ask(compose, _site_command(options, geodata, dry=options.dry_run), update, "runs", again)
+            again = console.again("seed")
+            geodata, site = _run(compose, options, update, again, dry_run=options.dry_run)
     if not compose.runner.dry:
         _answer(compose, console, options, geodata, site)
 
 
-def _check(options: Options) -> None:
-    if options.yes and not options.reset:
-        raise StackError(
-            "--yes says whose data may go, and without --reset none goes",
-            "leave --yes out, or add --reset",
-            ExitCode.USAGE,
-        )
-    if options.seed is not None and not 0 <= options.seed <= 2**31:
-        raise StackError("--seed is a whole number from 0", "for example: --seed=7", ExitCode.USAGE)
-    if options.scale is not None and not 0 <= options.scale <= MOST_RUNS:
-        raise StackError(
-            f"--scale is a number of runs from 0 to {MOST_RUNS}", "for example: --scale=1000", ExitCode.USAGE
-        )
-
-
-def _require_sample(compose: Compose) -> None:
-    if not run_stores.is_sample(compose):
-        named = compose.setting("WEPPPY_SRC")
-        raise StackError(
-            f"the stack runs the tree {named or 'docker/sample'}, which has no sample data to seed",
-            "seed a stack of the bundled sample (WEPPPY_SRC empty), or restore a dump of that tree's database",
-            ExitCode.REFUSED,
-        )
-
-
-# ---- the two commands ----
-
-# Which container, and the program in it.
-Command = tuple[Sequence[str], Sequence[str]]
-
-
-def _geodata_command(options: Options, *, dry: bool) -> Command:
+def _run(
+    compose: Compose, options: Options, update: Update, again: str, *, dry_run: bool
+) -> tuple[Answer, Answer]:
+    """Run both commands and return their answers. again: the command that goes on after a failure."""
+    last = ["--dry-run"] if dry_run else []
     flags = [f"--seed={options.seed}"] if options.seed is not None else []
     flags += ["--replace"] if options.reset else []
-    flags += ["--dry-run"] if dry else []
-    return GEODATA_CONTAINER, [*MAKE_GEODATA, *flags]
-
-
-def _site_command(options: Options, geodata: dict[str, Any], *, dry: bool) -> Command:
+    geodata = _ask(compose, GEODATA_CONTAINER, [*MAKE_GEODATA, *flags, *last], update, "geodata", again)
     # The site is of the same seed as the landscape that is there: `seed` again is then always the same seed.
     number = geodata.get("seed", options.seed)
     flags = [f"--seed={number}"] if number is not None else []
     flags += [f"--scale={options.scale}"] if options.scale is not None else []
     flags += ["--reset"] if options.reset else []
-    flags += ["--dry-run"] if dry else []
-    return SITE_CONTAINER, [*FILL_SITE, *flags]
+    return geodata, _ask(compose, SITE_CONTAINER, [*FILL_SITE, *flags, *last], update, "runs", again)
 
 
 def _ask(
-    compose: Compose, command: Command, update: Update, step: str, again: str = "invoke seed"
-) -> dict[str, Any]:
-    """Run one of the two commands and return its answer. again: the command that goes on after a failure."""
-    listener = Listener(update, step)
-    result = compose.stream_in(*command, on_line=listener.line)
-    if listener.refused:
-        raise StackError(
-            f"{listener.refused}; nothing was changed",
-            "leave --seed out to go on with what is there, or replace it: invoke seed --reset --seed=NUMBER",
-            ExitCode.REFUSED,
-        )
-    if not result.ok or (listener.answer is None and not compose.runner.dry):
-        raise StackError(
-            f"the sample could not make the {step}: {result.complaint}",
-            f"the lines above say why; run `{again}` again afterwards, it makes what is missing",
-            ExitCode.FAILED,
-            details="\n".join(listener.others),
-        )
-    if listener.answer is not None:
-        update(step, "done")
-    return listener.answer or {}
+    compose: Compose, container: Sequence[str], program: Sequence[str], update: Update, step: str, again: str
+) -> Answer:
+    told: Answer = {}
+    others: list[str] = []
 
-
-class Listener:
-    """Takes in the lines of one command: progress, outcome, and whatever else was printed."""
-
-    def __init__(self, update: Update, step: str) -> None:
-        self.update = update
-        self.step = step
-        self.answer: dict[str, Any] | None = None
-        self.refused = ""
-        self.others: list[str] = []
-
-    def line(self, line: str) -> None:
-        """Take in one line."""
+    def hear(line: str) -> None:
         try:
             said = json.loads(line)
         except ValueError:
             said = None
         if not isinstance(said, dict):
-            self.others.append(line)
-        elif "answer" in said:
-            self.answer = said["answer"]
-        elif "refused" in said:
-            self.refused = str(said["refused"])
+            others.append(line)
+        elif said.keys() & {"answer", "refused"}:
+            told.update(said)
         else:
-            self.update(str(said.get("step", self.step)), str(said.get("state", "")))
+            update(str(said.get("step", step)), str(said.get("state", "")))
 
-
-# ---- question and answer ----
+    result = compose.stream_in(container, program, on_line=hear)
+    if "refused" in told:
+        refuse(
+            f"{told['refused']}; nothing was changed",
+            "leave --seed out to go on with what is there, or replace it: invoke seed --reset --seed=NUMBER",
+        )
+    if not result.ok or ("answer" not in told and not compose.runner.dry):
+        raise StackError(
+            f"the sample could not make the {step}: {result.complaint}",
+            f"the lines above say why; run `{again}` again afterwards, it makes what is missing",
+            ExitCode.FAILED,
+            details="\n".join(others),
+        )
+    if told:
+        update(step, "done")
+    answer: Answer = told.get("answer", {})
+    return answer
 
 
 def _consent(compose: Compose, console: Console, options: Options) -> None:
     with console.busy(f"looking at {compose.project}"):
-        geodata = _ask(compose, _geodata_command(options, dry=True), _silent, "geodata")
-        site = _ask(compose, _site_command(options, geodata, dry=True), _silent, "runs")
+        geodata, site = _run(compose, options, lambda *_: None, console.again("seed"), dry_run=True)
     removed = site.get("removed", {})
     removals = [
-        f"{removed.get(name, 0)} {word}"
+        f"{removed[name]} {word}"
         for name, word in (("runs", "seeded runs with their files"), ("accounts", "seeded accounts"))
         if removed.get(name)
     ]
@@ -180,42 +141,22 @@ def _consent(compose: Compose, console: Console, options: Options) -> None:
     prompts.require(console, compose.project, options.yes, question="remove it for good", fix=fix)
 
 
-def _silent(name: str, state: str) -> None:
-    """Tell nothing of a mere look."""
-
-
-def _answer(
-    compose: Compose, console: Console, options: Options, geodata: dict[str, Any], site: dict[str, Any]
-) -> None:
-    would = "would be made" if options.dry_run else "made"
-    removed = site.get("removed", {})
-    if removed:
-        console.say(
-            f"{'to remove' if options.dry_run else 'removed'}: {removed['runs']} runs, {removed['accounts']} accounts"
-        )
+def _answer(compose: Compose, console: Console, options: Options, geodata: Answer, site: Answer) -> None:
+    if removed := site.get("removed", {}):
+        verb = "to remove" if options.dry_run else "removed"
+        console.say(f"{verb}: {removed['runs']} runs, {removed['accounts']} accounts")
     if removed.get("accounts_kept"):
         console.say(
             f"kept: {removed['accounts_kept']} seeded accounts, because runs made by people are theirs"
         )
-    made = {
-        "geodata files": geodata.get("made", "all" if options.dry_run else 0),
-        "roles": site.get("roles", 0),
-        "accounts": site.get("accounts", 0),
-        "runs": site.get("runs", 0),
-        "checklists": site.get("checklists", 0),
-        "runs computed": site.get("started", 0),
-    }
     if console.as_json:
-        console.document(
-            {
-                "ok": True,
-                "project": compose.project,
-                "dry_run": options.dry_run,
-                "geodata": geodata,
-                "site": site,
-            }
-        )
+        answers = {"geodata": geodata, "site": site}
+        console.document({"ok": True, "project": compose.project, "dry_run": options.dry_run, **answers})
         return
+    made = {"geodata files": geodata.get("made", "all" if options.dry_run else 0)}
+    made |= {name: site.get(name, 0) for name in ("roles", "accounts", "runs", "checklists")}
+    made["runs computed"] = site.get("started", 0)
+    would = "would be made" if options.dry_run else "made"
     console.table(("What", would), [[name, str(number)] for name, number in made.items()])
     if options.dry_run:
         return

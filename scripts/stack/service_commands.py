@@ -9,9 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import ExitCode, StackError, usage
 from scripts.engine import failure, sidecar
-from scripts.engine.catalogue import Catalogue, Service
 from scripts.engine.compose import ALL_PROFILES, Compose
 from scripts.engine.database_server import DATABASE, is_external
 from scripts.prepare import lock
@@ -45,19 +44,13 @@ def running(compose: Compose, name: str) -> bool:
     return bool(found and found.state == "running")
 
 
-def known(compose: Compose, names: Sequence[str]) -> list[Service]:
-    """Return the services of that name. Raise StackError for one that does not exist."""
-    return Catalogue.of(compose.model).select(names)
-
-
 def run_in(compose: Compose, service: str, command: Sequence[str]) -> int:
     """Run a command in a running container with the user's terminal; return its exit status."""
     require_running(compose, service)
     if not command:
-        raise StackError(
+        usage(
             "no command was given",
             f"put it after two dashes: invoke compose-exec --service={service} -- ls -l",
-            ExitCode.USAGE,
         )
     return _attach(compose, service, command)
 
@@ -78,7 +71,7 @@ def _attach(compose: Compose, service: str, command: Sequence[str]) -> int:
 
 def require_running(compose: Compose, service: str) -> None:
     """Raise StackError when the service does not exist or does not run."""
-    known(compose, [service])
+    compose.catalogue.select([service])
     if not running(compose, service):
         raise StackError(f"{service} does not run", f"start it: invoke compose-up --services={service}")
 
@@ -133,12 +126,9 @@ def database_upgrade(compose: Compose, console: Console) -> None:
 
 def logs(compose: Compose, services: Sequence[str], *, follow: bool, tail: str, since: str) -> int:
     """Show logs, of all services when none is named; return Compose's exit status."""
-    known(compose, services)
-    arguments = ["logs", "--tail", tail]
-    if follow:
-        arguments.append("--follow")
-    if since:
-        arguments += ["--since", since]
+    compose.catalogue.select(services)
+    arguments = ["logs", "--tail", tail, *(["--follow"] if follow else [])]
+    arguments += ["--since", since] if since else []
     if sys.stdout.isatty():
         return compose.attach(*arguments, *services, profiles=ALL_PROFILES)
     # Compose clears the line of a terminal that is not there; a file or `grep` shall get text alone.
@@ -156,7 +146,7 @@ def restart(compose: Compose, console: Console, services: Sequence[str], timeout
     Settings and images are not read anew: that is what `compose-up` does. services: empty for all that should run.
     Raise StackError when one is not healthy, and when nothing of the stack is there to be restarted.
     """
-    catalogue = Catalogue.of(compose.model)
+    catalogue = compose.catalogue
     chosen = catalogue.select(services) if services else list(catalogue.services.values())
     active = {each.name for each in catalogue.active(compose.active_profiles)}
     with lock.sole(compose):
@@ -171,7 +161,7 @@ def restart(compose: Compose, console: Console, services: Sequence[str], timeout
         console.say(f"restarting {', '.join(wanted)}")
         paused = [there[name].name for name in wanted if name in there and there[name].state == "paused"]
         if paused:
-            compose.engine.unpause(paused)
+            compose.engine.change("unpause", *paused)
         failure.restart_and_wait(compose, [name for name in wanted if name in there], wanted, timeout)
 
 

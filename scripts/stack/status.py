@@ -6,10 +6,9 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from scripts.base.clock import Clock, duration, moment
+from scripts.base.clock import SYSTEM_CLOCK, Clock, duration, moment
 from scripts.base.console import Console
 from scripts.engine import problems
-from scripts.engine.catalogue import Catalogue
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 
@@ -29,11 +28,16 @@ class Row:
     about: str
     active: bool
 
+    @property
+    def cells(self) -> list[str]:
+        uptime = "" if self.uptime is None else duration(self.uptime)
+        return [self.service, self.state, ", ".join(self.ports), uptime, self.memory, self.about]
+
 
 def rows(compose: Compose, now: float) -> list[Row]:
     """Return all services that are active or have a container. Raise StackError when engine or model do not answer."""
     with ThreadPoolExecutor() as pool:
-        catalogue_told = pool.submit(lambda: Catalogue.of(compose.model))
+        catalogue_told = pool.submit(lambda: compose.catalogue)
         containers = compose.containers()
         running = [each.id for each in containers if each.state == "running"]
         memory = compose.engine.memory(running)
@@ -71,7 +75,7 @@ def seconds_since(text: str, now: float) -> int | None:
     return None if started is None else max(0, int(now - started))
 
 
-def show(compose: Compose, console: Console, clock: Clock) -> bool:
+def show(compose: Compose, console: Console, clock: Clock = SYSTEM_CLOCK) -> bool:
     """Print the state once; return whether all that should run does so, and well. Raise StackError."""
     with console.busy("asking the engine"), ThreadPoolExecutor() as pool:
         told = pool.submit(rows, compose, clock.now())
@@ -89,30 +93,18 @@ def show(compose: Compose, console: Console, clock: Clock) -> bool:
             }
         )
         return not wrong
-    console.table(COLUMNS, cells(found))
-    for each in wrong:
-        console.warn(f"{each.what} ({each.fix})")
+    console.table(COLUMNS, [row.cells for row in found])
+    problems.warn(console, wrong)
     return not wrong
 
 
-def watch(compose: Compose, console: Console, clock: Clock) -> bool:
+def watch(compose: Compose, console: Console, clock: Clock = SYSTEM_CLOCK) -> bool:
     """Redraw the state every two seconds until Ctrl-C; where there is no terminal, print it once, as `show` does."""
     if console.as_json or not console.pretty:
         return show(compose, console, clock)
-    with console.live() as view, contextlib.suppress(KeyboardInterrupt):
+    with console.live(COLUMNS) as draw, contextlib.suppress(KeyboardInterrupt):
         while True:
             title = f"{compose.project} - Ctrl-C ends this view, not the stack"
-            view.show(COLUMNS, cells(rows(compose, clock.now())), title)
+            draw([row.cells for row in rows(compose, clock.now())], title)
             clock.sleep(WATCH_SECONDS)
     return True
-
-
-def cells(found: list[Row]) -> list[list[str]]:
-    """Return the rows as cells of a table."""
-    return [
-        [row.service, row.state, ", ".join(row.ports), _uptime(row), row.memory, row.about] for row in found
-    ]
-
-
-def _uptime(row: Row) -> str:
-    return "" if row.uptime is None else duration(row.uptime)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,13 +16,12 @@ from scripts.base.clock import SYSTEM_CLOCK, Clock, moment
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
 from scripts.base.host import LOCAL_HOST, Host, is_root
-from scripts.engine import database_server, problems, redis_damage
-from scripts.engine.catalogue import Catalogue, Service, built_images, pulled_images
+from scripts.engine import database_server, problems
+from scripts.engine.catalogue import Service, built_images, pulled_images
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 from scripts.engine.failure import RECOVERY_SECONDS, details, explain, unhealthy_after
-from scripts.engine.proof import Proof, prove, visits_document
-from scripts.engine.proxy_request import Fetch, fetch
+from scripts.engine.proof import Fetch, Proof, fetch, prove, visits_document
 from scripts.engine.runner import Result
 from scripts.engine.sidecar import backups_are_here, backups_folder
 from scripts.prepare import (
@@ -81,7 +80,8 @@ class Up:
         self.fetching = fetching
         self.images = images
         self.recover = recover
-        self.started = self.clock.monotonic()
+        self.dry = compose.runner.dry
+        self.started = clock.monotonic()
         self.changed = False
         self.unbuilt = False
 
@@ -109,33 +109,53 @@ class Up:
         later |= {STALE_CHECK} if self.options.build else set()
         examination.require(self.console, [each for each in findings if each.check not in later])
         self.recover(self.compose, self.console)
-        catalogue = Catalogue.of(self.compose.model)
-        services = self._services(catalogue)
         if not self.dry:
             public_files.make_readable(self.compose)
             self._folders()
             build_environment.write(self.compose)
-        self._build(services)
-        self._start(services)
+        self._build()
+        self._start()
         if self.dry:
             return
-        proof = self._prove(services)
-        involved = self._involved(services)
-        containers = self._check(involved)
-        for each in problems.of_redis(self.compose, containers.values()):
-            self.console.warn(f"{each.what} ({each.fix})")
+        with self.console.busy("asking for every service and page through the proxy"):
+            proof = prove(self.compose, self.services, self.clock, fetching=self.fetching)
+        containers = self._check()
+        problems.warn(self.console, problems.of_redis(self.compose, containers.values()))
         if self.changed:
-            last_up.write(self.compose, involved, containers.values())
+            last_up.write(self.compose, self.involved, containers.values())
         if not self.options.services:
             secret_files.remove_older(self.compose)
-        self._answer(catalogue, services, proof, containers)
+        self._answer(proof, containers)
 
-    # ---- steps ----
+    # ---- what it is about; asked anew each time, for a build may choose other images ----
 
     @property
-    def dry(self) -> bool:
-        """True when commands are only told."""
-        return self.compose.runner.dry
+    def services(self) -> list[Service]:
+        """The services that were asked for, or all that are switched on."""
+        if self.options.services:
+            return self.compose.catalogue.select(self.options.services)
+        return self.compose.catalogue.active(self.compose.active_profiles)
+
+    @property
+    def involved(self) -> list[Service]:
+        """These services and what they need; a store that others run need not be there."""
+        model: dict[str, Any] = self.compose.model["services"]
+        on = {each.name for each in self.compose.catalogue.active(self.compose.active_profiles)}
+        found: set[str] = set()
+        waiting = [service.name for service in self.services]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                needs = (model[name].get("depends_on") or {}).items()
+                waiting.extend(need for need, how in needs if how.get("required", True) or need in on)
+        return [each for each in self.compose.catalogue.services.values() if each.name in found]
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(each.name for each in self.involved)
+
+    # ---- steps ----
 
     def _settings(self) -> bool:
         """See to `.env`; False when a dry run cannot go on without one."""
@@ -155,11 +175,6 @@ class Up:
             overlays.choose(self.compose, self.console)
         return True
 
-    def _services(self, catalogue: Catalogue) -> list[Service]:
-        if self.options.services:
-            return catalogue.select(self.options.services)
-        return catalogue.active(self.compose.active_profiles)
-
     def _folders(self) -> None:
         """Folders that containers write to, in the containers' ownership (docker/compose#13612: else root's)."""
         if not backups_are_here(self.compose):
@@ -177,70 +192,67 @@ class Up:
                 f"make {self.compose.data_dir} your own: sudo chown -R {os.getuid()} {self.compose.data_dir}",
             ) from error
 
-    def _build(self, services: Sequence[Service]) -> None:
+    def _build(self) -> None:
         if self.options.build is False:
             return
-        names = self._with_dependencies(services)
-        needed = built_images(self.compose.model, names)
-        pulled = pulled_images(self.compose.model, names)
-        if self.options.build is None and self.compose.engine.images([*needed, *pulled]) >= {
-            *needed,
-            *pulled,
-        }:
-            self._tell_what_needs_a_build(names)
-            return
-        chosen = sorted(names) if self.options.services else ()
-        build(self.compose, self.console, chosen, base=self.images)
-
-    def _tell_what_needs_a_build(self, names: Collection[str]) -> None:
-        """Name what was edited since the images were built; only a build brings it in."""
-        edited = last_build.changed(self.compose, names)
-        if edited:
+        model, names = self.compose.model, self.names
+        needed = {*built_images(model, names), *pulled_images(model, names)}
+        if self.options.build or not self.compose.engine.images(sorted(needed)) >= needed:
+            build(self.compose, self.console, names if self.options.services else (), base=self.images)
+        elif edited := last_build.changed(self.compose, names):
+            # Only a build brings in what was edited since the images were built.
             self.unbuilt = True
             self.console.warn(last_build.complaint(edited, self.console.again("compose-up", "--build")))
 
-    def _with_dependencies(self, services: Sequence[Service]) -> set[str]:
-        """Return the names of the services and of what they need; a store that others run need not be there."""
-        model: dict[str, Any] = self.compose.model["services"]
-        on = {each.name for each in Catalogue.of(self.compose.model).active(self.compose.active_profiles)}
-        found: set[str] = set()
-        waiting = [service.name for service in services]
-        while waiting:
-            name = waiting.pop()
-            if name not in found:
-                found.add(name)
-                needs = (model[name].get("depends_on") or {}).items()
-                waiting.extend(need for need, how in needs if how.get("required", True) or need in on)
-        return found
-
-    def _start(self, services: Sequence[Service]) -> None:
-        involved = self._involved(services)
-        unhealthy: list[str] = []
+    def _start(self) -> None:
         if not self.dry:
-            containers = self._containers()
-            if self._renew(involved, containers):
-                containers = self._containers()
-            if last_up.matches(self.compose, involved, containers):
-                self._start_one_shots(involved)
+            containers = self.compose.containers()
+            if old := stale_secrets(self.compose, self.involved, containers):
+                # Compose does not look into the secrets' files.
+                folder = display_path(self.compose.secrets_dir)
+                self.console.say(f"secrets changed in {folder}: restarting {', '.join(old)}")
+                result = self.compose.stream("restart", *old)
+                if not result.ok:
+                    self._fail(self.names, result.complaint)
+                containers = self.compose.containers()
+            if last_up.matches(self.compose, self.involved, containers):
+                self._start_one_shots()
                 return
             database_server.require_not_replaced(self.compose)
-            there = {each.service for each in containers if each.condition == "unhealthy"}
-            unhealthy = [each.name for each in involved if each.name in there]
+            names = self.names
+            mine = [each for each in containers if each.service in names]
+            self._release(mine)
+            if unhealthy := [each.service for each in mine if each.condition == "unhealthy"]:
+                self._let_recover(unhealthy)
         self.changed = True
-        self._release(involved)
-        if unhealthy:
-            self._let_recover(unhealthy)
         # On a terminal Compose draws what it starts, and says there what it complains of.
         on_line = None if self.console.lively else self.console.say
         result = self._compose_up(on_line, "--wait", "--wait-timeout", str(self.options.timeout))
         if not self.dry:
             ownership.remember_volumes(self.compose)
         if not result.ok:
-            self._fail(services, result.complaint if on_line else "see the lines above")
+            self._fail(self.names, result.complaint if on_line else "see the lines above")
 
     def _compose_up(self, on_line: Callable[[str], None] | None, *flags: str) -> Result:
         arguments = ["up", "--detach", "--no-build", *flags, *self.options.services]
         return self.compose.stream(*arguments, on_line=on_line)
+
+    def _start_one_shots(self) -> None:
+        """All runs already; what is done at every start is done all the same: the source may be another."""
+        if not self.unbuilt:
+            self.console.say("nothing changed since the last compose-up")
+        one_shots = [each for each in self.involved if each.one_shot]
+        if one_shots and not self.compose.engine.start_again([each.container for each in one_shots]):
+            self._fail([each.name for each in one_shots], "a job that belongs to every start failed")
+
+    def _release(self, containers: Iterable[Container]) -> None:
+        """Make way for Compose, which starts neither a paused container nor one that the engine could not remove."""
+        engine = self.compose.engine
+        # One that was paused is started anew: its health is that of the pause.
+        for state, change in (("paused", ["unpause"]), ("paused", ["restart"]), ("dead", ["rm", "--force"])):
+            names = [each.name for each in containers if each.state == state]
+            if names and (complaint := engine.change(*change, *names)):
+                self._fail(self.names, complaint)
 
     def _let_recover(self, unhealthy: Collection[str]) -> None:
         """Start what these services may have been unhealthy without, and wait for their next health checks.
@@ -253,67 +265,26 @@ class Up:
             seconds = min(RECOVERY_SECONDS, self.options.timeout)
             unhealthy_after(self.compose, self.clock, unhealthy, seconds=seconds)
 
-    def _release(self, services: Sequence[Service]) -> None:
-        """Make way for Compose, which starts neither a paused container nor one that the engine could not remove."""
-        if self.dry:
-            return
-        wanted = {each.name for each in services}
-        containers = [each for each in self._containers() if each.service in wanted]
-        engine = self.compose.engine
-        for state, change in (("paused", engine.restart_paused), ("dead", engine.remove)):
-            names = [each.name for each in containers if each.state == state]
-            if names and (complaint := change(names)):
-                self._fail(services, complaint)
-
-    def _check(self, services: Sequence[Service]) -> dict[str, Container]:
+    def _check(self) -> dict[str, Container]:
         """Return the containers by service. Raise StackError unless each is as it should be: some end late."""
-        containers = self._containers()
-        fine = {each.service for each in containers if each.fine} - {
-            each.service for each in containers if not each.fine
+        # Of several containers of one service, the one that is not well counts.
+        found = {
+            each.service: each for each in sorted(self.compose.containers(), key=lambda each: not each.fine)
         }
-        bad = [each for each in services if each.name not in fine]
+        bad = [each.name for each in self.involved if each.name not in found or not found[each.name].fine]
         if bad:
-            self._fail(bad, f"not running or not healthy: {', '.join(each.name for each in bad)}")
-        return {each.service: each for each in containers}
+            self._fail(bad, f"not running or not healthy: {', '.join(bad)}")
+        return found
 
-    def _containers(self) -> list[Container]:
-        return self.compose.containers()
-
-    def _renew(self, services: Sequence[Service], containers: Sequence[Container]) -> bool:
-        """Have what changed among the secrets take effect: Compose does not look into their files."""
-        old = stale_secrets(self.compose, services, containers)
-        if not old:
-            return False
-        self.console.say(
-            f"secrets changed in {display_path(self.compose.secrets_dir)}: restarting {', '.join(old)}"
-        )
-        result = self.compose.stream("restart", *old)
-        if not result.ok:
-            self._fail(services, result.complaint)
-        return True
-
-    def _involved(self, services: Sequence[Service]) -> list[Service]:
-        names = self._with_dependencies(services)
-        return [each for each in Catalogue.of(self.compose.model).services.values() if each.name in names]
-
-    def _start_one_shots(self, services: Sequence[Service]) -> None:
-        """All runs already; what is done at every start is done all the same: the source may be another."""
-        if not self.unbuilt:
-            self.console.say("nothing changed since the last compose-up")
-        one_shots = [each for each in services if each.one_shot]
-        if one_shots and not self.compose.engine.start_again([each.container for each in one_shots]):
-            self._fail(one_shots, "a job that belongs to every start failed")
-
-    def _fail(self, services: Sequence[Service], complaint: str) -> NoReturn:
-        failed = explain(self.compose, sorted(self._with_dependencies(services)))
-        if any(each.service == database_server.DATABASE for each in failed):
+    def _fail(self, names: Collection[str], complaint: str) -> NoReturn:
+        failed = explain(self.compose, sorted(names))
+        services = {each.service for each in failed}
+        if database_server.DATABASE in services:
             database_server.require_same_major(self.compose)
         again = self.console.again("compose-up")
         fix = f"the lines above say why; fix it and run `{again}` again, what is healthy stays up"
-        if any(each.service == redis_damage.SERVICE for each in failed) and redis_damage.complaint(
-            self.compose
-        ):
-            fix = f"{redis_damage.FIX}; then run `{again}` again"
+        if problems.REDIS in services and problems.damaged_redis(self.compose):
+            fix = f"{problems.REPAIR}; then run `{again}` again"
         what = f"the stack did not start: {complaint}"
         if failed:
             told = f" (Compose says: {complaint})" if not any(each.cause for each in failed) else ""
@@ -326,19 +297,20 @@ class Up:
             facts={"services": [{"name": each.service, "cause": each.cause} for each in failed]},
         )
 
-    def _prove(self, services: Sequence[Service]) -> Proof:
-        with self.console.busy("asking for every service and page through the proxy"):
-            return prove(self.compose, services, self.clock, fetching=self.fetching)
-
-    def _answer(
-        self,
-        catalogue: Catalogue,
-        services: Sequence[Service],
-        proof: Proof,
-        containers: Mapping[str, Container],
-    ) -> None:
+    def _answer(self, proof: Proof, containers: Mapping[str, Container]) -> None:
         seconds = self.clock.monotonic() - self.started
-        rows = [_row(catalogue, service, containers.get(service.name), proof) for service in services]
+        probed = {each.service for each in proof.probes}
+        rows: list[dict[str, Any]] = [
+            {
+                "name": each.name,
+                "state": containers[each.name].condition,
+                "ports": [port.number for port in each.ports],
+                "about": each.about,
+                "url": self.compose.catalogue.public_url(each.url or each.probe),
+                "probe": "ok" if each.name in probed else "",
+            }
+            for each in self.services
+        ]
         if self.console.as_json:
             self.console.document(
                 {
@@ -346,7 +318,7 @@ class Up:
                     "project": self.compose.project,
                     "seconds": round(seconds, 2),
                     "services": rows,
-                    "pages": visits_document(catalogue, proof.visits),
+                    "pages": visits_document(self.compose.catalogue, proof.pages),
                 }
             )
             return
@@ -358,20 +330,9 @@ class Up:
             ],
         )
         self.console.say(f"{self.compose.project}: {len(rows)} services up in {seconds:.1f} s")
-        for service in services:
+        for service in self.services:
             if service.url:
-                self.console.text(catalogue.public_url(service.url))
-
-
-def _row(catalogue: Catalogue, service: Service, container: Container | None, proof: Proof) -> dict[str, Any]:
-    return {
-        "name": service.name,
-        "state": container.condition if container else "absent",
-        "ports": [port.number for port in service.ports],
-        "about": service.about,
-        "url": catalogue.public_url(service.url or service.probe),
-        "probe": next(("ok" for each in proof.outcomes if each.service == service.name), ""),
-    }
+                self.console.text(self.compose.catalogue.public_url(service.url))
 
 
 def stale_secrets(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from scripts.engine import pages
+from scripts.engine import proof
 from tests.proxy.proxy import Proxy, docker
 from tests.proxy.routes import ROUTES, SERVICES, UNKNOWN, Route
 
@@ -62,7 +62,7 @@ def test_a_browser_is_shown_a_page_that_asks_again_while_a_service_is_off(alone:
     assert 'href="/weppcloud/"' in text
     assert "Status 503, service_unavailable" in text
     # As `compose-up` reads it.
-    assert pages.told(text)[0] == "The service behind this address is not running."
+    assert proof.told(text)[0] == "The service behind this address is not running."
 
 
 def test_what_was_sent_to_a_service_that_is_off_is_not_asked_for_again_without_it(alone: Proxy) -> None:

@@ -10,7 +10,7 @@ from scripts.base.console import Console
 from scripts.base.errors import StackError
 from scripts.database import recovery
 from scripts.engine.compose import Compose
-from scripts.engine.proxy_request import Reply
+from scripts.engine.proof import Reply
 from scripts.stack.up import Options, Up
 from tests.unit.fakes import Checkout, FakeClock, FakeHost, Screen
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.database.credentials import finish
-from scripts.database.rotate_password import rotate
+from scripts.database.rotate_password import Options, rotate
 from scripts.engine.runner import Result
 from scripts.settings import scram
 from tests.unit.fakes import FakeLineProcess
@@ -72,7 +72,7 @@ class Rotating:
 
     def rotate(self, **options: object) -> None:
         chosen: dict[str, Any] = {"password_file": str(self.password_file), "yes": True, **options}
-        rotate(self.stack.compose, self.stack.screen.console, clock=self.stack.clock, **chosen)
+        rotate(self.stack.compose, self.stack.screen.console, Options(**chosen), clock=self.stack.clock)
 
     def finish(self) -> None:
         """What the next task does, whichever it is."""

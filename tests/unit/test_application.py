@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from scripts.base.errors import StackError
-from scripts.database.application import Application
-from scripts.engine.proxy_request import Reply
+from scripts.database.switchover import Application
+from scripts.engine.proof import Reply
 from tests.unit.fakes import Checkout, FakeClock, container, service
 
 HEALTH = {"Test": ["CMD", "am-i-well"]}

@@ -73,8 +73,8 @@ def test_a_syntax_error_is_told_with_its_own_file() -> None:
     assert cause(log) == "SyntaxError: invalid syntax (/workdir/wepppy/wepppy/rq/jobs.py, line 9)"
 
 
-def test_a_panic_is_told_with_the_place_in_the_services_own_code() -> None:
-    assert cause(GO) == "panic: assignment to entry in nil map (/src/hub/hub.go:41)"
+def test_a_panic_is_told_and_not_what_stands_after_it() -> None:
+    assert cause(GO) == "panic: assignment to entry in nil map"
 
 
 @pytest.mark.parametrize(

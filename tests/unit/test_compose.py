@@ -55,7 +55,7 @@ def test_a_container_that_does_not_start_is_told_with_the_engines_reason(tmp_pat
     checkout.runner.on(
         "docker", "start", stderr=f"{reason}\nError: failed to start containers: web\n", returncode=1
     )
-    assert checkout.compose().engine.start(["web"]) == reason
+    assert checkout.compose().engine.change("start", "web") == reason
 
 
 def test_the_callers_environment_wins_over_the_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.base.errors import ExitCode, StackError
-from scripts.database.dumps import locate
+from scripts.database.backup import locate
 from scripts.engine.sidecar import backups_folder
 from tests.unit.fakes import Checkout
 

@@ -13,9 +13,8 @@ import pytest
 
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
-from scripts.database.application import Application
-from scripts.database.migrate import Options, migrate, mover, require_database
-from scripts.database.source_server import source_server
+from scripts.database.migrate import Options, migrate, mover, require_database, source_server
+from scripts.database.switchover import Application
 from scripts.database.systemd import Unit
 from scripts.engine.compose import Compose
 from scripts.engine.runner import Runner
@@ -72,14 +71,7 @@ class Scene:
         password = folder / "password"
         password.write_text(f"{SECRET}\n")
         password.chmod(0o600)
-        self.source = source_server(
-            host="localhost",
-            port=5432,
-            database="old",
-            user="roger",
-            password_file=str(password),
-            socket_dir="",
-        )
+        self.source = source_server("localhost", 5432, "old", "roger", password_file=str(password))
 
     @contextmanager
     def units(self, name: str, runner: Runner, console: Console, *, needed: bool) -> Iterator[Unit]:

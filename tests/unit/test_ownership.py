@@ -13,6 +13,7 @@ from scripts.base.console import Console
 from scripts.base.errors import StackError
 from scripts.database import recovery
 from scripts.database.backup import back_up, verify
+from scripts.database.rotate_password import Options as Rotation
 from scripts.database.rotate_password import rotate
 from scripts.engine.compose import Compose
 from scripts.prepare import ownership
@@ -198,7 +199,7 @@ TASKS: dict[str, Callable[[Compose, Console], object]] = {
     "compose-restart": lambda compose, console: service_commands.restart(compose, console, [], 60),
     "compose-build": build,
     "db-upgrade": service_commands.database_upgrade,
-    "db-rotate-password": lambda compose, console: rotate(compose, console, yes=True),
+    "db-rotate-password": lambda compose, console: rotate(compose, console, Rotation(yes=True)),
     "db-backup": back_up,
     "db-verify --drill": lambda compose, console: verify(compose, console, "latest", drill=True),
 }

@@ -12,9 +12,7 @@ import pytest
 
 from scripts.base.errors import StackError
 from scripts.engine.catalogue import Catalogue
-from scripts.engine.pages import UNAVAILABLE_SECONDS, Visit, visit_all
-from scripts.engine.proof import prove
-from scripts.engine.proxy_request import Reply, fetch
+from scripts.engine.proof import UNAVAILABLE_SECONDS, Reply, Site, Visit, fetch, prove
 from tests.unit.fakes import Checkout, FakeClock, container, model
 
 PROXY = ("127.0.0.1", 8080)
@@ -26,7 +24,7 @@ FRONT = """<!doctype html><title>WEPPcloud</title>
 LOGIN = '<form><input type="hidden" name="csrf_token" value="{}"><input type="password" name="p"></form>'
 
 
-class Site:
+class FakeSite:
     """A site whose answers are told; asked as `fetch` asks."""
 
     def __init__(self) -> None:
@@ -51,9 +49,8 @@ class Site:
         rendered = model(Path("/nowhere"))
         rendered["services"]["status"]["labels"]["wepp.pages"] = " ".join(paths)
         services = list(Catalogue.of(rendered).services.values())
-        return {
-            each.path: each for each in visit_all(services, PROXY, clock or FakeClock(), fetching=self.fetch)
-        }
+        asked = Site(PROXY, clock or FakeClock(), self.fetch).pages(services)
+        return {each.path: each for each in asked}
 
 
 def page(body: str, cookies: Mapping[str, str] | None = None, status: int = 200) -> Reply:
@@ -61,11 +58,11 @@ def page(body: str, cookies: Mapping[str, str] | None = None, status: int = 200)
 
 
 @pytest.fixture
-def site() -> Site:
-    return Site()
+def site() -> FakeSite:
+    return FakeSite()
 
 
-def test_pages_and_the_files_of_the_site_that_they_use_are_asked_for(site: Site) -> None:
+def test_pages_and_the_files_of_the_site_that_they_use_are_asked_for(site: FakeSite) -> None:
     visits = site.visits("/", "/weppcloud/login")
     assert all(each.ok for each in visits.values()), visits
     assert set(visits) == {
@@ -76,7 +73,7 @@ def test_pages_and_the_files_of_the_site_that_they_use_are_asked_for(site: Site)
     }
 
 
-def test_a_file_that_is_missing_is_told_with_the_page_that_uses_it(site: Site) -> None:
+def test_a_file_that_is_missing_is_told_with_the_page_that_uses_it(site: FakeSite) -> None:
     site.answers["/weppcloud/static/site.css"] = [Reply(404, {}, {}, "Not found")]
     visit = site.visits("/")["/weppcloud/static/site.css"]
     assert visit.problem == "answered 404: Not found (used by /)"
@@ -84,13 +81,13 @@ def test_a_file_that_is_missing_is_told_with_the_page_that_uses_it(site: Site) -
 
 
 @pytest.mark.parametrize("status", [404, 410, 500, 503])
-def test_a_page_that_is_missing_or_fails_is_told_with_its_status(site: Site, status: int) -> None:
+def test_a_page_that_is_missing_or_fails_is_told_with_its_status(site: FakeSite, status: int) -> None:
     site.answers["/weppcloud/"] = [page("<h1>Sorry</h1>", status=status)]
     assert site.visits("/")["/"].problem == f"answered {status} at /weppcloud/: Sorry"
 
 
 @pytest.mark.parametrize("status", [200, 204, 401, 403, 405])
-def test_an_answer_below_500_is_a_page(site: Site, status: int) -> None:
+def test_an_answer_below_500_is_a_page(site: FakeSite, status: int) -> None:
     site.answers["/weppcloud/"] = [page("<h1>Please log in</h1>", status=status)]
     assert site.visits("/")["/"].ok
 
@@ -102,48 +99,48 @@ def test_an_answer_below_500_is_a_page(site: Site, status: int) -> None:
         f"<title>It broke. - WEPPcloud</title><h1>It  broke.</h1><code>{ERROR_ID}</code>",
     ],
 )
-def test_the_message_and_number_of_an_error_are_read(site: Site, body: str) -> None:
+def test_the_message_and_number_of_an_error_are_read(site: FakeSite, body: str) -> None:
     site.answers["/weppcloud/"] = [page(body, status=500)]
     visit = site.visits("/weppcloud/")["/weppcloud/"]
     assert visit.problem == f"answered 500: It broke. (error id {ERROR_ID})"
     assert visit.error_id == ERROR_ID
 
 
-def test_a_log_in_page_without_a_cookie_makes_no_session(site: Site) -> None:
+def test_a_log_in_page_without_a_cookie_makes_no_session(site: FakeSite) -> None:
     site.answers["/weppcloud/login"] = [page(LOGIN.format("a.1.x"))]
     assert "makes no session" in site.visits("/weppcloud/login")["/weppcloud/login"].problem
 
 
-def test_a_session_that_is_forgotten_by_the_next_request_is_told(site: Site) -> None:
+def test_a_session_that_is_forgotten_by_the_next_request_is_told(site: FakeSite) -> None:
     first, second = page(LOGIN.format("one.1.x"), {"session": "s1"}), page(LOGIN.format("two.2.y"))
     site.answers["/weppcloud/login"] = [first, second] * 20
     assert "does not keep the session" in site.visits("/weppcloud/login")["/weppcloud/login"].problem
     assert site.asked[1] == ("/weppcloud/login", {"session": "s1"})
 
 
-def test_a_redirect_to_another_site_is_not_followed(site: Site) -> None:
+def test_a_redirect_to_another_site_is_not_followed(site: FakeSite) -> None:
     site.answers["/"] = [Reply(302, {"location": "https://login.example/"})]
     assert site.visits("/")["/"].ok
 
 
-def test_redirects_without_end_are_told(site: Site) -> None:
+def test_redirects_without_end_are_told(site: FakeSite) -> None:
     site.answers["/"] = [Reply(302, {"location": "/"})]
     assert "redirected without end" in site.visits("/")["/"].problem
 
 
-def test_a_backend_that_comes_up_late_is_waited_for(site: Site) -> None:
+def test_a_backend_that_comes_up_late_is_waited_for(site: FakeSite) -> None:
     clock = FakeClock()
     site.answers["/weppcloud/"] = [*(Reply(502) for _ in range(12)), page(FRONT)]
     assert site.visits("/weppcloud/", clock=clock)["/weppcloud/"].ok
     assert 0 < clock.seconds < UNAVAILABLE_SECONDS
 
 
-def test_services_without_pages_are_asked_for_nothing(site: Site) -> None:
+def test_services_without_pages_are_asked_for_nothing(site: FakeSite) -> None:
     assert site.visits() == {}
     assert site.asked == []
 
 
-def test_a_broken_page_fails_the_proof_with_its_cause_from_the_log(tmp_path: Path, site: Site) -> None:
+def test_a_broken_page_fails_the_proof_with_its_cause_from_the_log(tmp_path: Path, site: FakeSite) -> None:
     checkout = Checkout(tmp_path)
     checkout.with_env()
     checkout.with_secrets()

@@ -10,8 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from scripts.engine.catalogue import Service
-from scripts.engine.probe import probe_all, verdict
-from scripts.engine.proxy_request import Reply, fetch
+from scripts.engine.proof import Reply, Site, fetch, verdict
 from tests.unit.fakes import FakeClock
 
 STATUS = Service("status", "image", "container", probe="/status/health", probe_body="OK")
@@ -36,21 +35,21 @@ def test_the_verdict_names_what_is_wrong_with_an_answer(answer: Reply, problem: 
 
 def test_an_answer_may_take_its_time_within_the_deadline() -> None:
     clock, left = FakeClock(), [Reply(502), Reply(502), Reply(200, body="OK")]
-    (outcome,) = probe_all([STATUS], ("127.0.0.1", 1), clock, seconds=10, fetching=lambda *_: left.pop(0))
+    (outcome,) = Site(("127.0.0.1", 1), clock, lambda *_: left.pop(0)).probes([STATUS], 10)
     assert outcome.ok
     assert left == []
 
 
 def test_after_the_deadline_the_last_problem_is_told() -> None:
     clock = FakeClock()
-    (outcome,) = probe_all([STATUS], ("127.0.0.1", 1), clock, seconds=10, fetching=lambda *_: Reply(502))
+    (outcome,) = Site(("127.0.0.1", 1), clock, lambda *_: Reply(502)).probes([STATUS], 10)
     assert outcome.problem == "answered 502: nothing"
     assert clock.seconds <= 10
 
 
 def test_services_without_a_probe_are_not_asked() -> None:
     silent = Service("redis", "image", "container")
-    assert probe_all([silent], ("127.0.0.1", 1), FakeClock(), seconds=1, fetching=lambda *_: Reply(0)) == []
+    assert Site(("127.0.0.1", 1), FakeClock(), lambda *_: Reply(0)).probes([silent], 1) == []
 
 
 class Handler(BaseHTTPRequestHandler):

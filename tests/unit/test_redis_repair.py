@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.base.errors import StackError
-from scripts.engine import redis_damage
+from scripts.engine import problems
 from scripts.engine.runner import Result
 from scripts.stack import redis_repair
 from tests.unit.fakes import Checkout, FakeClock, Screen, container
@@ -25,7 +25,9 @@ def checkout(tmp_path: Path) -> Checkout:
     made = Checkout(tmp_path)
     made.with_env()
     made.containers_are([container("redis", status="restarting", health="")])
-    made.runner.on("docker", "logs", stdout=f"1:M * Loading\n{REFUSED}\n\n")
+    made.runner.on(
+        "docker", "logs", stdout=f"1970-01-01T00:00:01Z 1:M * Loading\n1970-01-01T00:00:02Z {REFUSED}\n\n"
+    )
     made.runner.on("docker", "stop")
     made.runner.on("check", stdout=DAMAGED)
     made.runner.on("repair", stdout=DAMAGED)
@@ -44,9 +46,9 @@ def programs(checkout: Checkout) -> list[str]:
 
 
 def test_words_of_redis_about_its_files_are_told_from_others(checkout: Checkout) -> None:
-    assert redis_damage.complaint(checkout.compose()) == REFUSED
-    checkout.runner.on("docker", "logs", stdout="1:M # Out of memory\n")
-    assert redis_damage.complaint(checkout.compose()) == ""
+    assert problems.damaged_redis(checkout.compose()) == REFUSED
+    checkout.runner.on("docker", "logs", stdout="1970-01-01T00:00:03Z 1:M # Out of memory\n")
+    assert problems.damaged_redis(checkout.compose()) == ""
 
 
 def test_a_healthy_redis_is_left_alone(checkout: Checkout) -> None:

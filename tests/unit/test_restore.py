@@ -14,10 +14,9 @@ import pytest
 
 from scripts.base.clock import Clock
 from scripts.base.errors import ExitCode, StackError
-from scripts.database.application import Application
+from scripts.database.kept import rollback
 from scripts.database.restore import restore
-from scripts.database.rollback import rollback
-from scripts.database.switchover import Options
+from scripts.database.switchover import Application, Options
 from scripts.engine.catalogue import Service
 from scripts.engine.compose import Compose
 from tests.unit.fakes import Checkout, FakeClock, FakeLineProcess, Screen

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.base.errors import ExitCode, StackError
-from scripts.database.prune import prune
+from scripts.database.kept import prune
 from tests.unit.fakes import Checkout, FakeClock, FakeLineProcess, Screen
 
 DAY = 86400.0
@@ -30,7 +30,7 @@ def pruned(folder: Path, *, as_json: bool = False, **options: bool) -> tuple[Scr
     kept = FakeLineProcess([json.dumps({"kind": "result", "answer": [LATER, YOUNG, OLD]})])
     drop = FakeLineProcess([json.dumps({"kind": "result", "answer": [OLD["name"]]})])
     made.runner.conversations += [kept, drop]
-    prune(made.compose(), screen.console, FakeClock(9 * DAY), keep_days=7, **options)
+    prune(made.compose(), screen.console, keep_days=7, clock=FakeClock(9 * DAY), **options)
     commands = [argv[argv.index("--json") + 1 :] for argv in made.runner.commands("line_process")]
     dropping = ["forget", f"--name={OLD['name']}"]
     assert commands == ([["kept"], dropping] if options.get("yes") else [["kept"]])

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.base.errors import ExitCode, StackError
-from scripts.database.source_server import SourceServer, source_server
+from scripts.database.migrate import SourceServer, source_server
 
 
 def made(**changes: Any) -> SourceServer:
-    named: dict[str, Any] = {
-        "host": "localhost", "port": 5432, "database": "old", "user": "roger", "password_file": "", "socket_dir": "",
-        "account": lambda _: None, **changes,
-    }  # fmt: skip
+    named: dict[str, Any] = {"host": "localhost", "port": 5432, "database": "old", "user": "roger", **changes}
     return source_server(**named)
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has an account `roger`."""
+
+    def named(name: str) -> pwd.struct_passwd:
+        if name != "roger":
+            raise KeyError(name)
+        return pwd.struct_passwd((name, "x", 115, 120, "", "/", "/bin/sh"))
+
+    monkeypatch.setattr(pwd, "getpwnam", named)
 
 
 def password_file(folder: Path, text: str, mode: int = 0o600) -> str:
@@ -49,18 +59,18 @@ def test_a_password_file_that_others_read_or_that_says_nothing_is_refused(
     assert caught.value.exit_code == ExitCode.REFUSED
 
 
+@pytest.mark.usefixtures("account")
 def test_over_a_socket_the_account_of_the_database_users_name_comes(tmp_path: Path) -> None:
     (tmp_path / ".s.PGSQL.5433").touch()
-    found = made(
-        socket_dir=str(tmp_path), port=5433, account=lambda name: (115, 120) if name == "roger" else None
-    )
+    found = made(socket_dir=str(tmp_path), port=5433)
     assert (found.uid, found.gid, found.local, found.socket_dir) == (115, 120, True, tmp_path)
 
 
+@pytest.mark.usefixtures("account")
 def test_without_such_an_account_or_over_the_network_the_caller_comes(tmp_path: Path) -> None:
     (tmp_path / ".s.PGSQL.5432").touch()
-    assert made(socket_dir=str(tmp_path)).uid == os.getuid()
-    assert made(account=lambda _: (115, 120)).uid == os.getuid()
+    assert made(socket_dir=str(tmp_path), user="nobody-here").uid == os.getuid()
+    assert made().uid == os.getuid()
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from scripts.base.clock import duration
-from scripts.base.console import Console, LiveView
+from scripts.base.console import Console, Show
 from scripts.engine import problems
 from scripts.engine.container import container_of
 from scripts.stack import status
@@ -156,11 +156,11 @@ class Terminal(Console):
         return True
 
     @contextmanager
-    def live(self) -> Iterator[LiveView]:
-        def interrupted(*_: object, **__: object) -> None:
+    def live(self, columns: Sequence[str]) -> Iterator[Show]:
+        def interrupted(*_: object) -> None:
             raise KeyboardInterrupt
 
-        yield LiveView(interrupted, lambda: 80)
+        yield interrupted
 
 
 def test_ctrl_c_ends_watching_as_it_should_end(checkout: Checkout) -> None:

@@ -11,9 +11,8 @@ from typing import Any, cast
 import pytest
 
 from scripts.base.errors import ExitCode, StackError
-from scripts.database.application import Application
 from scripts.database.sidecar_client import ProgramKilled, ProgramRun
-from scripts.database.switchover import Options, jobs_in_progress, switch_over
+from scripts.database.switchover import Application, Options, jobs_in_progress, switch_over
 from tests.unit.fakes import Checkout, FakeLineProcess, container
 from tests.unit.memory_stack import MemoryStack
 from tests.unit.test_restore import SWITCHED, FakeApplication, Scene, event, script

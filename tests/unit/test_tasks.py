@@ -69,7 +69,7 @@ def test_what_a_task_says_to_do_repeats_the_flags_that_were_given(
     def unconfirmed(_: object, console: Console, *__: object, **___: object) -> None:
         prompts.require_yes(console, False, "drop 2 databases?", console.again("db-prune", "--yes"))
 
-    monkeypatch.setattr("scripts.database.prune.prune", unconfirmed)
+    monkeypatch.setattr("scripts.database.kept.prune", unconfirmed)
     assert run(database.db_prune, keep_days=0) == 4
     assert "to do it: invoke db-prune --keep-days=0 --yes\n" in capsys.readouterr().err
 

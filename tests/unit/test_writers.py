@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.base.errors import StackError
-from scripts.database import writers
+from scripts.database import switchover
 from tests.unit.memory_stack import MemoryStack
 
 
@@ -19,12 +19,12 @@ def stack_in(folder: Path) -> MemoryStack:
 
 
 def note(stack: MemoryStack) -> Path:
-    return stack.compose.data_dir / writers.STOPPED
+    return stack.compose.data_dir / switchover.STOPPED
 
 
 def test_what_writes_and_runs_is_stopped_for_the_block_alone(tmp_path: Path) -> None:
     stack = stack_in(tmp_path)
-    with writers.stopped(stack.compose, stack.screen.console):
+    with switchover.writers_stopped(stack.compose, stack.screen.console):
         assert {name for name, state in stack.states.items() if state == "exited"} == {
             "web", "worker", "idle-worker",
         }  # fmt: skip
@@ -37,7 +37,7 @@ def test_what_writes_and_runs_is_stopped_for_the_block_alone(tmp_path: Path) -> 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), StackError("no", "do")])
 def test_whatever_ends_the_block_they_are_started_again(tmp_path: Path, error: BaseException) -> None:
     stack = stack_in(tmp_path)
-    with pytest.raises(type(error)), writers.stopped(stack.compose, stack.screen.console):
+    with pytest.raises(type(error)), switchover.writers_stopped(stack.compose, stack.screen.console):
         raise error
     assert stack.states["web"] == stack.states["worker"] == "running"
     assert not note(stack).exists()
@@ -45,9 +45,9 @@ def test_whatever_ends_the_block_they_are_started_again(tmp_path: Path, error: B
 
 def test_the_next_task_starts_what_one_that_was_killed_left_stopped(tmp_path: Path) -> None:
     stack = stack_in(tmp_path)
-    block = writers.stopped(stack.compose, stack.screen.console)
+    block = switchover.writers_stopped(stack.compose, stack.screen.console)
     block.__enter__()
-    writers.start_again(stack.compose, stack.screen.console)
+    switchover.start_writers(stack.compose, stack.screen.console)
     assert stack.states["web"] == stack.states["worker"] == "running"
     assert not note(stack).exists()
 
@@ -56,7 +56,7 @@ def test_a_stop_that_is_still_under_way_is_waited_for_by_a_restart(tmp_path: Pat
     stack = stack_in(tmp_path)
     note(stack).write_text("wepppy-web-1\nwepppy-worker-1")
     stack.states["worker"] = "exited"
-    writers.start_again(stack.compose, stack.screen.console)
+    switchover.start_writers(stack.compose, stack.screen.console)
     assert stack.events == ["restart web worker"]
     assert stack.states["web"] == stack.states["worker"] == "running"
 
@@ -64,6 +64,6 @@ def test_a_stop_that_is_still_under_way_is_waited_for_by_a_restart(tmp_path: Pat
 def test_one_that_is_gone_meanwhile_is_not_missed(tmp_path: Path) -> None:
     stack = stack_in(tmp_path)
     note(stack).write_text("wepppy-gone-1")
-    writers.start_again(stack.compose, stack.screen.console)
+    switchover.start_writers(stack.compose, stack.screen.console)
     assert stack.events == []
     assert not note(stack).exists()

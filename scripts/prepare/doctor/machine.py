@@ -28,7 +28,7 @@ DISK_FATAL_BYTES, DISK_WARNING_BYTES = 2 * GIB, 8 * GIB
 
 def check_engine(target: Target) -> Iterator[Finding]:
     """The engine answers."""
-    info = target.compose.engine.info()
+    info = target.compose.engine.info
     yield Finding(ENGINE, f"engine {info['ServerVersion']}, {info.get('NCPU', '?')} cores", level=Level.OK)
 
 
@@ -81,7 +81,7 @@ def check_base_images(target: Target) -> Iterator[Finding]:
 
 def check_memory(target: Target) -> Iterator[Finding]:
     """The engine's machine has the memory that the active profiles want."""
-    total = int(target.compose.engine.info().get("MemTotal") or 0)
+    total = int(target.compose.engine.info.get("MemTotal") or 0)
     if not total:
         return
     profiles = ["core", *target.compose.active_profiles]
@@ -97,7 +97,7 @@ def check_memory(target: Target) -> Iterator[Finding]:
 
 def check_engine_disk(target: Target) -> Iterator[Finding]:
     """There is room where the engine keeps images and volumes."""
-    folder = target.compose.engine.info().get("DockerRootDir")
+    folder = target.compose.engine.info.get("DockerRootDir")
     if folder and not engine_is_elsewhere(target.compose.environment):
         yield from _disk(target, "engine disk", Path(folder))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.engine import problems, redis_damage, run_stores
+from scripts.engine import problems, run_stores
 from scripts.prepare import ownership
 from scripts.prepare.finding import Check, Finding, Level, Target
 
@@ -50,10 +50,8 @@ def check_database_roles(target: Target) -> Iterator[Finding]:
 
 def check_redis_files(target: Target) -> Iterator[Finding]:
     """Redis did not refuse its files the last time it was started."""
-    if told := redis_damage.complaint(target.compose):
-        yield Finding(
-            "redis", f"redis does not start with its files: {told}", redis_damage.FIX, Level.WARNING
-        )
+    if told := problems.damaged_redis(target.compose):
+        yield Finding("redis", f"redis does not start with its files: {told}", problems.REPAIR, Level.WARNING)
 
 
 def check_redis_events(target: Target) -> Iterator[Finding]:
