@@ -272,10 +272,12 @@ def site_env(
     redis_env: RedisServer, postgres_env: PostgresServer, data_env: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
     """Give this process all that the web application needs; return the variables for processes of its own."""
+    from wepppy.sample_data import FORMAT
+
     for name, value in SITE_SECRETS.items():
         monkeypatch.delenv(f"{name}_FILE", raising=False)
         monkeypatch.setenv(name, value)
-    marker = {"format": 1, "seed": 1, "files": {}, "run_extent": [-116.9, 46.7, -116.7, 46.9]}
+    marker = {"format": FORMAT, "seed": 1, "files": {}, "run_extent": [-116.9, 46.7, -116.7, 46.9]}
     (data_env / "geodata" / "sample-data.json").write_text(json.dumps(marker))
     return dict(os.environ)
 

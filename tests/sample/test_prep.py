@@ -38,20 +38,17 @@ def server(redis_env: RedisServer) -> redis.Redis:
 def test_fields_have_the_names_that_preflight_reads(folder: Path, server: redis.Redis) -> None:
     prep = RedisPrep(RUNID, clock=lambda: 1000.9)
     prep.timestamp("build_channels")
-    prep.set_attr("has_sbs", False)
     prep.set_job("run_project", "job-7")
     prep.lock("watershed.nodb")
     assert server.hgetall(RUNID) == {
         "attrs:loaded": "true",
         "timestamps:build_channels": "1000",
         "last_modified": "1000",
-        "attrs:has_sbs": "false",
         "rq:run_project": "job-7",
         "locked:watershed.nodb": "true",
     }
     prep.unlock("watershed.nodb")
     assert server.hget(RUNID, "locked:watershed.nodb") == "false"
-    assert prep.job("run_project") == "job-7"
 
 
 def test_tasks_done_within_one_second_are_still_in_order(folder: Path) -> None:
@@ -97,7 +94,7 @@ def test_the_mirror_holds_all_but_the_locks_and_comes_back_after_redis_lost_its_
     prep = RedisPrep(RUNID, clock=lambda: 100.0)
     prep.lock("wepp.nodb")
     prep.timestamp("build_channels")
-    prep.set_attr("has_sbs", True)
+    prep.set_job("run_project", "job-7")
     held = {name: value for name, value in server.hgetall(RUNID).items() if not name.startswith("locked:")}
     assert json.loads((folder / "redisprep.dump").read_text()) == held
     server.flushdb()

@@ -205,7 +205,7 @@ def test_another_number_needs_a_reset(seeded: Flask, data_env: Path) -> None:
 
 
 def test_a_run_at_work_is_not_pulled_away(seeded: Flask, data_env: Path) -> None:
-    job = RedisPrep("seed-20190401-00001").job("run_project")
+    job = RedisPrep("seed-20190401-00001").fields()["rq:run_project"]
     redis_client(RedisDB.RQ).hset(f"rq:job:{job}", "status", "started")
     before = everything(seeded, data_env)
     assert "is being computed" in call(seeded, "--reset", status=4)["refused"]

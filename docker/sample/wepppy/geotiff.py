@@ -1,4 +1,4 @@
-"""One-band GeoTIFFs as all of the sample's rasters are: tiled, and packed in a way that GDAL reads everywhere."""
+"""GeoTIFFs as all of the sample's rasters are: tiled, and packed in a way that GDAL reads everywhere."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ def write_geotiff(
     colours: dict[int, tuple[int, int, int]] | None = None,
     description: str = "",
 ) -> None:
-    """Write a GeoTIFF of the array's own type."""
+    """Write a GeoTIFF of the array's own type: one band, or several where it is [band, row, column]."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    bands = values.reshape(-1, *values.shape[-2:])
     with rasterio.open(
         path,
         "w",
         driver="GTiff",
-        height=values.shape[0],
-        width=values.shape[1],
-        count=1,
+        height=bands.shape[1],
+        width=bands.shape[2],
+        count=len(bands),
         dtype=values.dtype,
         crs=crs,
         transform=transform,
@@ -42,6 +43,6 @@ def write_geotiff(
     ) as dataset:
         if colours:
             dataset.write_colormap(1, {code: (*colour, 255) for code, colour in colours.items()})
-        dataset.write(values, 1)
+        dataset.write(bands)
         if description:
             dataset.set_band_description(1, description)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rq import get_current_job
 
@@ -16,9 +15,6 @@ from wepppy.config.run_paths import geodata_root, get_wd
 from wepppy.prep import RedisPrep
 from wepppy.rq.project import read_project
 from wepppy.status_messenger import publish
-
-if TYPE_CHECKING:
-    from wepppy.rq.steps.state import RunState
 
 # Task (as `timestamps:<task>` names it), what it locks while it works, and the channel that its own page listens to.
 # The order is that of the checklist: each task is later than all it depends on.
@@ -60,6 +56,7 @@ def run_project(runid: str) -> dict[str, Any]:
             publish(runid, channel, text)
 
     with _exclusive(folder, lambda: progress("waiting for another job of this run to end")):
+        from wepppy.rq.steps import STEPS
         from wepppy.rq.steps.map_layers import write_map_layers
         from wepppy.rq.steps.outputs import remove_partial_files
         from wepppy.rq.steps.report import finished_report, write_report
@@ -75,18 +72,18 @@ def run_project(runid: str) -> dict[str, Any]:
         remove_partial_files(folder)
         (folder / "report.json").unlink(missing_ok=True)
         prep.clear_timestamps([task for task, _, _ in TASKS])
-        seconds: dict[str, float] = {}
         try:
             state = RunState(folder, geodata_root(), project, progress)
             for task, lock, channel in TASKS:
                 state.progress = lambda text, channel=channel: progress(text, channel)  # type: ignore[misc]
-                started = time.perf_counter()
-                with _locked(prep, lock):
-                    _step(task)(state)
+                prep.lock(lock)
+                try:
+                    STEPS[task](state)
                     prep.timestamp(task)
-                seconds[task] = time.perf_counter() - started
+                finally:
+                    prep.unlock(lock)
             write_map_layers(state)
-            report = write_report(state, job_id, seconds)
+            report = write_report(state, job_id)
             # Redis may have crashed meanwhile and come back without its last second.
             prep.restore()
             prep.unlock_all()
@@ -97,30 +94,11 @@ def run_project(runid: str) -> dict[str, Any]:
         return report
 
 
-def _step(task: str) -> Callable[[RunState], None]:
-    from wepppy.rq.steps import ground, hydrology, watershed, weather
-
-    for module in (watershed, ground, weather, hydrology):
-        if hasattr(module, task):
-            step: Callable[[RunState], None] = getattr(module, task)
-            return step
-    raise LookupError(f"no step does {task}")
-
-
 def _reason(error: Exception) -> str:
     from wepppy.rq.steps.state import RunError
 
     # Only a RunError is worded for the run's owner; others would show paths and internals. They are in rq.log.
     return str(error) if isinstance(error, RunError) else type(error).__name__
-
-
-@contextmanager
-def _locked(prep: RedisPrep, name: str) -> Iterator[None]:
-    prep.lock(name)
-    try:
-        yield
-    finally:
-        prep.unlock(name)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 from rq import Queue, Worker
-from rq.exceptions import AbandonedJobError, StopRequested
+from rq.exceptions import AbandonedJobError
 from rq.job import Job, JobStatus
 
 from wepppy.config.run_paths import get_wd
@@ -82,15 +82,6 @@ class WepppyRqWorker(Worker):
         """Register. SIGUSR1 is meant for the work-horse; its default would end the worker."""
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         super().bootstrap(*args, **kwargs)
-
-    def work(self, *args: Any, **kwargs: Any) -> bool:
-        """Work until a signal stops it, also one that comes before rq handles signals."""
-        try:
-            worked: bool = super().work(*args, **kwargs)
-        except StopRequested:
-            self.teardown()
-            return False
-        return worked
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Send a heartbeat of LIFE seconds at most: rq's own would hide a dead worker for minutes."""

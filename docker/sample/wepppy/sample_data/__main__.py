@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
     """Run the command.
 
     Returns 0 when the geodata is there afterwards, 2 for wrong usage, 3 when it can't be written, 4 when other data
-    is in the way: that of another seed (`--replace` makes it anew) or of another origin (`--force`).
+    is in the way: that of another seed (`--replace` makes it anew) or of another origin.
     """
     parser = argparse.ArgumentParser(prog="python -m wepppy.sample_data", description=main.__doc__)
     parser.add_argument("--geodata", type=Path, default=geodata_root(), help="where to put it (%(default)s)")
@@ -23,9 +23,6 @@ def main(arguments: list[str]) -> int:
         "--seed", type=int, help=f"which landscape; default: the one that is there, else {DEFAULT_SEED}"
     )
     parser.add_argument("--replace", action="store_true", help="replace the landscape of another seed")
-    parser.add_argument(
-        "--force", action="store_true", help="make it again, also over data of another origin"
-    )
     parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
     parser.add_argument(
         "--json-lines", action="store_true", help="print everything as one JSON object a line"
@@ -36,13 +33,11 @@ def main(arguments: list[str]) -> int:
     output = Output(options.json_lines)
     marker = read_marker(options.geodata) or {}
     there = marker.get("seed")
-    seed: int = (
-        options.seed if options.seed is not None else there if isinstance(there, int) else DEFAULT_SEED
-    )
-    if not options.force and is_complete(options.geodata, seed):
+    seed: int = next(each for each in (options.seed, there, DEFAULT_SEED) if isinstance(each, int))
+    if is_complete(options.geodata, seed):
         output.answer(f"complete in {options.geodata}", seed=seed, files=len(marker["files"]), made=0)
         return 0
-    if there not in (None, seed) and not (options.replace or options.force):
+    if there not in (None, seed) and not options.replace:
         output.refuse(
             f"{options.geodata} holds the landscape of seed {there}", "--replace makes that of another"
         )
@@ -54,9 +49,9 @@ def main(arguments: list[str]) -> int:
     from wepppy.sample_data.generate import ForeignDataError, generate
 
     try:
-        generate(options.geodata, seed, options.force, output.progress)
+        generate(options.geodata, seed, output.progress)
     except ForeignDataError as error:
-        output.refuse(str(error), "--force replaces it")
+        output.refuse(str(error), "move it away, or name another folder in GEODATA_DIR")
         return 4
     except OSError as error:
         print(f"sample data: {error.filename or options.geodata}: {error.strerror or error}", file=sys.stderr)

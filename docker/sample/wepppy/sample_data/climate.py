@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import calendar
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 
 from wepppy.sample_data import YEAR
@@ -28,33 +28,11 @@ _MEAN_TEMPERATURE = np.array([-2.5, -0.5, 2.8, 6.4, 10.9, 14.3, 19.0, 18.6, 13.6
 _DAILY_RANGE = np.array([6.5, 8.0, 9.5, 11.5, 13.0, 14.0, 17.5, 17.5, 15.5, 11.0, 7.5, 6.0])
 
 
-@dataclass(frozen=True)
-class ClimateGrid:
-    """A regular grid in degrees; `elevation` (m) is [row, column] with row 0 in the north."""
-
-    left: float
-    top: float
-    step: float
-    elevation: Floats
-
-    @property
-    def longitudes(self) -> Floats:
-        """Cell centres from west to east."""
-        centres: Floats = self.left + self.step * (np.arange(self.elevation.shape[1], dtype=np.float64) + 0.5)
-        return centres
-
-    @property
-    def latitudes(self) -> Floats:
-        """Cell centres from north to south."""
-        centres: Floats = self.top - self.step * (np.arange(self.elevation.shape[0], dtype=np.float64) + 0.5)
-        return centres
-
-
-def monthly_means(rng: np.random.Generator, grid: ClimateGrid) -> dict[str, Floats]:
+def monthly_means(rng: np.random.Generator, elevation: Floats) -> dict[str, Floats]:
     """Return [month, row, column] long-term means: wetter and cooler with height, with gentle local variation."""
-    rows, columns = grid.elevation.shape
+    rows, columns = elevation.shape
     local = smooth_noise(rng, max(rows, columns), 4)[:rows, :columns]
-    height = (grid.elevation - 1000.0) / 1000.0
+    height = (elevation - 1000.0) / 1000.0
     rain = _YEARLY_RAIN * (1 + 0.55 * height + 0.04 * local)
     mean = _MEAN_TEMPERATURE[:, None, None] - 5.6 * height + 0.3 * local
     spread = _DAILY_RANGE[:, None, None] * (1 - 0.12 * height) / 2
@@ -70,62 +48,56 @@ def daily_weather(rng: np.random.Generator, monthly: dict[str, Floats]) -> dict[
 
     A month's rain sums to its mean times a random factor of that month, so daily and monthly data agree.
     """
-    months = np.concatenate(
-        [np.full(calendar.monthrange(YEAR, month)[1], month - 1) for month in range(1, 13)]
-    )
-    shares = np.zeros(months.size)
+    months = np.repeat(range(12), [calendar.monthrange(YEAR, month)[1] for month in range(1, 13)])
+    shares, wander = np.zeros(months.size), np.zeros(months.size)
     wet = False
     for day, month in enumerate(months):
         wet = bool(rng.random() < _WET_DAYS[month] + (0.18 if wet else -0.09))
         amount = rng.gamma(0.75) + 0.05  # drawn on dry days too, so each day's weather is its own
         shares[day] = amount if wet else 0.0
+        wander[day] = 0.75 * wander[day - 1] + rng.normal(scale=2.0)
     for month in range(12):
         of_month = months == month
         if not shares[of_month].any():
             shares[np.flatnonzero(of_month)[0]] = 1.0
         shares[of_month] *= rng.uniform(0.7, 1.3) / shares[of_month].sum()
-    wander = np.zeros(months.size)
-    for day in range(1, months.size):
-        wander[day] = 0.75 * wander[day - 1] + rng.normal(scale=2.0)
-    cloud = np.where(shares > 0, 2.0, 0.0)[:, None, None]
-    return {
-        "ppt": (shares[:, None, None] * monthly["ppt"][months]).astype(np.float32),
-        "tmin": (monthly["tmin"][months] + wander[:, None, None] + cloud / 2).astype(np.float32),
-        "tmax": (monthly["tmax"][months] + wander[:, None, None] - cloud).astype(np.float32),
+    daily = {
+        "ppt": shares[:, None, None] * monthly["ppt"][months],
+        "tmin": monthly["tmin"][months] + (wander + (shares > 0))[:, None, None],
+        "tmax": monthly["tmax"][months] + (wander - 2.0 * (shares > 0))[:, None, None],
     }
+    return {name: values.astype(np.float32) for name, values in daily.items()}
 
 
-def write_daily(path: Path, name: str, values: NDArray[np.float32], grid: ClimateGrid) -> None:
-    """Write one variable as NetCDF 4 that follows the CF conventions 1.8."""
+def write_daily(path: Path, name: str, values: NDArray[np.float32], transform: Affine) -> None:
+    """Write one variable, [day, row, column] of a grid in degrees, as NetCDF 4 that follows the CF conventions 1.8."""
     import netCDF4
 
     units, long_name = VARIABLES[name]
+    days, rows, columns = (np.arange(size, dtype=np.float64) for size in values.shape)
+    axes = {
+        "time": (days, {"units": f"days since {YEAR}-01-01 00:00:00", "calendar": "standard"}),
+        "lat": (transform.f + transform.e * (rows + 0.5), {"units": "degrees_north"}),
+        "lon": (transform.c + transform.a * (columns + 0.5), {"units": "degrees_east"}),
+    }
     with netCDF4.Dataset(path, "w", format="NETCDF4_CLASSIC") as dataset:
-        dataset.Conventions = "CF-1.8"
-        dataset.title = f"Synthetic {long_name}, {YEAR}"
-        for dimension, size in zip(("time", "lat", "lon"), values.shape, strict=True):
-            dataset.createDimension(dimension, size)
-        time = dataset.createVariable("time", "f8", ("time",))
-        time.units = f"days since {YEAR}-01-01 00:00:00"
-        time.calendar = "standard"
-        time.standard_name = "time"
-        time[:] = np.arange(values.shape[0])
-        for axis, degrees, standard in (
-            ("lat", "degrees_north", "latitude"),
-            ("lon", "degrees_east", "longitude"),
+        dataset.setncatts({"Conventions": "CF-1.8", "title": f"Synthetic {long_name}, {YEAR}"})
+        for (axis, (positions, attributes)), standard in zip(
+            axes.items(), ("time", "latitude", "longitude"), strict=True
         ):
+            dataset.createDimension(axis, positions.size)
             variable = dataset.createVariable(axis, "f8", (axis,))
-            variable.units = degrees
-            variable.standard_name = standard
-            variable[:] = grid.latitudes if axis == "lat" else grid.longitudes
-        crs = dataset.createVariable("crs", "i4")
-        crs.grid_mapping_name = "latitude_longitude"
-        crs.semi_major_axis = 6378137.0
-        crs.inverse_flattening = 298.257223563
-        data = dataset.createVariable(
-            name, "f4", ("time", "lat", "lon"), compression="zlib", complevel=4, fill_value=np.float32(FILL)
+            variable.setncatts({**attributes, "standard_name": standard})
+            variable[:] = positions
+        dataset.createVariable("crs", "i4").setncatts(
+            {
+                "grid_mapping_name": "latitude_longitude",
+                "semi_major_axis": 6378137.0,
+                "inverse_flattening": 298.257223563,
+            }
         )
-        data.units = units
-        data.long_name = long_name
-        data.grid_mapping = "crs"
+        data = dataset.createVariable(
+            name, "f4", tuple(axes), compression="zlib", complevel=4, fill_value=np.float32(FILL)
+        )
+        data.setncatts({"units": units, "long_name": long_name, "grid_mapping": "crs"})
         data[:] = values

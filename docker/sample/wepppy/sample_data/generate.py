@@ -9,75 +9,79 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import rasterio.shutil
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
+from rasterio.transform import array_bounds
 from rasterio.warp import reproject, transform_bounds
 
 from wepppy.geotiff import write_geotiff
 from wepppy.sample_data import CELL_SIZE, EPSG, FORMAT, LEFT, MARKER, SIZE, TOP, YEAR
-from wepppy.sample_data.climate import FILL, VARIABLES, ClimateGrid, daily_weather, monthly_means, write_daily
-from wepppy.sample_data.ground import COLOURS, SOILS, cover_and_soils
+from wepppy.sample_data.climate import FILL, VARIABLES, daily_weather, monthly_means, write_daily
+from wepppy.sample_data.ground import SOILS, cover_and_soils
 from wepppy.sample_data.landscape import grow_landscape, smooth_noise
-from wepppy.sample_data.rasters import write_vrt
 from wepppy.terrain.flow import Floats
 from wepppy.terrain.landcover import COVERS
 
-FOLDERS = (
-    "ned1/2016",
-    "nlcd/2019",
-    "ssurgo/2016",
-    *(f"daymet/monthly/{name}" for name in VARIABLES),
-    f"daymet/daily/{YEAR}",
-)
+MONTHLY = tuple(f"daymet/monthly/{name}" for name in VARIABLES)
+RASTERS = ("ned1/2016", "nlcd/2019", "ssurgo/2016", *MONTHLY)
+DAILY = f"daymet/daily/{YEAR}"
 CATALOG = "catalog.json"
+MADE = (*RASTERS, DAILY, CATALOG)
 PARTIAL = ".sample-data.partial"
 
 _BORDER = 8  # cells without data around the landscape
-_MARGIN = 16 * CELL_SIZE  # between a new run's extent and the landscape's edge
+_MARGIN = 16  # cells between a new run's extent and that border
 _CLIMATE_STEP = 0.01  # degrees
+_CRS, _DEGREES = CRS.from_epsg(EPSG), CRS.from_epsg(4326)
 
 
 class ForeignDataError(Exception):
     """The destination holds data that this program did not make."""
 
 
-def generate(geodata: Path, seed: int, force: bool, progress: Callable[[str], None]) -> None:
+def generate(geodata: Path, seed: int, progress: Callable[[str], None]) -> None:
     """Fill `geodata`; readers find each dataset either as it was or complete.
 
     The marker goes first and comes back last: whatever interrupts this, the next call starts anew. Raises
-    ForeignDataError, having changed nothing, when a dataset is there that was not made here and `force` is not set.
+    ForeignDataError, having changed nothing, when a dataset is there that was not made here.
     """
     geodata.mkdir(parents=True, exist_ok=True)
     with (geodata / f"{PARTIAL}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second generator waits instead of mixing its files in
-        partial = geodata / PARTIAL
-        ours = (geodata / MARKER).exists() or partial.exists()
-        foreign = [name for name in (*FOLDERS, CATALOG) if (geodata / name).exists()]
-        if foreign and not ours and not force:
+        marker, partial = geodata / MARKER, geodata / PARTIAL
+        foreign = [name for name in MADE if (geodata / name).exists()]
+        if foreign and not marker.exists() and not partial.exists():
             raise ForeignDataError(f"{geodata / foreign[0]} was not made by this program")
         shutil.rmtree(partial, ignore_errors=True)
-        made = partial / "new"
-        made.mkdir(parents=True)
+        made, old = partial / "new", partial / "old"
+        for folder in (*RASTERS, DAILY):
+            (made / folder).mkdir(parents=True)
+        old.mkdir()
         extent = _make(made, seed, progress)
-        _move_in(made, partial / "old", geodata)
-        names = sorted(
-            str(path.relative_to(geodata)) for name in FOLDERS for path in (geodata / name).iterdir()
-        )
-        marker: dict[str, Any] = {
-            "format": FORMAT,
-            "seed": seed,
-            "run_extent": extent,
-            "files": {name: (geodata / name).stat().st_size for name in [*names, CATALOG]},
-        }
-        _write_whole(geodata / MARKER, json.dumps(marker, indent=1))
+        marker.unlink(missing_ok=True)
+        for number, name in enumerate(MADE):
+            target = geodata / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                target.rename(old / str(number))
+            (made / name).rename(target)
+        files = [path for name in (*RASTERS, DAILY) for path in sorted((geodata / name).iterdir())]
+        sizes = {str(path.relative_to(geodata)): path.stat().st_size for path in [*files, geodata / CATALOG]}
+        whole = partial / MARKER
+        with whole.open("w", encoding="utf-8") as file:
+            json.dump({"format": FORMAT, "seed": seed, "run_extent": extent, "files": sizes}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        whole.replace(marker)
         shutil.rmtree(partial)
 
 
 def _make(folder: Path, seed: int, progress: Callable[[str], None]) -> list[float]:
+    """Fill the folder; return the extent of a new run in degrees."""
     # Each theme has a generator of its own, so that a change in one leaves the others as they were.
     terrain_rng, ground_rng, monthly_rng, daily_rng = (
         np.random.default_rng([seed, theme]) for theme in range(4)
@@ -88,42 +92,42 @@ def _make(folder: Path, seed: int, progress: Callable[[str], None]) -> list[floa
     progress("land cover and soils")
     cover, soils = cover_and_soils(ground_rng, elevation, CELL_SIZE)
     missing = _missing(terrain_rng)
-    dem = np.where(missing, FILL, elevation).astype(np.float32)
-    ned1, nlcd, ssurgo = (folder / name for name in FOLDERS[:3])
-    crs = CRS.from_epsg(EPSG)
-    write_geotiff(ned1 / "dem.tif", dem, transform, crs, FILL, description="elevation, m")
-    write_geotiff(
-        nlcd / "landcover.tif", np.where(missing, 0, cover).astype(np.uint8), transform, crs, 0, COLOURS
-    )
-    write_geotiff(ssurgo / "soils.tif", np.where(missing, -1, soils).astype(np.int32), transform, crs, -1)
-    _write_tables(nlcd, ssurgo)
-    bounds = (LEFT, TOP - SIZE * CELL_SIZE, LEFT + SIZE * CELL_SIZE, TOP)
-    grid = _climate_grid(elevation, transform, bounds)
-    progress("monthly climate")
-    monthly = monthly_means(monthly_rng, grid)
-    _write_monthly(folder, monthly, grid)
-    progress(f"daily climate of {YEAR}")
-    (folder / FOLDERS[-1]).mkdir(parents=True)
-    for name, values in daily_weather(daily_rng, monthly).items():
-        write_daily(folder / FOLDERS[-1] / f"{name}.nc", name, values, grid)
-    catalog = [
-        write_vrt([source]) for source in (ned1 / "dem.tif", nlcd / "landcover.tif", ssurgo / "soils.tif")
-    ]
-    for name in VARIABLES:
-        catalog.append(
-            write_vrt([folder / f"daymet/monthly/{name}/{month:02}.tif" for month in range(1, 13)])
+    dem, landcover, soilmap, *monthly_maps = (
+        folder / name / file
+        for name, file in zip(
+            RASTERS, ("dem.tif", "landcover.tif", "soils.tif", *["monthly.tif"] * 3), strict=True
         )
-    (folder / CATALOG).write_text(json.dumps([str(path.relative_to(folder)) for path in catalog], indent=1))
-    inset = _BORDER * CELL_SIZE + _MARGIN
-    return [round(value, 5) for value in _inner_bounds(bounds, inset)]
-
-
-def _inner_bounds(bounds: tuple[float, float, float, float], inset: float) -> tuple[float, ...]:
-    left, bottom, right, top = bounds
-    inner: tuple[float, ...] = transform_bounds(
-        CRS.from_epsg(EPSG), CRS.from_epsg(4326), left + inset, bottom + inset, right - inset, top - inset
     )
-    return inner
+    write_geotiff(
+        dem,
+        np.where(missing, FILL, elevation).astype(np.float32),
+        transform,
+        _CRS,
+        FILL,
+        description="elevation, m",
+    )
+    colours = {cover.code: cover.colour for cover in COVERS.values()}
+    write_geotiff(landcover, np.where(missing, 0, cover).astype(np.uint8), transform, _CRS, 0, colours)
+    write_geotiff(soilmap, np.where(missing, -1, soils).astype(np.int32), transform, _CRS, -1)
+    with (soilmap.parent / "soils.csv").open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["key", "name", "hydrologic_group", "erodibility"])
+        table.writerows([soil.key, soil.name, soil.hydrologic_group, soil.erodibility] for soil in SOILS)
+    progress("monthly climate")
+    heights, degrees = _climate_grid(elevation, transform)
+    monthly = monthly_means(monthly_rng, heights)
+    for path, (name, values) in zip(monthly_maps, monthly.items(), strict=True):
+        description = ", ".join(reversed(VARIABLES[name]))
+        write_geotiff(path, values.astype(np.float32), degrees, _DEGREES, FILL, description=description)
+    progress(f"daily climate of {YEAR}")
+    for name, days in daily_weather(daily_rng, monthly).items():
+        write_daily(folder / DAILY / f"{name}.nc", name, days, degrees)
+    for path in (dem, landcover, soilmap, *monthly_maps):
+        rasterio.shutil.copy(path, path.with_name(".vrt"), driver="VRT")
+    (folder / CATALOG).write_text(json.dumps([f"{name}/.vrt" for name in RASTERS], indent=1))
+    inset = _BORDER + _MARGIN
+    inner = array_bounds(SIZE - 2 * inset, SIZE - 2 * inset, transform @ Affine.translation(inset, inset))
+    return [round(value, 5) for value in transform_bounds(_CRS, _DEGREES, *inner)]
 
 
 def _missing(rng: np.random.Generator) -> np.ndarray:
@@ -137,71 +141,21 @@ def _missing(rng: np.random.Generator) -> np.ndarray:
     return missing
 
 
-def _write_tables(nlcd: Path, ssurgo: Path) -> None:
-    with (nlcd / "classes.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["code", "name"])
-        table.writerows([cover.code, cover.name] for cover in COVERS.values())
-    with (ssurgo / "soils.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["key", "name", "hydrologic_group", "erodibility"])
-        table.writerows([soil.key, soil.name, soil.hydrologic_group, soil.erodibility] for soil in SOILS)
-
-
-def _climate_grid(
-    elevation: Floats, transform: Affine, bounds: tuple[float, float, float, float]
-) -> ClimateGrid:
-    left, bottom, right, top = transform_bounds(CRS.from_epsg(EPSG), CRS.from_epsg(4326), *bounds)
+def _climate_grid(elevation: Floats, transform: Affine) -> tuple[Floats, Affine]:
+    """Return mean elevations on a regular grid in degrees around the landscape, and where that lies."""
+    left, bottom, right, top = transform_bounds(_CRS, _DEGREES, *array_bounds(*elevation.shape, transform))
     step = _CLIMATE_STEP
-    west, north = np.floor(left / step) * step - step, np.ceil(top / step) * step + step
-    columns = int(np.ceil((right + step - west) / step))
-    rows = int(np.ceil((north - bottom + step) / step))
-    heights = np.full((rows, columns), np.nan)
+    west, north = (round((left // step - 1) * step, 6), round((top // step + 2) * step, 6))
+    degrees = Affine.translation(west, north) @ Affine.scale(step, -step)
+    heights = np.full((int((north - bottom) / step) + 2, int((right - west) / step) + 2), np.nan)
     reproject(
         elevation,
         heights,
         src_transform=transform,
-        src_crs=CRS.from_epsg(EPSG),
-        dst_transform=Affine.translation(west, north) @ Affine.scale(step, -step),
-        dst_crs=CRS.from_epsg(4326),
+        src_crs=_CRS,
+        dst_transform=degrees,
+        dst_crs=_DEGREES,
         dst_nodata=np.nan,
         resampling=Resampling.average,
     )
-    heights[np.isnan(heights)] = float(elevation.mean())  # beyond the landscape
-    return ClimateGrid(round(float(west), 6), round(float(north), 6), step, heights)
-
-
-def _write_monthly(folder: Path, monthly: dict[str, Floats], grid: ClimateGrid) -> None:
-    transform = Affine.translation(grid.left, grid.top) @ Affine.scale(grid.step, -grid.step)
-    for name, values in monthly.items():
-        units, long_name = VARIABLES[name]
-        for month in range(12):
-            path = folder / f"daymet/monthly/{name}/{month + 1:02}.tif"
-            write_geotiff(
-                path,
-                values[month].astype(np.float32),
-                transform,
-                CRS.from_epsg(4326),
-                FILL,
-                description=f"{long_name}, {units}",
-            )
-
-
-def _move_in(made: Path, old: Path, geodata: Path) -> None:
-    (geodata / MARKER).unlink(missing_ok=True)
-    for number, name in enumerate((*FOLDERS, CATALOG)):
-        target = geodata / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            old.mkdir(exist_ok=True)
-            target.rename(old / str(number))
-        (made / name).rename(target)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    return np.where(np.isnan(heights), elevation.mean(), heights), degrees

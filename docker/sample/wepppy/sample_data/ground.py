@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from wepppy.sample_data.landscape import smooth_noise
 from wepppy.terrain.flow import Floats, accumulate, fill_depressions, flow_direction, upstream_first
 from wepppy.terrain.landcover import Soil
-from wepppy.terrain.surface import aspect, slope
+from wepppy.terrain.surface import slope_and_aspect
 
 # Erodibility of textures: USDA Agriculture Handbook 703 nomograph values, converted to SI units.
 SOILS = (
@@ -19,19 +19,6 @@ SOILS = (
     Soil(2_390_105, "silty clay on valley floors", "D", 0.037),
 )
 
-COLOURS = {
-    11: (70, 107, 159),
-    21: (222, 197, 197),
-    31: (179, 172, 159),
-    41: (104, 171, 95),
-    42: (28, 95, 44),
-    52: (204, 184, 121),
-    71: (223, 223, 194),
-    81: (220, 217, 57),
-    82: (171, 108, 40),
-    90: (184, 217, 235),
-}
-
 
 def cover_and_soils(
     rng: np.random.Generator, elevation: Floats, cell_size: float
@@ -40,9 +27,9 @@ def cover_and_soils(
     size = elevation.shape[0]
     filled = fill_depressions(elevation)
     downstream, _ = flow_direction(filled)
-    wetness = accumulate(downstream, upstream_first(filled, downstream)).reshape(elevation.shape)
-    steep = np.nan_to_num(slope(elevation, cell_size), nan=0.2)
-    facing = np.nan_to_num(aspect(elevation, cell_size))
+    wetness = accumulate(downstream, upstream_first(filled)).reshape(elevation.shape)
+    slope, aspect = slope_and_aspect(elevation, cell_size)
+    steep, facing = np.nan_to_num(slope, nan=0.2), np.nan_to_num(aspect)
     height = (elevation - elevation.min()) / np.ptp(elevation)
     patches, stands, seams = (smooth_noise(rng, size, waves) for waves in (6, 12, 8))
     sunny = np.cos(np.radians(facing - 200.0))

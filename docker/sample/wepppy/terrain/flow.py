@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 OFF_MAP = -1  # the cell is valid and its water leaves the raster or enters a nodata area
 NO_DATA = -2  # the cell has no elevation
 
-# Row and column steps, clockwise from east, and the codes that GIS programs write for them.
+# Row and column steps, clockwise from east.
 STEPS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
-STEP_CODES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -90,12 +89,12 @@ def flow_direction(filled: Floats) -> tuple[Indices, NDArray[np.uint8]]:
     codes = np.zeros(filled.shape, dtype=np.uint8)
     downstream: Indices = np.full(filled.shape, OFF_MAP, dtype=np.int64)
     cells = np.arange(rows * columns, dtype=np.int64).reshape(filled.shape)
-    for (row, column), code in zip(STEPS, STEP_CODES, strict=True):
+    for number, (row, column) in enumerate(STEPS):
         neighbour = padded[1 + row : 1 + row + rows, 1 + column : 1 + column + columns]
         descent = (filled - neighbour) / math.hypot(row, column)
         better = descent > steepest  # False wherever either side is NaN
         steepest[better] = descent[better]
-        codes[better] = code
+        codes[better] = 1 << number
         downstream[better] = cells[better] + row * columns + column
     missing = np.isnan(filled)
     downstream[missing] = NO_DATA
@@ -103,32 +102,26 @@ def flow_direction(filled: Floats) -> tuple[Indices, NDArray[np.uint8]]:
     return downstream.ravel(), codes
 
 
-def upstream_first(filled: Floats, downstream: Indices) -> list[int]:
+def step_lengths(downstream: Indices, columns: int, cell_size: float) -> Floats:
+    """Return the way from each cell to the one it drains to, 0 where water leaves the map."""
+    (row, column), (below, beside) = (
+        np.divmod(each, columns) for each in (np.arange(downstream.size), downstream)
+    )
+    return np.where(downstream < 0, 0.0, cell_size * np.hypot(below - row, beside - column))
+
+
+def upstream_first(filled: Floats) -> list[int]:
     """Return the valid cells so ordered that each comes before the cell it drains to."""
-    order = np.argsort(-filled.ravel(), kind="stable")
-    cells: list[int] = order[downstream[order] != NO_DATA].tolist()
+    cells: list[int] = np.argsort(-filled.ravel(), kind="stable")[: np.isfinite(filled).sum()].tolist()
     return cells
 
 
-def accumulate(downstream: Indices, order: list[int], weights: Floats | None = None) -> Floats:
-    """Return per cell the sum of `weights` (1 per cell by default) over the cell and all that drains through it."""
-    total: list[float] = (np.ones(downstream.size) if weights is None else weights.ravel()).tolist()
+def accumulate(downstream: Indices, order: list[int]) -> Floats:
+    """Return for each cell how many drain through it, itself included; NaN without data."""
+    total = [1.0] * downstream.size
     target: list[int] = downstream.tolist()
     for cell in order:
         below = target[cell]
         if below >= 0:
             total[below] += total[cell]
-    result = np.array(total)
-    result[downstream == NO_DATA] = np.nan
-    return result
-
-
-def inherit_labels(labels: NDArray[np.int32], downstream: Indices, order: list[int]) -> NDArray[np.int32]:
-    """Return labels spread upstream: an unlabelled (0) cell takes the label of the first labelled cell below it."""
-    result: list[int] = labels.ravel().tolist()
-    target: list[int] = downstream.tolist()
-    for cell in reversed(order):
-        below = target[cell]
-        if below >= 0 and not result[cell]:
-            result[cell] = result[below]
-    return np.array(result, dtype=np.int32)
+    return np.where(downstream == NO_DATA, np.nan, total)

@@ -15,6 +15,7 @@ class Cover:
     name: str
     curve_numbers: tuple[int, int, int, int]  # hydrologic soil groups A to D
     cover_factor: float  # C of the (R)USLE, dimensionless
+    colour: tuple[int, int, int]  # of its legend
 
 
 # Curve numbers: USDA NRCS, National Engineering Handbook part 630, chapter 9 (the class nearest to each cover, in fair
@@ -22,16 +23,16 @@ class Cover:
 COVERS = {
     cover.code: cover
     for cover in (
-        Cover(11, "open water", (100, 100, 100, 100), 0.0),
-        Cover(21, "developed, open space", (49, 69, 79, 84), 0.01),
-        Cover(31, "barren land", (77, 86, 91, 94), 0.45),
-        Cover(41, "deciduous forest", (36, 60, 73, 79), 0.003),
-        Cover(42, "evergreen forest", (36, 60, 73, 79), 0.002),
-        Cover(52, "shrub", (35, 56, 70, 77), 0.02),
-        Cover(71, "grassland", (49, 69, 79, 84), 0.015),
-        Cover(81, "pasture", (49, 69, 79, 84), 0.01),
-        Cover(82, "cultivated crops", (64, 75, 82, 85), 0.2),
-        Cover(90, "woody wetlands", (45, 66, 77, 83), 0.003),
+        Cover(11, "open water", (100, 100, 100, 100), 0.0, (70, 107, 159)),
+        Cover(21, "developed, open space", (49, 69, 79, 84), 0.01, (222, 197, 197)),
+        Cover(31, "barren land", (77, 86, 91, 94), 0.45, (179, 172, 159)),
+        Cover(41, "deciduous forest", (36, 60, 73, 79), 0.003, (104, 171, 95)),
+        Cover(42, "evergreen forest", (36, 60, 73, 79), 0.002, (28, 95, 44)),
+        Cover(52, "shrub", (35, 56, 70, 77), 0.02, (204, 184, 121)),
+        Cover(71, "grassland", (49, 69, 79, 84), 0.015, (223, 223, 194)),
+        Cover(81, "pasture", (49, 69, 79, 84), 0.01, (220, 217, 57)),
+        Cover(82, "cultivated crops", (64, 75, 82, 85), 0.2, (171, 108, 40)),
+        Cover(90, "woody wetlands", (45, 66, 77, 83), 0.003, (184, 217, 235)),
     )
 }
 

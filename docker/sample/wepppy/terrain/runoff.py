@@ -13,14 +13,11 @@ _FEET_PER_METRE = 3.28084
 
 
 def retention(curve_number: Floats) -> Floats:
-    """Return the potential retention S in mm for curve numbers above 0 and at most 100, else raise ValueError.
+    """Return the potential retention S in mm for curve numbers above 0 and at most 100.
 
     Source: USDA NRCS, National Engineering Handbook (NEH) part 630, chapter 10 (2004): S = 25400 / CN - 254.
     """
-    numbers = np.asarray(curve_number, dtype=np.float64)
-    if not np.all((numbers > 0) & (numbers <= 100)):
-        raise ValueError(f"a curve number lies above 0 and at most at 100, not at {curve_number}")
-    return 25400.0 / numbers - 254.0
+    return 25400.0 / curve_number - 254.0
 
 
 def direct_runoff(water: Floats, potential_retention: Floats) -> Floats:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import astuple
 from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wepppy.rq.steps.outputs import write_raster, write_table
+from wepppy.rq.steps.outputs import write_table
 from wepppy.rq.steps.state import RunState
 from wepppy.rq.steps.watershed import NODATA
 from wepppy.terrain.erosion import event_soil_loss, length_slope_factor
 from wepppy.terrain.flow import Floats
-from wepppy.terrain.landcover import COVERS, HYDROLOGIC_GROUPS, SOIL_WATER, curve_number
+from wepppy.terrain.landcover import COVERS, SOIL_WATER, curve_number
 from wepppy.terrain.runoff import peak_discharge, time_of_concentration
 from wepppy.terrain.water_balance import (
     Balance,
@@ -31,98 +33,83 @@ def run_wepp_hillslopes(state: RunState) -> None:
     radiation = extraterrestrial_radiation(state.latitudes[:, None], days[None, :])
     potential = potential_evapotranspiration(state.lowest, state.highest, radiation)
     mean = (state.lowest + state.highest) / 2
-    owner, share, ground = _response_units(state)
+    owner, weights, ground = _response_units(state)
     units = water_balance(ground, state.precipitation[owner], mean[owner], potential[owner])
-    weights = np.zeros((len(state.links), owner.size))
-    weights[owner, np.arange(owner.size)] = share
     balance = state.balance = Balance(
         weights @ units.direct,
         weights @ units.baseflow,
         weights @ units.evapotranspiration,
         weights @ units.storage_change,
     )
-    numbers = state.curve_numbers = weights @ ground.curve_number
-    slopes = np.nan_to_num(state.mean_by_subcatchment(state.slope))
-    hours = time_of_concentration(state.areas, slopes, numbers)
+    numbers = weights @ ground.curve_number
+    hours = time_of_concentration(state.areas, np.nan_to_num(state.means(state.slope)), numbers)
     state.peaks = peak_discharge(balance.direct, state.areas[:, None], hours[:, None])
     runoff = balance.direct + balance.baseflow
-    write_table(
-        state.folder / "wepp/output/hillslopes",
-        {
-            "subcatchment": [link.number for link in state.links],
-            "area_ha": state.areas / 1e4,
-            "curve_number": numbers,
-            "precipitation_mm": state.precipitation.sum(axis=1),
-            "evapotranspiration_mm": balance.evapotranspiration.sum(axis=1),
-            "direct_runoff_mm": balance.direct.sum(axis=1),
-            "baseflow_mm": balance.baseflow.sum(axis=1),
-            "storage_change_mm": balance.storage_change,
-            "runoff_mm": runoff.sum(axis=1),
-            "largest_daily_runoff_mm": runoff.max(axis=1),
-            "time_of_concentration_h": hours,
-            "peak_m3_s": state.peaks.max(axis=1),
-        },
-    )
+    state.results = {
+        "subcatchment": np.array(state.numbers),
+        "area_ha": state.areas / 1e4,
+        "curve_number": numbers,
+        "precipitation_mm": state.precipitation.sum(axis=1),
+        "evapotranspiration_mm": balance.evapotranspiration.sum(axis=1),
+        "direct_runoff_mm": balance.direct.sum(axis=1),
+        "baseflow_mm": balance.baseflow.sum(axis=1),
+        "storage_change_mm": balance.storage_change,
+        "runoff_mm": runoff.sum(axis=1),
+        "largest_daily_runoff_mm": runoff.max(axis=1),
+        "time_of_concentration_h": hours,
+        "peak_m3_s": state.peaks.max(axis=1),
+    }
+    write_table(state.folder / "wepp/output/hillslopes", state.results)
     state.progress(f"run_wepp_hillslopes: {len(state.links)} hillslopes, {len(state.dates)} days")
 
 
 def run_wepp_watershed(state: RunState) -> None:
     """Add the water up along the channels, from the links at the top to the outlet."""
-    balance, total = state.balance, float(state.areas.sum())
+    balance, area = state.balance, float(state.areas.sum())
     volumes = (balance.direct + balance.baseflow).sum(axis=1) / 1000 * state.areas
     through = volumes.copy()
     # A link's number is larger than that of the link below it, so this order never adds to a finished sum.
-    for link in sorted(state.links, key=lambda link: link.number, reverse=True):
+    for link in reversed(state.links):
         if link.downstream:
             through[link.downstream - 1] += through[link.number - 1]
-    state.discharge = through / (len(state.dates) * SECONDS_PER_DAY)
+    state.results["discharge_m3_s"] = through / (len(state.dates) * SECONDS_PER_DAY)
     write_table(
         state.folder / "wepp/output/channels",
         {
-            "link": [link.number for link in state.links],
+            "link": state.numbers,
             "downstream": [link.downstream for link in state.links],
             "runoff_m3": volumes,
             "discharge_m3": through,
-            "mean_discharge_m3_s": state.discharge,
+            "mean_discharge_m3_s": state.results["discharge_m3_s"],
         },
     )
-    shares = state.areas / total
+    shares = state.areas / area
     depth = {
-        "precipitation": shares @ state.precipitation,
-        "evapotranspiration": shares @ balance.evapotranspiration,
-        "direct_runoff": shares @ balance.direct,
-        "baseflow": shares @ balance.baseflow,
+        "precipitation_mm": shares @ state.precipitation,
+        "evapotranspiration_mm": shares @ balance.evapotranspiration,
+        "direct_runoff_mm": shares @ balance.direct,
+        "baseflow_mm": shares @ balance.baseflow,
     }
-    runoff = depth["direct_runoff"] + depth["baseflow"]
-    daily = runoff / 1000 * total
-    write_table(
-        state.folder / "wepp/output/outlet",
-        {
-            "date": state.dates,
-            "discharge_m3": daily,
-            "mean_discharge_m3_s": daily / SECONDS_PER_DAY,
-            **{f"{name}_mm": values for name, values in depth.items()},
-        },
-    )
     sums = {name: float(values.sum()) for name, values in depth.items()}
-    peaks = _outlet_peaks(state, depth["direct_runoff"], depth["baseflow"])
-    rain, largest = sums["precipitation"], int(daily.argmax())
-    state.summary["water_balance"] = {
-        **{f"{name}_mm": round(value, 1) for name, value in sums.items()},
-        "storage_change_mm": round(float(shares @ balance.storage_change), 1),
-    }
+    runoff = depth["direct_runoff_mm"] + depth["baseflow_mm"]
+    daily, total, rain = runoff / 1000 * area, float(runoff.sum()), sums["precipitation_mm"]
+    columns = {"date": state.dates, "discharge_m3": daily, "mean_discharge_m3_s": daily / SECONDS_PER_DAY}
+    write_table(state.folder / "wepp/output/outlet", {**columns, **depth})
+    # The unit hydrograph of the whole area on top of the day's baseflow.
+    slope = float(np.nanmean(state.slope[state.subcatchments > 0]))
+    hours = time_of_concentration(area, slope, shares @ state.results["curve_number"])
+    peaks = peak_discharge(depth["direct_runoff_mm"], area, hours)
+    peaks = peaks + depth["baseflow_mm"] / 1000 * area / SECONDS_PER_DAY
+    state.summary["water_balance"] = {**sums, "storage_change_mm": float(shares @ balance.storage_change)}
     state.summary["runoff"] = {
-        "runoff_mm": round(float(runoff.sum()), 2),
-        "runoff_coefficient": round(float(runoff.sum()) / rain, 4) if rain else 0.0,
-        "baseflow_index": round(sums["baseflow"] / float(runoff.sum()), 4) if runoff.any() else 0.0,
-        "discharge_m3": round(float(through[0]), 1),
-        "mean_discharge_m3_s": round(float(daily.mean()) / SECONDS_PER_DAY, 4),
-        "largest_day": state.dates[largest],
-        "largest_daily_discharge_m3": round(float(daily[largest]), 1),
-        "peak_discharge_m3_s": round(float(peaks.max()), 3),
+        "runoff_mm": total,
+        "runoff_coefficient": total / rain if rain else 0.0,
+        "discharge_m3": float(through[0]),
+        "mean_discharge_m3_s": float(daily.mean()) / SECONDS_PER_DAY,
+        "peak_discharge_m3_s": float(peaks.max()),
         "peak_day": state.dates[int(peaks.argmax())],
     }
-    state.progress(f"run_wepp_watershed: {runoff.sum():.0f} mm of {rain:.0f} mm reach the outlet")
+    state.progress(f"run_wepp_watershed: {total:.0f} mm of {rain:.0f} mm reach the outlet")
 
 
 def build_rusle(state: RunState) -> None:
@@ -130,104 +117,65 @@ def build_rusle(state: RunState) -> None:
 
     The modified universal equation gives the tonnes of a subcatchment; its cells share them by their factors K LS C.
     """
+    grid, direct = state.grid, state.balance.direct
     erodibility = _looked_up(state.soil_keys, {key: soil.erodibility for key, soil in state.soils.items()})
     cover = _looked_up(state.cover, {code: entry.cover_factor for code, entry in COVERS.items()})
-    inflow = (state.contributing - 1) * state.grid.cell_area
-    length_slope = length_slope_factor(state.slope, state.aspect, inflow, state.grid.cell_size)
+    inflow = state.contributing - grid.cell_area
+    length_slope = length_slope_factor(state.slope, state.aspect, inflow, grid.cell_size)
     hillslope = (state.subcatchments > 0) & ~state.channel  # the equation does not hold in channels
     factors = np.where(hillslope, erodibility * length_slope * cover, np.nan)
     # A link of a few cells between two confluences may have no hillslope of its own, and then nothing to lose.
-    mean = {
-        name: np.nan_to_num(state.mean_by_subcatchment(values, where=hillslope))
-        for name, values in (
-            ("erodibility", erodibility), ("length_slope", length_slope), ("cover", cover), ("factors", factors)
-        )
-    }  # fmt: skip
-    daily = event_soil_loss(state.balance.direct, state.areas[:, None], state.peaks, mean["factors"][:, None])
-    tonnes = daily.sum(axis=1)
+    mean = np.nan_to_num(state.means(factors))
+    tonnes = event_soil_loss(direct, state.areas[:, None], state.peaks, mean[:, None]).sum(axis=1)
     hectares = np.bincount(state.subcatchments[hillslope], minlength=len(state.links) + 1)[1:] * (
-        state.grid.cell_area / 1e4
+        grid.cell_area / 1e4
     )
     rate = np.divide(tonnes, hectares, out=np.zeros_like(tonnes), where=hectares > 0)
-    by_label = np.concatenate(
-        [[np.nan], np.divide(rate, mean["factors"], out=np.zeros_like(rate), where=mean["factors"] > 0)]
-    )
-    loss = factors * by_label[state.subcatchments]
+    here = state.subcatchments[hillslope] - 1
+    share = np.divide(factors[hillslope], mean[here], out=np.zeros(here.size), where=mean[here] > 0)
     # Cells at the edge of the data have no slope: they get the subcatchment's mean, so that no tonne gets lost.
-    unknown = hillslope & np.isnan(loss)
-    loss[unknown] = np.concatenate([[np.nan], rate])[state.subcatchments[unknown]]
-    write_raster(state.folder / "wepp/output/soil_loss.tif", loss, state.grid, NODATA, "soil loss, t/(ha yr)")
-    state.soil_loss = rate
-    write_table(
-        state.folder / "wepp/output/soil_loss",
-        {
-            "subcatchment": [link.number for link in state.links],
-            "area_ha": state.areas / 1e4,
-            "erodibility": mean["erodibility"],
-            "length_slope": mean["length_slope"],
-            "cover": mean["cover"],
-            "soil_loss_t": tonnes,
-            "soil_loss_t_ha": rate,
-            "direct_runoff_mm": state.balance.direct.sum(axis=1),
-        },
-    )
+    loss = np.full(factors.size, np.nan)
+    loss[hillslope] = rate[here] * np.where(np.isnan(share), 1.0, share)
+    grid.write(state.folder / "wepp/output/soil_loss.tif", loss, NODATA, "soil loss, t/(ha yr)")
+    state.results |= {
+        "erodibility": np.nan_to_num(state.means(erodibility, hillslope)),
+        "length_slope": np.nan_to_num(state.means(length_slope, hillslope)),
+        "cover": np.nan_to_num(state.means(cover, hillslope)),
+        "soil_loss_t": tonnes,
+        "soil_loss_t_ha": rate,
+    }
+    write_table(state.folder / "wepp/output/soil_loss", state.results)
     overall = float(tonnes.sum() / hectares.sum()) if hectares.any() else 0.0
-    water = float((state.balance.direct.sum(axis=1) / 1000 * state.areas).sum())
+    water = float((direct.sum(axis=1) / 1000 * state.areas).sum())
     state.summary["soil_loss"] = {
-        "mean_t_ha_yr": round(overall, 3),
-        "total_t": round(float(tonnes.sum()), 1),
-        "sediment_in_direct_runoff_kg_m3": round(float(tonnes.sum()) * 1000 / water, 3) if water else 0.0,
-        "worst": [
-            {"subcatchment": int(index) + 1, "t_ha_yr": round(float(rate[index]), 3)}
-            for index in np.argsort(-rate, kind="stable")[:10]
-        ],
+        "mean_t_ha_yr": overall,
+        "total_t": float(tonnes.sum()),
+        "sediment_in_direct_runoff_kg_m3": float(tonnes.sum()) * 1000 / water if water else 0.0,
     }
     state.progress(f"build_rusle: {overall:.2f} t/(ha yr) on average")
 
 
 def _response_units(state: RunState) -> tuple[NDArray[np.int64], Floats, Ground]:
-    """Return each combination of subcatchment, curve number and soil group: its subcatchment, share of it, ground."""
-    inside = state.subcatchments > 0
-    codes, cover = np.unique(state.cover[inside], return_inverse=True)
-    keys, soil = np.unique(state.soil_keys[inside], return_inverse=True)
-    groups = len(HYDROLOGIC_GROUPS)
-    kinds = np.array(
-        [
-            [
-                curve_number(COVERS[code], state.soils[key]) * groups
-                + HYDROLOGIC_GROUPS.index(state.soils[key].hydrologic_group)
-                for key in keys.tolist()
-            ]
-            for code in codes.tolist()
-        ]
+    """Return, for each soil under each cover of each subcatchment, which of them it is in, its weights and its ground.
+
+    The weights, [subcatchment, unit], are shares of the area.
+    """
+    cells = np.column_stack([state.subcatchments, state.cover, state.soil_keys])[state.subcatchments > 0]
+    units, counts = np.unique(cells, axis=0, return_counts=True)
+    owner = units[:, 0] - 1
+    covers, soils = (
+        [table[key] for key in units[:, column].tolist()] for column, table in ((1, COVERS), (2, state.soils))
     )
-    most = 101 * groups
-    found, counts = np.unique(
-        (state.subcatchments[inside].astype(np.int64) - 1) * most + kinds[cover, soil], return_counts=True
+    numbers = np.array(
+        [curve_number(cover, soil) for cover, soil in zip(covers, soils, strict=True)], dtype=np.float64
     )
-    owner, kind = np.divmod(found, most)
-    numbers, group = np.divmod(kind, groups)
-    water = [SOIL_WATER[HYDROLOGIC_GROUPS[index]] for index in group.tolist()]
-    ground = Ground(
-        numbers.astype(np.float64),
-        np.array([entry.available for entry in water]),
-        np.array([entry.drainable for entry in water]),
-        np.array([entry.conductivity for entry in water]),
-    )
-    return owner, counts * state.grid.cell_area / state.areas[owner], ground
+    water = np.array([astuple(SOIL_WATER[soil.hydrologic_group]) for soil in soils])
+    weights = np.zeros((len(state.links), owner.size))
+    weights[owner, np.arange(owner.size)] = counts * state.grid.cell_area / state.areas[owner]
+    return owner, weights, Ground(numbers, *water.T)
 
 
-def _outlet_peaks(state: RunState, direct: Floats, baseflow: Floats) -> Floats:
-    """Return m3/s at the outlet, each day's peak: the unit hydrograph of the whole area on top of the baseflow."""
-    area = np.array([state.areas.sum()])
-    shares = state.areas / area
-    slope = np.array([float(np.nanmean(state.slope[state.subcatchments > 0]))])
-    hours = time_of_concentration(area, slope, shares @ state.curve_numbers[:, None])
-    peaks: Floats = peak_discharge(direct, area, hours) + baseflow / 1000 * area / SECONDS_PER_DAY
-    return peaks
-
-
-def _looked_up(values: np.ndarray, table: dict[int, float]) -> np.ndarray:
+def _looked_up(values: NDArray[np.int64], table: Mapping[int, float]) -> Floats:
     result = np.full(values.size, np.nan)
     for key, value in table.items():
         result[values == key] = value

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from affine import Affine
-from numpy.typing import NDArray
-from rasterio.crs import CRS
-
-from wepppy.geotiff import write_geotiff
 
 _PREFIX = ".part-"
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where the cells of a run's rasters lie."""
-
-    transform: Affine
-    crs: CRS
-    shape: tuple[int, int]
-
-    @property
-    def cell_size(self) -> float:
-        """Metres per side of a cell."""
-        return float(self.transform.a)
-
-    @property
-    def cell_area(self) -> float:
-        """Square metres per cell."""
-        return self.cell_size**2
 
 
 @contextmanager
@@ -52,49 +26,44 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_partial_files(folder: Path) -> int:
-    """Delete what killed processes left half-written below `folder` and return how many files that were."""
-    left = [path for path in folder.rglob(f"{_PREFIX}*") if path.is_file()]
-    for path in left:
+def remove_partial_files(folder: Path) -> None:
+    """Delete what killed processes left half-written below `folder`."""
+    for path in folder.rglob(f"{_PREFIX}*"):
         path.unlink(missing_ok=True)
-    return len(left)
 
 
-def write_raster(
-    path: Path,
-    values: NDArray[Any],
-    grid: Grid,
-    nodata: float,
-    description: str = "",
-    colours: dict[int, tuple[int, int, int]] | None = None,
-) -> None:
-    """Write a one-band GeoTIFF on the grid, of the array's own type; NaN becomes `nodata`."""
-    band = values.reshape(grid.shape)
-    if np.issubdtype(values.dtype, np.floating):
-        band = np.where(np.isnan(band), nodata, band).astype(np.float32)
-    with whole_file(path) as temporary:
-        write_geotiff(temporary, band, grid.transform, grid.crs, nodata, colours, description)
-
-
-def write_table(stem: Path, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
-    """Write `<stem>.parquet` and `<stem>.csv` of equally long columns; the CSV shows floats with six digits."""
+def write_table(stem: Path, columns: Mapping[str, Any]) -> None:
+    """Write `<stem>.parquet` and `<stem>.csv` of equally long columns."""
     import pyarrow
+    import pyarrow.csv
     import pyarrow.parquet
 
-    lists = {name: np.asarray(values).tolist() for name, values in columns.items()}
+    table = pyarrow.table({name: np.asarray(values) for name, values in columns.items()})
     with whole_file(stem.with_suffix(".parquet")) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(lists), temporary, compression="zstd")
-    with (
-        whole_file(stem.with_suffix(".csv")) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(lists)
-        for row in zip(*lists.values(), strict=True):
-            table.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row])
+        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+    with whole_file(stem.with_suffix(".csv")) as temporary:
+        pyarrow.csv.write_csv(table, temporary)
 
 
 def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
     """Write strict JSON (ValueError for NaN or infinity)."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=indent, allow_nan=False), encoding="utf-8")
+
+
+def write_features(path: Path, features: list[tuple[dict[str, Any], Any]]) -> None:
+    """Write GeoJSON of properties and their geometries."""
+    listed = [
+        {"type": "Feature", "properties": properties, "geometry": geometry}
+        for properties, geometry in features
+    ]
+    write_json(path, {"type": "FeatureCollection", "features": listed}, indent=None)
+
+
+def significant(value: Any, digits: int) -> Any:
+    """Return JSON content with so many significant digits."""
+    if isinstance(value, dict):
+        return {key: significant(each, digits) for key, each in value.items()}
+    if isinstance(value, list):
+        return [significant(each, digits) for each in value]
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.features
-from rasterio.warp import transform as transform_points
 from rasterio.warp import transform_bounds, transform_geom
 from rasterio.windows import Window
 
-from wepppy.rq.steps.outputs import Grid, write_json, write_raster, write_table
-from wepppy.rq.steps.state import RunError, RunState
-from wepppy.terrain import channels, flow, surface
-from wepppy.terrain.flow import Floats
+from wepppy.rq.steps.outputs import write_features, write_table
+from wepppy.rq.steps.state import Grid, RunError, RunState
+from wepppy.terrain import flow
+from wepppy.terrain.channels import delineate
+from wepppy.terrain.surface import close_holes, slope_and_aspect
 
 DEM_SOURCE = "ned1/2016/.vrt"
 NODATA = -9999.0
@@ -44,176 +44,117 @@ def fetch_dem(state: RunState) -> None:
         window = Window(column, row, width, height)
         band = source.read(1, window=window, masked=True)
         state.grid = Grid(source.window_transform(window), source.crs, (height, width))
-    state.elevation = np.ma.filled(band.astype(np.float64), np.nan)
+    state.elevation = band.astype(np.float64).filled(np.nan)
     if np.isnan(state.elevation).all():
         raise RunError("the elevation data holds no value within the extent")
-    write_raster(state.folder / "dem/dem.tif", state.elevation, state.grid, NODATA, "elevation, m")
-    shade = surface.hillshade(state.elevation, state.grid.cell_size)
-    write_raster(
-        state.folder / "dem/hillshade.tif", shade, state.grid, 0, "hillshade, light from the north-west"
-    )
-    state.summary["elevation"] = {
-        "cells": int(np.isfinite(state.elevation).sum()),
-        "lowest_m": round(float(np.nanmin(state.elevation)), 2),
-        "highest_m": round(float(np.nanmax(state.elevation)), 2),
-    }
+    state.grid.write(state.folder / "dem/dem.tif", state.elevation, NODATA, "elevation, m")
     state.progress(f"fetch_dem: {width} x {height} cells of {state.grid.cell_size:g} m")
 
 
 def build_channels(state: RunState) -> None:
     """Find where water flows on the whole raster: surface without depressions, direction, contributing area."""
     state.progress("build_channels: filling depressions")
-    closed = surface.close_holes(state.elevation)
+    closed, grid = close_holes(state.elevation), state.grid
     state.filled = flow.fill_depressions(closed)
-    state.downstream, state.codes = flow.flow_direction(state.filled)
-    state.order = flow.upstream_first(state.filled, state.downstream)
-    state.contributing = flow.accumulate(state.downstream, state.order)
-    state.slope = surface.slope(closed, state.grid.cell_size).ravel()
-    state.aspect = surface.aspect(closed, state.grid.cell_size).ravel()
-    folder, grid = state.folder / "watershed", state.grid
-    write_raster(folder / "filled.tif", state.filled, grid, NODATA, "elevation without depressions, m")
-    write_raster(folder / "flow_direction.tif", state.codes, grid, 255, "1 2 4 .. 128 clockwise from east")
-    area = state.contributing * grid.cell_area
-    write_raster(folder / "contributing_area.tif", area, grid, NODATA, "contributing area, m2")
-    write_raster(folder / "slope.tif", state.slope, grid, NODATA, "slope, m/m")
-    write_raster(folder / "aspect.tif", state.aspect, grid, NODATA, "aspect, degrees from north")
+    state.downstream, codes = flow.flow_direction(state.filled)
+    state.order = flow.upstream_first(state.filled)
+    state.contributing = flow.accumulate(state.downstream, state.order) * grid.cell_area
+    state.slope, state.aspect = (each.ravel() for each in slope_and_aspect(closed, grid.cell_size))
+    for name, values, nodata, description in (
+        ("filled", state.filled, NODATA, "elevation without depressions, m"),
+        ("flow_direction", codes, 255, "1 2 4 .. 128 clockwise from east"),
+        ("contributing_area", state.contributing, NODATA, "contributing area, m2"),
+        ("slope", state.slope, NODATA, "slope, m/m"),
+        ("aspect", state.aspect, NODATA, "aspect, degrees from north"),
+    ):
+        grid.write(state.folder / f"watershed/{name}.tif", values, nodata, description)
     raised = int((state.filled > closed + 1e-6).sum())
-    count = int((area >= SOURCE_AREA).sum())
+    count = int((state.contributing >= SOURCE_AREA).sum())
     state.progress(f"build_channels: {raised} cells raised, {count} channel cells")
 
 
 def set_outlet(state: RunState) -> None:
     """Choose the outlet: the cell by which most water leaves the raster."""
-    state.outlet = channels.find_outlet(state.contributing, state.downstream)
-    area = float(state.contributing[state.outlet]) * state.grid.cell_area
+    state.outlet = int(np.nanargmax(state.contributing))
+    area = float(state.contributing[state.outlet])
     if area < SOURCE_AREA:
         raise RunError("no channel leaves the extent; choose a larger one")
-    state.watershed = channels.watershed_of(state.outlet, state.downstream, state.order)
-    longitude, latitude = lonlat(state, np.array([state.outlet]))
+    longitude, latitude = state.grid.lonlat(*np.divmod([state.outlet], state.grid.shape[1]))
     state.summary["outlet"] = {
-        "longitude": round(float(longitude[0]), 6),
-        "latitude": round(float(latitude[0]), 6),
-        "area_ha": round(area / 1e4, 2),
+        "longitude": float(longitude[0]),
+        "latitude": float(latitude[0]),
+        "area_ha": area / 1e4,
     }
     state.progress(f"set_outlet: {area / 1e6:.1f} km2 drain to {latitude[0]:.5f}, {longitude[0]:.5f}")
 
 
 def build_subcatchments(state: RunState) -> None:
     """Cut the channels into links and give every cell of the watershed to the link that it drains to."""
-    area = state.contributing * state.grid.cell_area
-    state.channel = state.watershed & (area >= SOURCE_AREA)
-    state.links = channels.channel_links(
-        state.channel,
-        state.outlet,
-        state.filled,
-        state.codes,
-        state.contributing,
-        state.downstream,
-        state.order,
-        state.grid.cell_size,
+    state.links, state.subcatchments = delineate(
+        state.contributing, state.downstream, state.order, state.outlet, SOURCE_AREA
     )
-    labels = channels.label_links(state.links, state.downstream.size)
-    state.subcatchments = flow.inherit_labels(labels, state.downstream, state.order)
-    folder = state.folder / "watershed"
-    write_raster(folder / "channels.tif", labels, state.grid, 0, "channel link")
-    write_raster(
-        folder / "subcatchments.tif", state.subcatchments, state.grid, 0, "subcatchment of channel link"
-    )
+    state.channel = (state.subcatchments > 0) & (state.contributing >= SOURCE_AREA)
+    folder, labels = state.folder / "watershed", state.subcatchments
+    state.grid.write(folder / "channels.tif", np.where(state.channel, labels, 0), 0, "channel link")
+    state.grid.write(folder / "subcatchments.tif", labels, 0, "subcatchment of channel link")
     state.progress(f"build_subcatchments: {len(state.links)} channel links, each with its subcatchment")
 
 
 def abstract_watershed(state: RunState) -> None:
     """Describe links and subcatchments in tables and as shapes for a map."""
-    cells = np.arange(state.subcatchments.size)
-    inside = state.subcatchments > 0
-    rows, columns = np.divmod(cells, state.grid.shape[1])
-    centre_rows = state.mean_by_subcatchment(rows.astype(np.float64))
-    centre_columns = state.mean_by_subcatchment(columns.astype(np.float64))
-    state.longitudes, state.latitudes = _lonlat_of(state, centre_rows, centre_columns)
-    counts = np.bincount(state.subcatchments[inside], minlength=len(state.links) + 1)[1:]
-    state.areas = counts.astype(np.float64) * state.grid.cell_area
-    links = state.links
+    grid, links, folder = state.grid, state.links, state.folder / "watershed"
+    rows, columns = np.divmod(np.arange(state.subcatchments.size, dtype=np.float64), grid.shape[1])
+    state.longitudes, state.latitudes = grid.lonlat(state.means(rows), state.means(columns))
+    state.areas = np.bincount(state.subcatchments)[1:] * grid.cell_area
+    steps = flow.step_lengths(state.downstream, grid.shape[1], grid.cell_size)
+    lengths, heights = [steps[link.cells].sum() for link in links], state.filled.ravel()
     write_table(
-        state.folder / "watershed/channels",
+        folder / "channels",
         {
-            "link": [link.number for link in links],
+            "link": state.numbers,
             "downstream": [link.downstream for link in links],
             "strahler_order": [link.order for link in links],
-            "length_m": [link.length for link in links],
-            "top_m": [link.top for link in links],
-            "bottom_m": [link.bottom for link in links],
-            "area_ha": [link.area / 1e4 for link in links],
+            "length_m": lengths,
+            "top_m": [heights[link.cells[0]] for link in links],
+            "bottom_m": [heights[link.cells[-1]] for link in links],
+            "area_ha": [state.contributing[link.cells[-1]] / 1e4 for link in links],
         },
     )
     write_table(
-        state.folder / "watershed/subcatchments",
+        folder / "subcatchments",
         {
-            "subcatchment": [link.number for link in links],
+            "subcatchment": state.numbers,
             "area_ha": state.areas / 1e4,
             "longitude": state.longitudes,
             "latitude": state.latitudes,
-            "elevation_m": state.mean_by_subcatchment(state.filled.ravel()),
-            "slope": state.mean_by_subcatchment(state.slope),
+            "elevation_m": state.means(heights),
+            "slope": state.means(state.slope),
         },
     )
-    write_json(state.folder / "watershed/channels.geojson", _channel_shapes(state), indent=None)
-    state.outlines = _subcatchment_outlines(state)
-    shapes = {
-        "type": "FeatureCollection",
-        "features": [
-            {"type": "Feature", "properties": {"subcatchment": link.number}, "geometry": outline}
-            for link, outline in zip(links, state.outlines, strict=True)
-        ],
-    }
-    write_json(state.folder / "watershed/subcatchments.geojson", shapes, indent=None)
+    write_features(folder / "channels.geojson", _channel_lines(state))
+    labels = state.subcatchments.reshape(grid.shape)
+    parts: dict[int, list[object]] = {number: [] for number in state.numbers}
+    for shape, label in rasterio.features.shapes(labels, mask=labels > 0, transform=grid.transform):
+        parts[int(label)].append(shape["coordinates"])
+    whole = [{"type": "MultiPolygon", "coordinates": part} for part in parts.values()]
+    state.outlines = transform_geom(grid.crs, "EPSG:4326", whole, precision=6)
     state.summary["watershed"] = {
-        "area_ha": round(float(state.areas.sum()) / 1e4, 2),
+        "area_ha": float(state.areas.sum()) / 1e4,
         "subcatchments": len(links),
-        "channel_length_km": round(sum(link.length for link in links) / 1000, 2),
+        "channel_length_km": float(sum(lengths)) / 1000,
         "highest_strahler_order": max(link.order for link in links),
-        "mean_slope": round(float(np.nanmean(state.slope[inside])), 4),
+        "mean_slope": float(np.nanmean(state.slope[state.subcatchments > 0])),
     }
     state.progress(f"abstract_watershed: {state.areas.sum() / 1e6:.1f} km2 described")
 
 
-def lonlat(state: RunState, cells: np.ndarray) -> tuple[Floats, Floats]:
-    """Return the longitudes and latitudes of the centres of flat cells."""
-    rows, columns = np.divmod(cells, state.grid.shape[1])
-    return _lonlat_of(state, rows, columns)
-
-
-def _lonlat_of(state: RunState, rows: np.ndarray, columns: np.ndarray) -> tuple[Floats, Floats]:
-    transform = state.grid.transform  # north up: x depends on the column alone, y on the row
-    x, y = transform.c + transform.a * (columns + 0.5), transform.f + transform.e * (rows + 0.5)
-    longitudes, latitudes = transform_points(state.grid.crs, "EPSG:4326", x, y)
-    return np.asarray(longitudes), np.asarray(latitudes)
-
-
-def _channel_shapes(state: RunState) -> dict[str, object]:
+def _channel_lines(state: RunState) -> list[tuple[dict[str, Any], Any]]:
     features = []
     for link in state.links:
-        cells = list(link.cells)
-        below = int(state.downstream[cells[-1]])
-        if below >= 0:
-            cells.append(below)
-        if len(cells) == 1:
-            cells *= 2  # a line needs two points even where the outlet is a link of its own
-        points = [[round(x, 6), round(y, 6)] for x, y in zip(*lonlat(state, np.array(cells)), strict=True)]
-        features.append(
-            {
-                "type": "Feature",
-                "properties": {"link": link.number, "strahler_order": link.order},
-                "geometry": {"type": "LineString", "coordinates": points},
-            }
-        )
-    return {"type": "FeatureCollection", "features": features}
-
-
-def _subcatchment_outlines(state: RunState) -> list[dict[str, Any]]:
-    labels = state.subcatchments.reshape(state.grid.shape)
-    parts: dict[int, list[object]] = {link.number: [] for link in state.links}
-    for shape, label in rasterio.features.shapes(labels, mask=labels > 0, transform=state.grid.transform):
-        parts[int(label)].append(shape["coordinates"])
-    whole = [{"type": "MultiPolygon", "coordinates": parts[link.number]} for link in state.links]
-    moved: list[dict[str, Any]] = transform_geom(state.grid.crs, "EPSG:4326", whole, precision=6)
-    return moved
+        # On to the first cell of the link below. A line needs two points even where the outlet is a link of its own.
+        end = int(state.downstream[link.cells[-1]])
+        cells = np.append(link.cells, end if end >= 0 else link.cells[-1])
+        points = np.column_stack(state.grid.lonlat(*np.divmod(cells, state.grid.shape[1]))).round(6)
+        line = {"type": "LineString", "coordinates": points.tolist()}
+        features.append(({"link": link.number, "strahler_order": link.order}, line))
+    return features
