@@ -31,8 +31,8 @@ def test_while_a_terrain_model_is_slow_health_answers_and_excess_requests_get_th
     path = address(elevation_run.name).encode()
 
     async def all_at_once() -> list[Reply]:
-        questions = [asyncio.create_task(begun(app, "GET", path, b"lat=1&lng=2")) for _ in range(80)]
-        refused = await completed(questions, 80 - 65)
+        questions = [asyncio.create_task(begun(app, "GET", path, b"lat=1&lng=2")) for _ in range(50)]
+        refused = await completed(questions, 50 - 32)
         assert {reply.status_code for reply in refused} == {503}
         assert (await begun(app, "GET", b"/health")).status_code == 200
         writer = await write_end(slow)
@@ -42,7 +42,7 @@ def test_while_a_terrain_model_is_slow_health_answers_and_excess_requests_get_th
 
     replies = asyncio.run(all_at_once())
     busy = [reply for reply in replies if reply.status_code == 503]
-    assert len(busy) == 80 - 65
+    assert len(busy) == 50 - 32
     assert {reply.headers["retry-after"] for reply in busy} == {"5"}
     assert {checked(reply.content)["Error"] for reply in busy} == {
         "The service is busy. Try again in a moment."

@@ -141,6 +141,11 @@ def test_projected_grids_are_cut_in_their_own_system(client: FlaskClient, geodat
         for name, size in (("time", 365), ("y", 21), ("x", 31)):
             dataset.createDimension(name, size)
             dataset.createVariable(name, "f8", (name,))
+        dataset["x"].standard_name, dataset["y"].standard_name = (
+            "projection_x_coordinate",
+            "projection_y_coordinate",
+        )
+        dataset["x"].units = dataset["y"].units = "m"
         dataset["time"].units = "days since 2021-01-01"
         dataset["time"][:] = np.arange(365)
         dataset["x"][:] = x + 1000 * (np.arange(31) - 15)

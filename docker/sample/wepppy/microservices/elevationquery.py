@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -21,7 +28,7 @@ from wepppy.microservices.service_errors import ServiceError
 from wepppy.webservices.bounded_work import RETRY_AFTER_SECONDS, BoundedWork, BusyError
 from wepppy.webservices.parameters import Refusal, number
 from wepppy.webservices.raster_crs import WGS84, CrsError, transform_point
-from wepppy.webservices.raster_source import RasterCache, RasterError
+from wepppy.webservices.raster_dataset import volume_problem
 
 SITE_PREFIX = site_prefix()
 MAX_BODY_BYTES = 64 * 1024
@@ -30,25 +37,14 @@ _PARAMETERS = ("lat", "lng", "srs", "pup")
 _log = logging.getLogger(__name__)
 
 
-def _is_data(path: Path) -> bool:
-    # Links to a neighbour's or a shared terrain model are usual, links out of the data volumes are not.
-    return any(path.is_relative_to(root.resolve()) for root in (wc1_root(), geodata_root()))
-
-
-_rasters = RasterCache(allow=_is_data)
-# One at a time, since GDAL's datasets are not for several threads; a query takes a millisecond, unless a large
-# terrain model is new.
-_work = BoundedWork(workers=1, waiting=64)
+# One at a time, since GDAL's datasets are not for several threads; a query takes a millisecond.
+_work = BoundedWork(workers=1, waiting=31)
 
 
 async def health(_: Request) -> Response:
     """Answer `OK`, or 503 with the reason when the runs can't be read."""
-    root = wc1_root()
-    if not root.is_dir():
-        return PlainTextResponse("the runs volume is missing", 503)
-    if not os.access(root, os.R_OK | os.X_OK):
-        return PlainTextResponse("the runs volume can't be read", 503)
-    return PlainTextResponse("OK")
+    problem = volume_problem(wc1_root(), "runs")
+    return PlainTextResponse(problem, 503) if problem else PlainTextResponse("OK")
 
 
 async def elevationquery(request: Request) -> Response:
@@ -64,8 +60,7 @@ async def elevationquery(request: Request) -> Response:
         values = {name: body.get(name) if value is None else value for name, value in values.items()}
     runid = request.path_params["runid"]
     try:
-        open_to_visitor = await _is_open(request, runid)
-        return await _work.run(lambda: _look_up(runid, values, open_to_visitor))
+        return await run_in_threadpool(_look_up, runid, values, await _is_open(request, runid))
     except (BusyError, ServiceError) as error:
         raise HTTPException(503, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
 
@@ -82,16 +77,17 @@ async def _is_open(request: Request, runid: str) -> bool:
 
 
 def _look_up(runid: str, values: dict[str, Any], open_to_visitor: bool) -> Response:
-    longitude = latitude = elevation = None
+    longitude = latitude = None
     try:
         lat, lng = number("lat", values["lat"]), number("lng", values["lng"])
         srs = WGS84 if values["srs"] in (None, "") else str(values["srs"])
-        longitude, latitude = _to_wgs(srs, lng, lat)
-        if not open_to_visitor:
-            raise Refusal(_missing(runid))
-        elevation = _sample(_find_dem(_project_folder(runid, values["pup"])), srs, lng, lat)
+        with _work:
+            longitude, latitude = _to_wgs(srs, lng, lat)
+            if not open_to_visitor:
+                raise Refusal(_missing(runid))
+            elevation = _sample(_find_dem(_project_folder(runid, values["pup"])), srs, lng, lat)
     except Refusal as problem:
-        return _answer(elevation, longitude, latitude, str(problem))
+        return _answer(None, longitude, latitude, str(problem))
     return _answer(elevation, longitude, latitude)
 
 
@@ -167,22 +163,41 @@ def _find_dem(folder: Path) -> Path:
 
 
 def _sample(path: Path, srs: str, x: float, y: float) -> float:
+    """Return the value of the cell that holds a point; a cell owns its left and upper edge."""
     try:
-        source = _rasters.open(path)
-        if source.crs is None:
+        dataset, crs = _open(path)
+        if crs is None:
             raise Refusal("DEM missing coordinate reference system")
-        cell = source.cell(*transform_point(srs, source.crs, x, y))
-        if cell is None:
+        row, column = dataset.index(*transform_point(srs, crs, x, y))
+        if not (0 <= row < dataset.height and 0 <= column < dataset.width):
             raise Refusal("Location outside DEM extent")
-        value = source.value(*cell)
+        cell = dataset.read(1, window=Window(column, row, 1, 1), masked=True)[0, 0]
     except CrsError:
         raise Refusal("Location outside DEM extent") from None
-    except RasterError as error:
+    except (RasterioError, OSError) as error:
         _log.warning("a terrain model can't be used: %s", error)
         raise Refusal("Unexpected error sampling elevation") from None
-    if value is None:
+    if cell is np.ma.masked or not math.isfinite(cell):
         raise Refusal("No elevation data at requested location")
-    return value
+    return float(cell) * dataset.scales[0] + dataset.offsets[0]
+
+
+def _open(path: Path) -> tuple[rasterio.DatasetReader, str | None]:
+    # Links to a neighbour's or a shared terrain model are usual, links out of the data volumes are not.
+    path = path.resolve()
+    if not any(path.is_relative_to(root.resolve()) for root in (wc1_root(), geodata_root())):
+        raise OSError("it is not in a data volume")
+    found = path.stat()
+    # What a mosaic is made of may change while its own file does not.
+    held = _opened.__wrapped__ if path.suffix == ".vrt" else _opened
+    # The inode is part of it: a file replaced by renaming may keep both size and time.
+    return held(path, (found.st_mtime_ns, found.st_size, found.st_ino))
+
+
+@lru_cache(maxsize=8)
+def _opened(path: Path, _: tuple[int, int, int]) -> tuple[rasterio.DatasetReader, str | None]:
+    dataset = rasterio.open(path)
+    return dataset, dataset.crs.to_wkt() if dataset.crs else None
 
 
 def _answer(

@@ -1,35 +1,33 @@
-"""Work off the event loop, in so many threads and with so many waiting; more is refused with a time to retry."""
+"""Work by so many threads at a time and with so many waiting; more is refused with a time to retry."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+import threading
 
-import anyio
-import anyio.to_thread
-
-Result = TypeVar("Result")
 RETRY_AFTER_SECONDS = 5
 
 
 class BusyError(Exception):
-    """All threads work and the queue is full; worth another try after RETRY_AFTER_SECONDS."""
+    """All places are taken; worth another try after RETRY_AFTER_SECONDS."""
 
 
 class BoundedWork:
-    """`workers` threads of their own and `waiting` places before them. For the event loop's thread alone."""
+    """A context in which at most `workers` threads are, and before which at most `waiting` wait.
+
+    Of a service's 40 threads for work (anyio's default) the two together must leave some, to refuse with.
+    """
 
     def __init__(self, workers: int, waiting: int) -> None:
-        self._limiter = anyio.CapacityLimiter(workers)
-        self._places = workers + waiting
-        self._taken = 0
+        self._places = threading.BoundedSemaphore(workers + waiting)
+        self._turn = threading.BoundedSemaphore(workers)
 
-    async def run(self, work: Callable[[], Result]) -> Result:
-        """Return what `work` returns, done in a thread. Raises BusyError when every place is taken."""
-        if self._taken >= self._places:
+    def __enter__(self) -> None:
+        """Wait for a turn. Raises BusyError when every place is taken."""
+        if not self._places.acquire(blocking=False):
             raise BusyError("The service is busy. Try again in a moment.")
-        self._taken += 1
-        try:
-            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
-        finally:
-            self._taken -= 1
+        self._turn.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        """Let the next one in."""
+        self._turn.release()
+        self._places.release()

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import rasterio
 from flask import Response, jsonify, request
+from rasterio.errors import RasterioError
 from werkzeug.exceptions import BadRequest
 
 from wepppy.config.run_paths import geodata_root
 from wepppy.webservices.flask_service import create_service
 from wepppy.webservices.parameters import Refusal, number
-from wepppy.webservices.raster_crs import WGS84, CrsError, transform_point
 from wepppy.webservices.raster_dataset import DatasetMissingError, find_dataset
 from wepppy.webservices.raster_grid import BoxFormatError, GridError, degrees_box
-from wepppy.webservices.raster_interpolation import METHODS, interpolate
-from wepppy.webservices.raster_series import SeriesError, SeriesFileError, crop_daily, daily_at_point
-from wepppy.webservices.raster_source import RasterCache, RasterError
+from wepppy.webservices.raster_series import (
+    METHODS,
+    SeriesError,
+    SeriesFileError,
+    crop_daily,
+    daily_at_point,
+    values_at_point,
+)
 
 MONTHLY = {
     "daymet/monthly/ppt": {"Description": "Mean total precipitation of each month", "Units": "mm"},
@@ -42,8 +47,6 @@ MONTHS = 12
 FIRST_YEAR, LAST_YEAR, MOST_YEARS = 1900, 2200, 100
 
 _log = logging.getLogger(__name__)
-_rasters = RasterCache()
-_rasters_lock = threading.Lock()  # a worker may have threads, an open raster may not
 app = create_service(__name__)
 app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
 
@@ -89,22 +92,15 @@ def monthly() -> Response:
 
 def _monthly_values(dataset: str, lng: float, lat: float, method: str) -> list[float | None]:
     try:
-        path = find_dataset(dataset)
-        with _rasters_lock:
-            source = _rasters.open(path)
-            if source.crs is None or source.bands != MONTHS:
-                raise RasterError("not twelve bands of a known reference system")
-            found = interpolate(source, *transform_point(WGS84, source.crs, lng, lat), method)
+        with rasterio.open(find_dataset(dataset)) as source:
+            if source.crs is None or source.count != MONTHS:
+                raise RasterioError("not twelve bands of a known reference system")
+            return values_at_point(source, lng, lat, method)
     except DatasetMissingError:
         raise Refusal(f'could not find dataset "{dataset}"') from None
-    except CrsError:
-        found = None
-    except RasterError as error:
+    except RasterioError as error:
         _log.warning("%s can't be read: %s", dataset, error)
         raise Refusal(f'could not read dataset "{dataset}"') from None
-    if found is None:
-        raise Refusal("Location outside dataset extent")
-    return found
 
 
 @app.route("/daily_singlepoint", methods=["GET", "POST"])
@@ -117,10 +113,7 @@ def daily_singlepoint() -> Response:
     )
     dataset = _dataset(values, DAILY)
     years = _year_range(values)
-    try:
-        days = daily_at_point(_daily_files(dataset, years), dataset.rsplit("/", 1)[1], lng, lat)
-    except SeriesError as error:
-        raise Refusal(str(error)) from None
+    days = daily_at_point(_daily_files(dataset, years), dataset.rsplit("/", 1)[1], lng, lat)
     return jsonify(
         {
             "Latitude": lat,
@@ -145,15 +138,9 @@ def daily() -> Response:
         box = degrees_box(",".join(map(str, text)) if isinstance(text, list) else str(text))
     except BoxFormatError:
         raise Refusal("bbox contains non float values") from None
-    except GridError as error:
-        raise Refusal(str(error)) from None
     dataset = _dataset(values, DAILY)
     years = _year_range(values)
-    variable = dataset.rsplit("/", 1)[1]
-    try:
-        content = crop_daily(_daily_files(dataset, years), variable, box)
-    except SeriesError as error:
-        raise Refusal(str(error)) from None
+    content = crop_daily(_daily_files(dataset, years), dataset.rsplit("/", 1)[1], box)
     meta = {"bbox": box, "dataset": dataset, "start_year": years[0], "end_year": years[-1]}
     span = f"{years[0]}" if len(years) == 1 else f"{years[0]}-{years[-1]}"
     name = f"{dataset.replace('/', '_')}_{span}.nc"
@@ -216,10 +203,10 @@ def _daily_folder(dataset: str) -> tuple[Path, str]:
     return geodata_root() / collection, f"{variable}.nc"
 
 
-def _daily_files(dataset: str, years: list[int]) -> list[Path]:
+def _daily_files(dataset: str, years: list[int]) -> dict[int, Path]:
     folder, name = _daily_folder(dataset)
-    files = [folder / str(year) / name for year in years]
-    missing = [year for year, path in zip(years, files, strict=True) if not path.is_file()]
+    files = {year: folder / str(year) / name for year in years}
+    missing = [year for year, path in files.items() if not path.is_file()]
     if missing:
         raise Refusal(f"Cannot find dataset {dataset} of {missing[0]}")
     return files
@@ -231,7 +218,9 @@ def _years(dataset: str) -> list[int]:
 
 
 @app.errorhandler(Refusal)
-def refuse(error: Refusal) -> Response:
+@app.errorhandler(SeriesError)
+@app.errorhandler(GridError)
+def refuse(error: Exception) -> Response:
     """Answer an expected problem."""
     return jsonify({"Error": str(error)})
 

@@ -47,18 +47,20 @@ def list_datasets() -> list[str]:
         entries = json.loads(Path(catalog).read_text(encoding="utf-8"))
         listed = [entry for entry in entries if isinstance(entry, str)]
     except (OSError, ValueError, TypeError):
-        listed = _walk(root)
+        listed = [str(path.relative_to(root)) for path in root.rglob(VRT)]
     return sorted({path for path in listed if path.endswith(f"/{VRT}") and _exists(path)})
 
 
 def geodata_problem() -> str | None:
     """Return why the geodata can't be used, None if all is well."""
-    root = geodata_root()
+    return volume_problem(geodata_root(), "geodata")
+
+
+def volume_problem(root: Path, name: str) -> str | None:
+    """Return why a volume can't be used, None if all is well."""
     if not root.is_dir():
-        return "the geodata volume is missing"
-    if not os.access(root, os.R_OK | os.X_OK):
-        return "the geodata volume can't be read"
-    return None
+        return f"the {name} volume is missing"
+    return None if os.access(root, os.R_OK | os.X_OK) else f"the {name} volume can't be read"
 
 
 def _exists(path: str) -> bool:
@@ -67,14 +69,3 @@ def _exists(path: str) -> bool:
     except (DatasetPathError, DatasetMissingError):
         return False
     return True
-
-
-def _walk(root: Path) -> list[str]:
-    found = []
-    for folder, subfolders, files in os.walk(root):
-        relative = Path(folder).relative_to(root)
-        if VRT in files:
-            found.append(str(relative / VRT))
-        deeper = [] if len(relative.parts) >= _DEEPEST else subfolders
-        subfolders[:] = [name for name in deeper if not name.startswith(".")]
-    return found

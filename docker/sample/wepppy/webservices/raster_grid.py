@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from affine import Affine
 from pyproj.exceptions import ProjError
@@ -25,46 +25,13 @@ class BoxFormatError(GridError):
     """A text that is not four numbers."""
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Square cells of `cellsize` (units of `crs`) from the upper left corner (`left`, `top`)."""
+class Grid(NamedTuple):
+    """Square cells of a reference system; `transform` leads from (column, row) to (x, y)."""
 
     crs: str
-    left: float
-    top: float
-    cellsize: float
+    transform: Affine
     width: int
     height: int
-
-    @property
-    def transform(self) -> Affine:
-        """From (column, row) to (x, y)."""
-        return Affine(self.cellsize, 0.0, self.left, 0.0, -self.cellsize, self.top)
-
-    @property
-    def bounds(self) -> Bounds:
-        """Left, bottom, right, top."""
-        right = self.left + self.width * self.cellsize
-        return self.left, self.top - self.height * self.cellsize, right, self.top
-
-    @property
-    def wgs84_bounds(self) -> Bounds | None:
-        """The box in degrees that holds the grid, None where its system is not defined."""
-        try:
-            box: Bounds = transformer(self.crs, WGS84).transform_bounds(*self.bounds, densify_pts=21)
-        except (ProjError, CrsError):
-            return None
-        return box if all(map(math.isfinite, box)) else None
-
-    @property
-    def cell_metres(self) -> float:
-        """The side of a cell in metres, whatever the unit of the system."""
-        return self.cellsize * float(parse_crs(self.crs).axis_info[0].unit_conversion_factor)
-
-    def widened(self) -> Grid:
-        """Return the grid with one more cell on each side."""
-        left, top = self.left - self.cellsize, self.top + self.cellsize
-        return replace(self, left=left, top=top, width=self.width + 2, height=self.height + 2)
 
 
 def parse_box(text: str) -> Bounds:
@@ -111,21 +78,32 @@ def make_grid(bbox: str, bbox_crs: str | None, cellsize: float) -> Grid:
     `bbox` is in degrees of WGS84, or in the units of the projected system `bbox_crs`; `cellsize` is in
     metres, or in those units. Raises GridError.
     """
+    too_large = GridError(f"Output size cannot exceed {MAX_SIDE}x{MAX_SIDE} pixels")
     if bbox_crs is None or not bbox_crs.strip():
-        box = degrees_box(bbox)
-        code = utm_code(box[0], box[3])
-        box = _project(box, code)
+        degrees = degrees_box(bbox)
+        crs = utm_code(degrees[0], degrees[3])
+        box = transform_box(WGS84, crs, degrees)
+        if box is None:
+            raise too_large
     else:
-        box = parse_box(bbox)
-        code = _projected_crs(bbox_crs)
+        box, crs = parse_box(bbox), _projected_crs(bbox_crs)
     width, height = (box[2] - box[0]) / cellsize, (box[3] - box[1]) / cellsize
     # Rounded as gdalwarp does it (half up), before anything is made whole: the quotient may be infinite.
     if not (width + 0.5 < MAX_SIDE + 1 and height + 0.5 < MAX_SIDE + 1):
-        raise GridError(f"Output size cannot exceed {MAX_SIDE}x{MAX_SIDE} pixels")
+        raise too_large
     columns, rows = int(width + 0.5), int(height + 0.5)
     if columns < 1 or rows < 1:
         raise GridError("bbox is smaller than a cell")
-    return Grid(code, box[0], box[3], cellsize, columns, rows)
+    return Grid(crs, Affine(cellsize, 0, box[0], 0, -cellsize, box[3]), columns, rows)
+
+
+def transform_box(source: str, target: str, box: Bounds) -> Bounds | None:
+    """Return the box of `target` that holds a box of `source`, None where that is not defined."""
+    try:
+        found: Bounds = transformer(source, target).transform_bounds(*box, densify_pts=21)
+    except (ProjError, CrsError):
+        return None
+    return found if all(map(math.isfinite, found)) else None
 
 
 def _projected_crs(text: str) -> str:
@@ -136,13 +114,3 @@ def _projected_crs(text: str) -> str:
     if not crs.is_projected:
         raise GridError("bbox_crs must be a projected coordinate reference system")
     return str(crs.to_wkt())
-
-
-def _project(box: Bounds, code: str) -> Bounds:
-    try:
-        projected: Bounds = transformer(WGS84, code).transform_bounds(*box, densify_pts=21)
-    except (ProjError, CrsError):
-        projected = (math.inf,) * 4
-    if not all(map(math.isfinite, projected)):
-        raise GridError(f"Output size cannot exceed {MAX_SIDE}x{MAX_SIDE} pixels")
-    return projected

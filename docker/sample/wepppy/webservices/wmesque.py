@@ -38,8 +38,9 @@ def retrieve_dataset(dataset: str) -> Response | tuple[Response, int]:
         return jsonify({"Error": "cellsize must be at least 1"})
     options = {name: query.get(name) or None for name in ("resample", "gdaldem")}
     file_format = query.get("format") or "GTiff"
-    made = retrieve(Retrieval(dataset, query["bbox"], None, cellsize, format=file_format, **options))
-    return Response(made.content, mimetype=made.media_type, headers=made.headers)
+    wanted = Retrieval(dataset, query["bbox"], None, cellsize, format=file_format, **options)
+    content, media_type, headers = retrieve(wanted)
+    return Response(content, mimetype=media_type, headers=headers)
 
 
 @app.errorhandler(RetrievalError)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from wepppy.webservices.raster_dataset import geodata_problem, list_datasets
-from wepppy.webservices.raster_retrieval import CELLSIZE, Retrieval, RetrievalError, retrieve
+from wepppy.webservices.raster_retrieval import (
+    CELLSIZE,
+    Format,
+    Mode,
+    Resample,
+    Retrieval,
+    RetrievalError,
+    retrieve,
+)
 
 _log = logging.getLogger(__name__)
-
-Resample = Literal[
-    "near", "bilinear", "cubic", "cubicspline", "lanczos", "average", "rms",
-    "mode", "max", "min", "med", "q1", "q3", "sum",
-]  # fmt: skip
-Format = Literal["GTiff", "AAIGrid", "PNG", "ENVI"]
-Mode = Literal["hillshade", "slope", "aspect", "tri", "tpi", "roughness", "color-relief"]
 
 # The interactive documentation loads its parts from other hosts; the schema at /openapi.json is there without
 # it.
@@ -63,8 +64,9 @@ def retrieve_dataset(
     bbox_crs: Annotated[str | None, Query(description="a projected reference system")] = None,
 ) -> Response:
     """Return a crop as an attachment; `WMesque-Meta` (base64url of JSON) describes it."""
-    made = retrieve(Retrieval(dataset, bbox, bbox_crs, cellsize, resample, file_format, gdaldem))
-    return Response(made.content, media_type=made.media_type, headers=made.headers)
+    wanted = Retrieval(dataset, bbox, bbox_crs, cellsize, resample, file_format, gdaldem)
+    content, media_type, headers = retrieve(wanted)
+    return Response(content, media_type=media_type, headers=headers)
 
 
 @app.exception_handler(RetrievalError)
