@@ -116,7 +116,7 @@ def go_image(
     *arguments: str,
     source: Path = ROOT / "docker" / "sample",
 ) -> str:
-    """One stage of a tree's Go service: `test` runs its tests, `load` holds it and what puts it under load."""
+    """One stage of a tree's Go service: `test` runs its tests, `builder` holds it in /image."""
     image = f"{PROJECT}-{source.name}-{service}-{target}:dev"
     run(
         ["docker", "build", "--target", target, "--tag", image,
@@ -153,8 +153,10 @@ def bench_image() -> str:
     run(
         ["docker", "build", "--quiet", "--tag", image,
          "--build-arg", f"TESTS_IMAGE={sample_image()}",
-         "--build-arg", f"STATUS_IMAGE={go_image(chosen, 'status2', 'load', '--quiet')}",
-         "--build-arg", f"PREFLIGHT_IMAGE={go_image(chosen, 'preflight2', 'load', '--quiet')}",
+         "--build-arg", f"STATUS_IMAGE={go_image(chosen, 'status2', 'builder', '--quiet')}",
+         "--build-arg", f"PREFLIGHT_IMAGE={go_image(chosen, 'preflight2', 'builder', '--quiet')}",
+         "--build-arg", f"GO_IMAGE={chosen['GO_IMAGE']}", "--secret", f"id=ca_bundle,src={ca_bundle()}",
+         "--build-context", f"mirrors={ROOT / 'docker' / 'mirrors'}",
          str(ROOT / "tests" / "bench")],
     )  # fmt: skip
     return image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from packaging.version import Version
 
@@ -18,7 +19,9 @@ def lacks(tree: Tree, need: Need) -> Iterator[Finding]:
     """Yield what keeps a service's Go code from being built."""
     name = need.go_service
     folder = f"services/{name}"
-    module = tree.root / folder / "go.mod"
+    # A module for each service, as upstream has it, or one for all.
+    modules = (tree.root / folder / "go.mod", tree.root / "services" / "go.mod")
+    module = next(filter(Path.is_file, modules), modules[0])
     for absent, what in (
         (folder not in tree, f"the tree has no {folder}"),
         (not list((tree.root / folder / "cmd" / name).glob("*.go")), f"{folder}/cmd/{name} holds no Go code"),
@@ -27,6 +30,7 @@ def lacks(tree: Tree, need: Need) -> Iterator[Finding]:
         if absent:
             yield Finding(CHECK, what, tree.restore)
             return
+    folder = str(module.parent.relative_to(tree.root))
     text = module.read_text(encoding="utf-8", errors="replace")
     line = re.search(r"^go\s+(\d+(?:\.\d+)*)", text, re.MULTILINE)
     # An image whose tag does not begin with the version of Go tells by itself, when it builds.

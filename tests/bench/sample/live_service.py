@@ -10,7 +10,6 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 REDIS_PORT = 16379
@@ -42,7 +41,7 @@ def measured(service: str, port: int, arguments: Sequence[str]) -> dict[str, Any
         _start(stack, [*REDIS, "--dir", folder], stdout=subprocess.DEVNULL)
         program = _start(stack, [f"/opt/{service}/service"], env={**os.environ, **environment})
         _wait(f"http://127.0.0.1:{port}/health", program)
-        load = [str(Path("/opt") / service / "load"), "-pid", str(program.pid), *arguments]
+        load = [f"/opt/load/{service}", "-pid", str(program.pid), *arguments]
         outcome = subprocess.run(load, capture_output=True, text=True, check=False)
         if outcome.returncode:
             raise SystemExit(f"{service}-load: {outcome.stderr}")

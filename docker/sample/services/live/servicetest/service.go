@@ -16,8 +16,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"wepp.example/services/live/service"
-	"wepp.example/services/live/settings"
+	"wepp.example/services/live"
 )
 
 // Service is a service that runs within the test's process.
@@ -30,12 +29,12 @@ type Service struct {
 }
 
 // Environment is a Lookup over the given variables, and nothing of the machine's own.
-func Environment(values map[string]string) settings.Lookup {
+func Environment(values map[string]string) live.Lookup {
 	return func(name string) string { return values[name] }
 }
 
 // StartService runs a service against a Redis, with further variables, until the test ends.
-func StartService(t *testing.T, definition service.Definition, server *Redis, variables map[string]string) *Service {
+func StartService(t *testing.T, definition live.Definition, server *Redis, variables map[string]string) *Service {
 	t.Helper()
 	values := map[string]string{
 		"REDIS_HOST": "127.0.0.1", "REDIS_PORT": strconv.Itoa(server.Port),
@@ -50,7 +49,7 @@ func StartService(t *testing.T, definition service.Definition, server *Redis, va
 	listening := make(chan net.Addr, 1)
 	go func() {
 		defer close(running.ended)
-		running.err = service.Run(ctx, definition, Environment(values), &running.output, func(address net.Addr) { listening <- address })
+		running.err = live.Run(ctx, definition, Environment(values), &running.output, func(address net.Addr) { listening <- address })
 	}()
 	select {
 	case address := <-listening:

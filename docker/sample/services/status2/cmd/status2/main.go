@@ -1,11 +1,51 @@
-// Command status2 relays status messages of runs from Redis to websockets. It is configured by its environment.
+// Command status2 relays status messages of runs from Redis to websockets: GET /<run id>:<channel> relays the Redis
+// channel of the same name. It is configured by its environment.
 package main
 
 import (
-	"os"
+	"context"
+	"regexp"
+	"time"
 
-	"wepp.example/services/live/service"
-	"wepp.example/services/status2/internal/status"
+	"wepp.example/services/live"
 )
 
-func main() { os.Exit(service.Main(status.Definition)) }
+func main() { live.Main(definition) }
+
+var definition = live.Definition{
+	Name:           "status2",
+	Prefix:         "STATUS",
+	ListenAddress:  ":9002",
+	Database:       2,
+	RequestTimeout: time.Second,
+	SentName:       "messages_forwarded_total",
+	Pattern:        regexp.MustCompile(`^[A-Za-z0-9_.;-]+:[A-Za-z0-9_.-]+$`),
+	Invalid:        "invalid channel",
+	Channel:        func(_ int, name string) string { return name },
+	Serve:          relay,
+}
+
+// relay publishes messages as they come and stores none.
+func relay(ctx context.Context, tools live.Tools, topic *live.Topic) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case payload := <-topic.Messages:
+			if text, err := frame(payload); err != nil {
+				tools.Log.Error("message not relayed", "topic", topic.Name, "error", err)
+			} else {
+				topic.Publish(text)
+			}
+		}
+	}
+}
+
+// frame wraps a published text: {"type":"status","data":"<payload>"}. Bytes that are not UTF-8, which JSON cannot
+// carry, become U+FFFD.
+func frame(payload string) ([]byte, error) {
+	return live.JSON(struct {
+		Type string `json:"type"`
+		Data string `json:"data"`
+	}{Type: "status", Data: payload})
+}
