@@ -35,8 +35,6 @@ MAX_BODY_BYTES = 64 * 1024
 _PARAMETERS = ("lat", "lng", "srs", "pup")
 
 _log = logging.getLogger(__name__)
-
-
 # One at a time, since GDAL's datasets are not for several threads; a query takes a millisecond.
 _work = BoundedWork(workers=1, waiting=31)
 
@@ -168,7 +166,7 @@ def _sample(path: Path, srs: str, x: float, y: float) -> float:
         dataset, crs = _open(path)
         if crs is None:
             raise Refusal("DEM missing coordinate reference system")
-        row, column = dataset.index(*transform_point(srs, crs, x, y))
+        column, row = map(math.floor, ~dataset.transform @ transform_point(srs, crs, x, y))
         if not (0 <= row < dataset.height and 0 <= column < dataset.width):
             raise Refusal("Location outside DEM extent")
         cell = dataset.read(1, window=Window(column, row, 1, 1), masked=True)[0, 0]

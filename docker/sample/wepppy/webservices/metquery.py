@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,7 @@ def monthly() -> Response:
     values = _values()
     lat, lng = _degrees(values, "lat", 90), _degrees(values, "lng", 180)
     dataset = _dataset(values, MONTHLY)
-    method = values.get("method")
-    method = "cubic" if method in (None, "") else method
+    method = values.get("method", "cubic")
     if method not in METHODS:
         raise Refusal(f'unknown method "{method}". expecting {", ".join(METHODS)}')
     return jsonify(
@@ -107,10 +107,7 @@ def _monthly_values(dataset: str, lng: float, lat: float, method: str) -> list[f
 def daily_singlepoint() -> Response:
     """Return the days of `dataset` at `lat`, `lng` (or `lon`) of `year`, or `start_year` to `end_year`."""
     values = _values()
-    lat = _degrees(values, "lat", 90)
-    lng = _degrees(
-        values, "lng" if values.get("lng") not in (None, "") or "lon" not in values else "lon", 180
-    )
+    lat, lng = _degrees(values, "lat", 90), _degrees({"lng": values.get("lon"), **values}, "lng", 180)
     dataset = _dataset(values, DAILY)
     years = _year_range(values)
     days = daily_at_point(_daily_files(dataset, years), dataset.rsplit("/", 1)[1], lng, lat)
@@ -131,9 +128,7 @@ def daily_singlepoint() -> Response:
 def daily() -> Response:
     """Return `dataset` from `start_year` to `end_year` (or of `year`) within `bbox` (degrees) as NetCDF."""
     values = _values()
-    text = values.get("bbox")
-    if text is None or text == "":
-        raise Refusal("bbox not supplied")
+    text = _supplied(values, "bbox")
     try:
         box = degrees_box(",".join(map(str, text)) if isinstance(text, list) else str(text))
     except BoxFormatError:
@@ -149,15 +144,20 @@ def daily() -> Response:
 
 
 def _values() -> Values:
-    if request.method != "POST":
-        return request.args
+    """Return the parameters that hold something."""
     try:
-        body = json.loads(request.get_data())
+        values = json.loads(request.get_data()) if request.method == "POST" else request.args
     except (ValueError, RecursionError):
         raise BadRequest("the body is not JSON") from None
-    if not isinstance(body, dict):
+    if not isinstance(values, dict):
         raise BadRequest("the body is not a JSON object")
-    return body
+    return {name: value for name, value in values.items() if value is not None and value != ""}
+
+
+def _supplied(values: Values, name: str) -> Any:
+    if name not in values:
+        raise Refusal(f"{name} not supplied")
+    return values[name]
 
 
 def _degrees(values: Values, name: str, limit: float) -> float:
@@ -168,18 +168,14 @@ def _degrees(values: Values, name: str, limit: float) -> float:
 
 
 def _dataset(values: Values, catalog: Mapping[str, object]) -> str:
-    name = values.get("dataset")
-    if name is None or name == "":
-        raise Refusal("dataset not supplied")
+    name = _supplied(values, "dataset")
     if not isinstance(name, str) or name not in catalog:
         raise Refusal("unknown dataset")
     return name
 
 
 def _year_range(values: Values) -> list[int]:
-    names = ("start_year", "end_year")
-    if all(values.get(name) in (None, "") for name in names):
-        names = ("year", "year")
+    names = ("start_year", "end_year") if {"start_year", "end_year"} & values.keys() else ("year", "year")
     first, last = (_year(values, name) for name in names)
     if last < first:
         raise Refusal("start_year is after end_year")
@@ -189,11 +185,8 @@ def _year_range(values: Values) -> list[int]:
 
 
 def _year(values: Values, name: str) -> int:
-    value = values.get(name)
-    if value is None or value == "":
-        raise Refusal(f"{name} not supplied")
-    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    if not (text.isascii() and text.isdigit() and len(text) == 4 and FIRST_YEAR <= int(text) <= LAST_YEAR):
+    text = str(_supplied(values, name))
+    if not (re.fullmatch("[0-9]{4}", text) and FIRST_YEAR <= int(text) <= LAST_YEAR):
         raise Refusal(f"{name} must be an integer from {FIRST_YEAR} to {LAST_YEAR}")
     return int(text)
 
