@@ -14,12 +14,7 @@ type perAddress struct {
 	proxies int // how many in front of the service are trusted to name the client in X-Forwarded-For
 
 	mu   sync.Mutex
-	open map[netip.Prefix]int
-}
-
-// newPerAddress returns a perAddress; 0 as the limit is none.
-func newPerAddress(limit, proxies int) *perAddress {
-	return &perAddress{limit: limit, proxies: proxies, open: map[netip.Prefix]int{}}
+	open map[netip.Prefix]int // websockets
 }
 
 // acquire counts one more websocket of the client that sent `r`, or reports that it has as many as it may. What was
@@ -35,15 +30,13 @@ func (p *perAddress) acquire(r *http.Request) (release func(), ok bool) {
 		return nil, false
 	}
 	p.open[client]++
-	return func() { p.release(client) }, true
-}
-
-func (p *perAddress) release(client netip.Prefix) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.open[client]--; p.open[client] == 0 {
-		delete(p.open, client)
-	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.open[client]--; p.open[client] == 0 {
+			delete(p.open, client)
+		}
+	}, true
 }
 
 // client returns whom a request counts for: an address, or the /64 of IPv6 that a connection usually has for itself.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path"
 	"strings"
@@ -28,7 +29,7 @@ type server struct {
 func newServer(hub *Hub, metrics http.Handler) *server {
 	s := &server{
 		Hub: hub, metrics: metrics, access: newAccess(hub.Settings.AccessURL),
-		perAddress: newPerAddress(hub.Settings.MaxPerAddress, hub.Settings.Proxies),
+		perAddress: &perAddress{limit: hub.Settings.MaxPerAddress, proxies: hub.Settings.Proxies, open: map[netip.Prefix]int{}},
 		check:      func(ctx context.Context) error { return explain(hub.Redis.Ping(ctx).Err()) },
 	}
 	s.upgrader = websocket.Upgrader{

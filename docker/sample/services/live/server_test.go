@@ -178,7 +178,7 @@ func TestNoWebsocketOpensWhileAccessCannotBeChecked(t *testing.T) {
 
 func TestOneAddressMayOpenSoManyWebsockets(t *testing.T) {
 	h := handler(t, true, nil, healthy)
-	h.perAddress = newPerAddress(2, 1)
+	h.perAddress.limit = 2
 	site := httptest.NewServer(h)
 	defer site.Close()
 	dial := func(forwarded string) (*websocket.Conn, int) {
@@ -213,7 +213,7 @@ func TestOneAddressMayOpenSoManyWebsockets(t *testing.T) {
 
 func TestARefusedHandshakeDoesNotCount(t *testing.T) {
 	h := handler(t, false, nil, healthy)
-	h.perAddress = newPerAddress(1, 1)
+	h.perAddress.limit = 1
 	for range 3 {
 		if reply := ask(h, "GET", "/run", upgrade...); reply.Code != 503 {
 			t.Fatalf("%d", reply.Code)
@@ -240,7 +240,7 @@ func TestAClientIsCountedByWhatTrustedProxiesSay(t *testing.T) {
 		if c.forwarded != "" {
 			request.Header.Set("X-Forwarded-For", c.forwarded)
 		}
-		if got := newPerAddress(1, c.proxies).client(request); got.String() != c.want {
+		if got := (&perAddress{proxies: c.proxies}).client(request); got.String() != c.want {
 			t.Errorf("%d, %q: got %s", c.proxies, c.forwarded, got)
 		}
 	}

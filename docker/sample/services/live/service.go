@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -133,14 +132,11 @@ func (t Tools) awaitRedis(ctx context.Context) error {
 	}
 }
 
-// isTemporary reports whether an error may go away by itself: the network, or a server that is still loading its data.
+// isTemporary reports whether an error may go away by itself: no answer, or one of a server that is not ready yet.
 func isTemporary(err error) bool {
-	var network net.Error
-	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
-		return true
-	}
-	text := err.Error()
-	return strings.HasPrefix(text, "LOADING") || strings.HasPrefix(text, "MASTERDOWN") || strings.HasPrefix(text, "TRYAGAIN")
+	var answer redis.Error
+	return !errors.As(err, &answer) || redis.HasErrorPrefix(err, "LOADING") ||
+		redis.HasErrorPrefix(err, "MASTERDOWN") || redis.HasErrorPrefix(err, "TRYAGAIN")
 }
 
 // explain shortens the most frequent messages.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ from wepppy.webservices.raster_dataset import volume_problem
 
 SITE_PREFIX = site_prefix()
 MAX_BODY_BYTES = 64 * 1024
-_PARAMETERS = ("lat", "lng", "srs", "pup")
 
 _log = logging.getLogger(__name__)
 # One at a time, since GDAL's datasets are not for several threads; a query takes a millisecond.
@@ -52,10 +50,9 @@ async def elevationquery(request: Request) -> Response:
     of `srs`), `srs` (any reference system that PROJ knows), `pup` (a project inside the run). Elevation is
     the value of the cell that holds the point, in metres. A run that the visitor may not read is not found.
     """
-    values: dict[str, Any] = {name: request.query_params.get(name) for name in _PARAMETERS}
-    if request.method == "POST" and None in values.values():
-        body = await _json_body(request)
-        values = {name: body.get(name) if value is None else value for name, value in values.items()}
+    values: dict[str, Any] = dict(request.query_params)
+    if request.method == "POST":
+        values = await _json_body(request) | values
     runid = request.path_params["runid"]
     try:
         return await run_in_threadpool(_look_up, runid, values, await _is_open(request, runid))
@@ -77,13 +74,13 @@ async def _is_open(request: Request, runid: str) -> bool:
 def _look_up(runid: str, values: dict[str, Any], open_to_visitor: bool) -> Response:
     longitude = latitude = None
     try:
-        lat, lng = number("lat", values["lat"]), number("lng", values["lng"])
-        srs = WGS84 if values["srs"] in (None, "") else str(values["srs"])
+        lat, lng = (number(name, values.get(name)) for name in ("lat", "lng"))
+        srs = WGS84 if values.get("srs") in (None, "") else str(values["srs"])
         with _work:
             longitude, latitude = _to_wgs(srs, lng, lat)
             if not open_to_visitor:
                 raise Refusal(_missing(runid))
-            elevation = _sample(_find_dem(_project_folder(runid, values["pup"])), srs, lng, lat)
+            elevation = _sample(_find_dem(_project_folder(runid, values.get("pup"))), srs, lng, lat)
     except Refusal as problem:
         return _answer(None, longitude, latitude, str(problem))
     return _answer(elevation, longitude, latitude)
@@ -142,22 +139,13 @@ def _project_folder(runid: str, pup: object) -> Path:
 
 def _find_dem(folder: Path) -> Path:
     dem = folder / "dem"
-    try:
-        with os.scandir(dem) as entries:
-            names = {
-                entry.name for entry in entries if entry.name.lower().endswith((".vrt", ".tif", ".tiff"))
-            }
-    except NotADirectoryError:
+    others = sorted(path for path in dem.glob("*") if path.suffix.lower() in (".tif", ".tiff"))
+    for path in (dem / "dem.vrt", dem / "dem.tif", dem / "dem.tiff", *others):
+        if path.exists():
+            return path
+    if dem.is_file():
         return dem
-    except OSError:
-        names = set()
-    for name in ("dem.vrt", "dem.tif", "dem.tiff"):
-        if name in names:
-            return dem / name
-    names = {name for name in names if not name.lower().endswith(".vrt")}
-    if not names:
-        raise Refusal("DEM not found under run directory")
-    return dem / min(names)
+    raise Refusal("DEM not found under run directory")
 
 
 def _sample(path: Path, srs: str, x: float, y: float) -> float:
