@@ -1,21 +1,51 @@
-"""The settings of a stack: what its `.env` says, and what the caller's environment puts over it."""
+"""The settings of a stack: the one reading of its `.env`, and what the caller's environment puts over it.
+
+Compose expands `$` and escapes in values where python-dotenv does not; only text without `$`, `\\` and quotes, or
+text in single quotes, is the same for both (docker/compose#11058). What differs is reported, never guessed at.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from scripts.base.errors import ExitCode, StackError
-from scripts.settings.env_syntax import EnvFile, parse
 
 DEFAULT_PROJECT = "wepppy"
 # What the main stack's data folder holds; a second stack's own folder beside them is named like its project.
 MAIN_FOLDERS = frozenset({"secrets", "postgres-backups", "moves", "constraints", "base", "build-environment"})
 # Names another `.env`; for a second stack beside the first.
 ENV_FILE_VARIABLE = "WEPP_ENV_FILE"
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ASSIGNMENT = re.compile(r"\s*(?:export\s+)?(?P<key>[^=#\s:]+)\s*=[ \t]*(?P<value>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a `.env` file. fatal: no task can work with it."""
+
+    line: int
+    what: str
+    fix: str
+    fatal: bool = True
+
+
+@dataclass(frozen=True)
+class EnvFile:
+    """What a `.env` file says: its values in order, and what is wrong with it."""
+
+    path: Path
+    values: dict[str, str] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+    def get(self, key: str, default: str = "") -> str:
+        """Return the value, or `default` when the key is missing or empty."""
+        return self.values.get(key) or default
 
 
 class Settings:
@@ -144,3 +174,65 @@ def display_path(path: Path) -> str:
     with contextlib.suppress(ValueError, OSError):
         return str(path.absolute().relative_to(Path.cwd()))
     return str(path)
+
+
+def parse(text: str, path: Path) -> EnvFile:
+    """Read the text of a `.env` file; what is wrong with it is collected, not raised."""
+    from io import StringIO
+
+    from dotenv.parser import parse_stream
+
+    problems: list[Problem] = []
+    values: dict[str, str] = {}
+    if text.startswith("\ufeff"):
+        problems.append(Problem(1, "starts with a byte order mark", "save it as UTF-8 without BOM"))
+        text = text.removeprefix("\ufeff")
+    for binding in parse_stream(StringIO(text)):
+        # The parser hands blank lines over together with the assignment after them.
+        lead = binding.original.string
+        line = binding.original.line + lead[: len(lead) - len(lead.lstrip())].count("\n")
+        source = lead.strip()
+        if binding.error:
+            problems.append(Problem(line, f"is malformed: {excerpt(source)}", "write it as KEY=value"))
+        elif binding.key is not None:
+            problems.extend(_problems_of(line, binding.key, binding.value, source, values))
+            values[binding.key] = binding.value or ""
+    if not values and not problems:
+        problems.append(Problem(1, "is empty", "delete it and run `invoke env-init`"))
+    return EnvFile(path, values, tuple(problems))
+
+
+def _problems_of(
+    line: int, key: str, value: str | None, source: str, earlier: Mapping[str, str]
+) -> Iterator[Problem]:
+    if not KEY.fullmatch(key):
+        what = f"has a key Compose refuses: {excerpt(key)}"
+        yield Problem(line, what, "use letters, digits and underscores only")
+    if value is None:
+        yield Problem(line, f"has no `=`: {excerpt(source)}", f"write it as {key}=value")
+    elif why := different_readings(source):
+        what = f"{key} is read differently by Compose and by Python: {why}"
+        yield Problem(line, what, f"put the value in single quotes: {key}='...'", fatal=False)
+    if key in earlier:
+        yield Problem(line, f"{key} is there twice, the last one counts", "delete one of them", fatal=False)
+
+
+def different_readings(source: str) -> str:
+    """Return why Compose and python-dotenv would take different values from this assignment; empty when they agree."""
+    match = ASSIGNMENT.match(source)
+    if not match:
+        return ""
+    value = match["value"].strip()
+    if quote := value[:1] if value[:1] in ("'", '"') else "":
+        kind = "single" if quote == "'" else "double"
+        if kind == "double" and "$" in value:
+            return "`$` inside double quotes"
+        return f"a backslash inside {kind} quotes" if "\\" in value else ""
+    # A comment after a blank is no part of the value for either.
+    return "`$` outside single quotes" if "$" in re.split(r"\s#", value, maxsplit=1)[0] else ""
+
+
+def excerpt(source: str) -> str:
+    """Return enough of a line to find it, never a value: it may be a secret."""
+    head = re.split(r"[=\s]", source.strip(), maxsplit=1)[0][:30]
+    return f"`{head}...`"

@@ -18,7 +18,7 @@ from pathlib import Path
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
 from scripts.base.files import private_folder, replace
-from scripts.settings import env_editing, env_syntax, envfile, secret_ids
+from scripts.settings import env_editing, envfile, secret_ids
 from scripts.settings.envfile import Settings
 
 FILE_MODE = 0o444
@@ -83,7 +83,7 @@ def _folders(settings: Settings) -> list[Path]:
     return [ours] if theirs == ours else [theirs, ours]
 
 
-def _fill(folder: Path, env: env_syntax.EnvFile, tree: Path | None) -> Made:
+def _fill(folder: Path, env: envfile.EnvFile, tree: Path | None) -> Made:
     generated, taken, kept, left = [], [], [], []
     try:
         found = env.path.stat()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.engine.compose import unescaped
-from scripts.settings import env_editing, env_syntax
+from scripts.settings import env_editing, envfile
 
 SAME = {
     "PLAIN": "PLAIN=abc-DEF_1.2/3:4@5+6=7",
@@ -43,15 +43,15 @@ def as_compose_reads(assignment: str, key: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("key", SAME)
 def test_values_that_are_not_reported_are_read_the_same(key: str, tmp_path: Path) -> None:
-    assert env_syntax.different_readings(SAME[key]) == ""
-    ours = env_syntax.parse(SAME[key] + "\n", tmp_path / ".env").values[key]
+    assert envfile.different_readings(SAME[key]) == ""
+    ours = envfile.parse(SAME[key] + "\n", tmp_path / ".env").values[key]
     assert as_compose_reads(SAME[key], key, tmp_path) == ours
 
 
 @pytest.mark.parametrize("key", DIFFERENT)
 def test_values_that_are_reported_are_read_differently(key: str, tmp_path: Path) -> None:
-    assert env_syntax.different_readings(DIFFERENT[key])
-    ours = env_syntax.parse(DIFFERENT[key] + "\n", tmp_path / ".env").values[key]
+    assert envfile.different_readings(DIFFERENT[key])
+    ours = envfile.parse(DIFFERENT[key] + "\n", tmp_path / ".env").values[key]
     assert as_compose_reads(DIFFERENT[key], key, tmp_path) != ours
 
 

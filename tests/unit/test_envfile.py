@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.base.errors import StackError
-from scripts.settings import env_editing, env_syntax, envfile
+from scripts.settings import env_editing, envfile
 
 
 def problems(text: str) -> list[str]:
-    return [f"{each.line}: {each.what}" for each in env_syntax.parse(text, Path(".env")).problems]
+    return [f"{each.line}: {each.what}" for each in envfile.parse(text, Path(".env")).problems]
 
 
 def test_a_missing_file_is_fixed_by_env_init(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_a_missing_file_is_fixed_by_env_init(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_refused() -> None:
-    env = env_syntax.parse("\n\n", Path(".env"))
+    env = envfile.parse("\n\n", Path(".env"))
     with pytest.raises(StackError, match="is empty"):
         envfile.refuse_fatal(env)
 
@@ -53,17 +53,17 @@ def test_malformed_lines_are_named_by_number_and_their_values_kept_to_themselves
     ],
 )
 def test_values_with_two_readings_are_reported(line: str, reason: str) -> None:
-    assert env_syntax.different_readings(line) == reason
+    assert envfile.different_readings(line) == reason
     assert reason in problems(line + "\n")[0]
 
 
 @pytest.mark.parametrize("line", ["A='pa$word'", "A=plain # costs $5", "A=a#b", 'A="two words"', "A="])
 def test_values_with_one_reading_are_not_reported(line: str) -> None:
-    assert env_syntax.different_readings(line) == ""
+    assert envfile.different_readings(line) == ""
 
 
 def test_a_key_that_is_there_twice_is_reported_and_the_last_one_counts() -> None:
-    env = env_syntax.parse("A=1\nA=2\n", Path(".env"))
+    env = envfile.parse("A=1\nA=2\n", Path(".env"))
     assert env.values["A"] == "2"
     assert "twice" in env.problems[0].what
     assert not env.problems[0].fatal
@@ -118,7 +118,7 @@ def test_a_value_that_no_two_readers_agree_on_is_refused(value: str) -> None:
     )
 )
 def test_every_value_that_is_written_is_read_back_the_same(value: str) -> None:
-    env = env_syntax.parse(env_editing.with_keys("# head\n", {"KEY": value}), Path(".env"))
+    env = envfile.parse(env_editing.with_keys("# head\n", {"KEY": value}), Path(".env"))
     assert env.values == {"KEY": value}
     assert env.problems == ()
 

@@ -11,7 +11,7 @@ import pytest
 from scripts.base.errors import ExitCode, StackError
 from scripts.prepare import env_init
 from scripts.prepare.tree_settings import SITE_KEY, choose
-from scripts.settings import env_syntax, envfile
+from scripts.settings import envfile
 from tests.unit.fakes import EXAMPLE, Checkout, Screen
 
 MORE = "EXTERNAL_HOST=localhost\nWC1_DIR=\nGEODATA_DIR=\nPYTHON_VERSION=3.13\nWEPPPY_IMAGE=\nWEPPPY_SIBLINGS_DIR=\n"
@@ -51,7 +51,7 @@ def compiled(tree: Path, **files: int) -> None:
 
 
 def chosen(tree: Path) -> dict[str, str]:
-    example = env_syntax.parse(EXAMPLE + MORE, Path("x")).values
+    example = envfile.parse(EXAMPLE + MORE, Path("x")).values
     return {each.key: each.value for each in choose(tree, example, tree.parent / "constraints")}
 
 
