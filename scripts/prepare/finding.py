@@ -29,6 +29,11 @@ class Finding:
     level: Level = Level.ERROR
     services: tuple[str, ...] = ()
 
+    @property
+    def line(self) -> str:
+        """What was found, the fix in brackets."""
+        return f"{self.what} ({self.fix})" if self.fix else self.what
+
 
 def require_none(errors: Sequence[Finding]) -> None:
     """Raise StackError for the first of these errors, the others in its details."""

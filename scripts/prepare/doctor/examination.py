@@ -88,5 +88,5 @@ def require(console: Console, findings: Sequence[Finding]) -> None:
     """Say the warnings; raise StackError when there is an error, all of them in its details."""
     for each in findings:
         if each.level is Level.WARNING:
-            console.warn(f"{each.what} ({each.fix})" if each.fix else each.what)
+            console.warn(each.line)
     require_none(errors_of(findings))

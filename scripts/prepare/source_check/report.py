@@ -8,10 +8,9 @@ from pathlib import Path
 from scripts.base.console import Console
 from scripts.engine.compose import Compose
 from scripts.prepare import overlays, source_mounts
-from scripts.prepare.finding import Level
+from scripts.prepare.finding import Finding, Level
 from scripts.prepare.source_check import checks
 from scripts.prepare.source_check.checks import Report
-from scripts.prepare.source_check.needs import Need
 from scripts.prepare.source_check.packages import REAL_TREES
 
 
@@ -65,30 +64,19 @@ def document(report: Report) -> dict[str, object]:
 def _show(console: Console, report: Report) -> None:
     everywhere = [each for each in report.lacks if each.level is Level.ERROR and not each.services]
     rows = [["(all)", "error", each.what, each.fix] for each in everywhere]
-    told: set[str] = set()
+    told: set[Finding] = set()
     for need in report.needs:
-        own = [each for each in report.of(need.name) if each not in everywhere]
-        name = need.name
-        for each in own:
-            # The fix of what several services lack is told once.
-            fix = each.fix if each.what not in told else "(see above)"
-            told.add(each.what)
-            rows.append([name, _state(need, ok=False), each.what, fix])
-            name = ""
-        if not own:
-            rows.append([name, _state(need, ok=not everywhere), "", ""])
+        own = [each for each in report.of(need.name) if each.services]
+        ok = not own and not everywhere
+        state = ("ok" if ok else "error") if need.active else ("off" if ok else "off, cannot start")
+        # The fix of what several services lack is told once.
+        lacks = [(each.what, "(see above)" if each in told else each.fix) for each in own] or [("", "")]
+        rows += [["" if number else need.name, state, *lack] for number, lack in enumerate(lacks)]
+        told |= set(own)
     console.table(["service", "state", "lacks", "fix"], rows)
     for each in report.lacks:
         if each.level is Level.WARNING:
-            console.warn(f"{each.what} ({each.fix})" if each.fix else each.what)
-        elif each.level is Level.OK:
-            console.say(each.what)
+            console.warn(each.line)
     active = [need for need in report.needs if need.active]
     ready = [need for need in active if not report.of(need.name)]
     console.say(f"{report.name}: {len(ready)} of {len(active)} services that are switched on can start")
-
-
-def _state(need: Need, *, ok: bool) -> str:
-    if not need.active:
-        return "off" if ok else "off, cannot start"
-    return "ok" if ok else "error"
