@@ -138,7 +138,8 @@ def _constraints(tree: Path, requirements: str, folder: Path) -> Iterator[Choice
 def _interpreter(tree: Path, siblings: Path) -> Choice:
     compiled = {
         Version(f"3.{folder.name.removeprefix('py3')}"): sum(each.is_file() for each in folder.rglob("*"))
-        for folder in (siblings / RELEASES).glob("py3[0-9]*")
+        for folder in (siblings / RELEASES).glob("py3*")
+        if folder.name.removeprefix("py3").isdigit()
     }
     if compiled:
         complete = [version for version, files in compiled.items() if files == max(compiled.values())]

@@ -156,6 +156,7 @@ def test_the_answer_can_be_had_as_json_without_any_secret(checkout: Checkout, tr
         ({"py312": 3, "py313": 1}, "3.12"),
         ({"py312": 1, "py311": 2}, "3.11"),
         ({"py39": 2, "py310": 2}, "3.10"),
+        ({"py311": 1, "py312-old": 2}, "3.11"),
     ],
 )
 def test_the_interpreter_is_the_one_that_the_compiled_sibling_is_most_complete_for(
