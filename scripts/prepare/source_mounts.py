@@ -73,28 +73,23 @@ def masks(tree: Path, target: str) -> Iterator[dict[str, Any]]:
 
 def sibling_mounts(folder: Path | None) -> Iterator[dict[str, Any]]:
     """Mount each known repository that is in the folder where the tree's code looks for it."""
-    for name in SIBLINGS if folder else ():
-        path = (folder or Path()) / name
-        if path.is_dir():
-            yield from _around(path, f"{WORKDIR}/{name}", (folder or Path()) / BOT_TOKEN)
-            if (path / ".git").is_dir() and not _is_split(path, (folder or Path()) / BOT_TOKEN):
-                yield _empty_folder(f"{WORKDIR}/{name}/.git")
-
-
-def _is_split(folder: Path, missing: Path) -> bool:
-    return missing.is_relative_to(folder) and missing.parent.is_dir() and not missing.exists()
+    for name in SIBLINGS:
+        if folder is not None and (folder / name).is_dir():
+            yield from _around(folder / name, f"{WORKDIR}/{name}", folder / BOT_TOKEN)
 
 
 def _around(folder: Path, target: str, missing: Path) -> Iterator[dict[str, Any]]:
-    """Mount a folder whole; entry by entry where a file that it lacks must be mounted into it."""
-    if not _is_split(folder, missing):
-        yield _bind(folder, target)
+    """Mount a folder whole, its history hidden; entry by entry where a file that it lacks must be mounted into it."""
+    if missing.is_relative_to(folder) and missing.parent.is_dir() and not missing.exists():
+        for entry in sorted(folder.iterdir()):
+            if missing.is_relative_to(entry):
+                yield from _around(entry, f"{target}/{entry.name}", missing)
+            elif entry.name != ".git" and entry.exists():
+                yield _bind(entry, f"{target}/{entry.name}")
         return
-    for entry in sorted(folder.iterdir()):
-        if missing.is_relative_to(entry):
-            yield from _around(entry, f"{target}/{entry.name}", missing)
-        elif entry.name != ".git" and entry.exists():
-            yield _bind(entry, f"{target}/{entry.name}")
+    yield _bind(folder, target)
+    if (folder / ".git").is_dir():
+        yield _empty_folder(f"{target}/.git")
 
 
 def _static(tree: Path) -> Iterator[dict[str, Any]]:
