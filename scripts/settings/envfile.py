@@ -22,7 +22,6 @@ MAIN_FOLDERS = frozenset({"secrets", "postgres-backups", "moves", "constraints",
 # Names another `.env`; for a second stack beside the first.
 ENV_FILE_VARIABLE = "WEPP_ENV_FILE"
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-ASSIGNMENT = re.compile(r"\s*(?:export\s+)?(?P<key>[^=#\s:]+)\s*=[ \t]*(?P<value>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -219,10 +218,7 @@ def _problems_of(
 
 def different_readings(source: str) -> str:
     """Return why Compose and python-dotenv would take different values from this assignment; empty when they agree."""
-    match = ASSIGNMENT.match(source)
-    if not match:
-        return ""
-    value = match["value"].strip()
+    value = source.partition("=")[2].strip()
     if quote := value[:1] if value[:1] in ("'", '"') else "":
         kind = "single" if quote == "'" else "double"
         if kind == "double" and "$" in value:
