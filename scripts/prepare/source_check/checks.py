@@ -113,11 +113,10 @@ class _Checks:
         reference = self.given or str((model.get("weppcloud") or {}).get("image") or "")
         self.image = image.look(compose, reference, self.requirements) if reference else Image("")
         self.interpreter = self.image.interpreter or self.base.interpreter
-        path = [folder for need in wanted for folder in need.python_path]
         # An image of the tree's own Dockerfile has a path of its own: one of the same repositories.
-        path += image.siblings_path(compose.root, self.interpreter)
+        path = image.siblings_path(compose.root, self.interpreter)
         cache = Cache(compose.data_dir / "source-cache.json")
-        self.tree = Tree(root, self.siblings, dict.fromkeys(path), cache)
+        self.tree = Tree(root, self.siblings, path, cache)
         # Folders with extension modules, none of which the image can load, by the interpreters that they are for.
         built = {folder: image.compiled_for(folder) for folder in self.tree.search_path[1:]}
         self.unusable = {

@@ -51,7 +51,6 @@ class Need:
     groups: tuple[int, ...]
     secrets: Mapping[str, Path]
     binds: tuple[Bind, ...]
-    python_path: tuple[str, ...]
 
 
 def read(model: Mapping[str, Any], tree: Path, profiles: Sequence[str]) -> list[Need]:
@@ -91,7 +90,6 @@ def read(model: Mapping[str, Any], tree: Path, profiles: Sequence[str]) -> list[
                     for bind in each.get("volumes") or ()
                     if bind.get("type") == "bind"
                 ),
-                python_path=tuple(filter(None, environment.get("PYTHONPATH", "").split(":"))),
             )
         )
     return needs
