@@ -108,7 +108,9 @@ class _Checks:
         self.requirements = compose.setting("WEPPPY_REQUIREMENTS", "requirements.txt")
         model = compose.model["services"]
         builds = (model[name].get("build") or {} for name in self.python)
-        self.arguments: dict[str, str] = next((each["args"] for each in builds if each.get("args")), {})
+        arguments: dict[str, object] = next((each["args"] for each in builds if each.get("args")), {})
+        # Compose leaves one that has no value to the builder.
+        self.arguments = {name: str(value) for name, value in arguments.items() if value is not None}
         self.base = Base.of(self.arguments)
         reference = self.given or str((model.get("weppcloud") or {}).get("image") or "")
         self.image = image.look(compose, reference, self.requirements) if reference else Image("")
