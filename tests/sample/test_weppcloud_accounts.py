@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from wepppy.weppcloud.passwords import hash_password, verify_password
+from wepppy.weppcloud.accounts import hash_password, verify_password
 
 EMAIL = "admin@example.org"
 
@@ -331,11 +331,28 @@ def test_a_login_never_leads_to_another_site(site: Flask, target: str) -> None:
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_a_password_verifies_only_against_its_own_hash_and_salt(password: str, other: str) -> None:
-    stored = hash_password(password, "salt")
-    assert verify_password(stored, password, "salt")
-    assert verify_password(stored, other, "salt") is (other == password)
-    assert not verify_password(stored, password, "another salt")
-    assert not verify_password(None, password, "salt")
+    site = Flask("site")
+    site.config["PASSWORD_SALT"] = "salt"
+    with site.app_context():
+        stored = hash_password(password)
+        assert verify_password(stored, password)
+        assert verify_password(stored, other) is (other == password)
+        assert not verify_password(None, password)
+        site.config["PASSWORD_SALT"] = "another salt"
+        assert not verify_password(stored, password)
+
+
+def test_a_hash_that_an_earlier_version_stored_still_verifies() -> None:
+    site = Flask("site")
+    site.config["PASSWORD_SALT"] = "salt"
+    stored = (
+        "scrypt:32768:8:1$JbuX7eEsS5RUpj1M$"
+        "f7df5f3343e36505cd80d88939da469411ffb8116e6f40dd7022b137a35b4f6f"
+        "beb93c81880df0f44a39b5924532023b4dfdce7057f87a839a650d94c9ad11ce"
+    )
+    with site.app_context():
+        assert verify_password(stored, "an old password")
+        assert not verify_password(stored, "another")
 
 
 def test_operators_make_accounts_and_change_passwords_without_showing_them(site: Flask) -> None:

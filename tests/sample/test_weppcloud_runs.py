@@ -35,11 +35,11 @@ def make_run(client: FlaskClient, **body: object) -> str:
 
 def add_user(site: Flask, email: str) -> None:
     """Add an account with the password `secret`."""
+    from wepppy.weppcloud.accounts import hash_password
     from wepppy.weppcloud.models import User, db
-    from wepppy.weppcloud.passwords import hash_password
 
     with site.app_context():
-        db.session.add(User(email=email, password=hash_password("secret", "salt")))
+        db.session.add(User(email=email, password=hash_password("secret")))
         db.session.commit()
 
 

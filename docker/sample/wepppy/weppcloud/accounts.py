@@ -1,7 +1,10 @@
-"""Accounts: logging in and out, and `flask set-user` for operators."""
+"""Accounts: passwords, logging in and out, and `flask set-user` for operators."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import secrets
 import sys
 from datetime import UTC, datetime
@@ -11,17 +14,21 @@ from flask import Blueprint, current_app, redirect, render_template, request, se
 from flask.cli import with_appcontext
 from flask_login import LoginManager, current_user, login_user, logout_user
 from sqlalchemy import select
+from werkzeug.security import check_password_hash, generate_password_hash
 from werkzeug.wrappers import Response as AnyResponse
 
 from wepppy.weppcloud.browse_token import revoke_tokens
 from wepppy.weppcloud.errors import Problem
 from wepppy.weppcloud.models import Role, User, Visitor, db
-from wepppy.weppcloud.passwords import hash_password, verify_password
 from wepppy.weppcloud.rate_limits import forget_failed_logins, limit_failed_logins
 
 # In a session: the runs that its visitor created without an account.
 MADE = "made"
 SHORTEST_PASSWORD = 8
+# scrypt with 2^15 blocks of 8, one lane (RFC 7914): about 32 MB and a twentieth of a second for every guess.
+_METHOD = "scrypt:32768:8:1"
+# In the form of a stored hash, and no password's: checking it costs what checking a real one costs.
+_UNKNOWN_ACCOUNT = f"{_METHOD}$nobody${'0' * 128}"
 
 blueprint = Blueprint("accounts", __name__)
 login_manager = LoginManager()
@@ -43,15 +50,16 @@ def log_in(email: object, password: object) -> User:
         raise Problem(400, "email and password must be text", "validation_error")
     email = email.strip().lower()
     user = db.session.scalar(select(User).where(User.email == email)) if _is_address(email) else None
-    matches = verify_password(user.password if user else None, password, current_app.config["PASSWORD_SALT"])
+    matches = verify_password(user.password if user else None, password)
     if user is None or not matches or not user.active:
         raise Problem(401, "The e-mail address or the password is wrong.", "login_failed")
     forget_failed_logins()
     # A session from before the login ends with it; the runs created in it stay its user's to start.
-    kept = {name: session[name] for name in (MADE,) if name in session}
+    made = session.get(MADE)
     current_app.session_interface.regenerate(session)  # type: ignore[attr-defined]
     session.clear()
-    session.update(kept)
+    if made:
+        session[MADE] = made
     login_user(user)
     user.last_login_at = datetime.now(UTC)
     db.session.commit()
@@ -100,6 +108,30 @@ def logout_form() -> AnyResponse:
     return redirect(url_for("pages.runs"))
 
 
+def hash_password(password: str) -> str:
+    """Return the text to store for a password: scrypt over an HMAC with the site's own secret salt.
+
+    The HMAC makes a stolen table useless without the secret; scrypt adds its own random salt per password.
+    """
+    return generate_password_hash(_keyed(password), _METHOD)
+
+
+def verify_password(stored: str | None, password: str) -> bool:
+    """Return whether `password` is the one behind `stored`.
+
+    Takes the same time for an account that does not exist (`stored` None), so that accounts can't be listed.
+    """
+    matches = check_password_hash(stored or _UNKNOWN_ACCOUNT, _keyed(password))
+    return matches and stored is not None
+
+
+def _keyed(password: str) -> str:
+    salt = current_app.config["PASSWORD_SALT"].encode()
+    # JSON may carry half a surrogate pair; it is a wrong password, not an error.
+    digest = hmac.digest(salt, password.encode("utf-8", "surrogatepass"), hashlib.sha512)
+    return base64.b64encode(digest).decode("ascii")
+
+
 def _next_page() -> str:
     """Return the page of the parameter `next` if it is one of this site, else the list of runs."""
     wanted = request.values.get("next", "")
@@ -139,7 +171,7 @@ def set_user(email: str, roles: tuple[str, ...]) -> None:
     if user is None:
         user = User(email=email, roles=[known["User"]])
         db.session.add(user)
-    user.password = hash_password(password, current_app.config["PASSWORD_SALT"])
+    user.password = hash_password(password)
     user.fs_uniquifier = secrets.token_hex(32)
     user.active = True
     user.roles.extend(known[name] for name in roles if known[name] not in user.roles)

@@ -46,7 +46,7 @@ def ensure_roles(connection: Connection, *, dry_run: bool = False) -> int:
     return len(missing)
 
 
-def ensure_defaults(connection: Connection, site_salt: str) -> None:
+def ensure_defaults(connection: Connection) -> None:
     """Add the roles and the administrator that are missing, inside the caller's transaction.
 
     The account is that of `ADMIN_EMAIL` with the password of `ADMIN_PASSWORD[_FILE]`; without one no account is made.
@@ -55,8 +55,8 @@ def ensure_defaults(connection: Connection, site_salt: str) -> None:
     from sqlalchemy import select
     from sqlalchemy.orm import Session
 
+    from wepppy.weppcloud.accounts import hash_password
     from wepppy.weppcloud.models import Role, User
-    from wepppy.weppcloud.passwords import hash_password
 
     ensure_roles(connection)
     email = _admin_email()
@@ -68,7 +68,7 @@ def ensure_defaults(connection: Connection, site_salt: str) -> None:
             _log.warning("no account for %s: ADMIN_PASSWORD is not set", email)
             return
         roles = session.scalars(select(Role).where(Role.name.in_(["User", "Admin", "Root"])))
-        session.add(User(email=email, password=hash_password(password, site_salt), roles=list(roles)))
+        session.add(User(email=email, password=hash_password(password), roles=list(roles)))
         session.commit()
     _log.info("made the account %s", email)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as CheckTimeoutError
 
 from flask import Blueprint, Response, current_app, jsonify
 from redis import Redis
@@ -27,18 +25,15 @@ _checkers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="health")
 @blueprint.get("/health")
 def health() -> Response | tuple[Response | str, int]:
     """Answer 200 and the JSON string "OK", or 503 naming each part that is gone."""
-    engine = db.engine
-    client = current_app.extensions["health_redis"]
-    checks: dict[str, Callable[[], object]] = {
-        "postgres": lambda: _query_postgres(engine),
-        "redis": lambda: client.ping(),
+    waiting = {
+        "postgres": _checkers.submit(_query_postgres, db.engine),
+        "redis": _checkers.submit(current_app.extensions["health_redis"].ping),
     }
-    waiting = {name: _checkers.submit(check) for name, check in checks.items()}
     gone: dict[str, str] = {}
     for name, answer in waiting.items():
         try:
             answer.result(timeout=TIMEOUT_SECONDS)
-        except CheckTimeoutError:
+        except TimeoutError:
             answer.cancel()
             gone[name] = f"no answer within {TIMEOUT_SECONDS:g} s"
         except ProgrammingError:

@@ -54,15 +54,19 @@ def results_of(runid: str) -> dict[str, Any]:
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> list[Comparison]:
     """Return the quantities of two runs side by side, then the shares of land cover in percent of the area."""
-    rows = [
-        _comparison(title, unit, _number(first, section, key), _number(second, section, key))
-        for section, key, title, unit in QUANTITIES
+    held = [_numbers(results) for results in (first, second)]
+    covers = sorted({key for numbers in held for section, key in numbers if section == "landuse"})
+    for numbers in held:
+        # A class that a computed run does not have covers nothing of it; of other runs nothing is known.
+        if any(section == "landuse" for section, _ in numbers):
+            numbers.update(
+                {("landuse", cover): numbers.get(("landuse", cover), 0.0) * 100 for cover in covers}
+            )
+    shares = (("landuse", cover, f"Land cover: {cover}", "% of the area") for cover in covers)
+    return [
+        _comparison(title, unit, *(numbers.get((section, key)) for numbers in held))
+        for section, key, title, unit in (*QUANTITIES, *shares)
     ]
-    covers = sorted({*_section(first, "landuse"), *_section(second, "landuse")})
-    for cover in covers:
-        shares = (_percent(results, cover) for results in (first, second))
-        rows.append(_comparison(f"Land cover: {cover}", "% of the area", *shares))
-    return rows
 
 
 def digits(value: float | None, count: int = 3) -> str:
@@ -95,27 +99,20 @@ def zipped(folder: Path) -> Iterator[bytes]:
             with source, archive.open(entry, "w") as target:
                 while piece := source.read(CHUNK):
                     target.write(piece)
-                    yield sink.take()
-    yield sink.take()
+                    yield b"".join(sink)
+                    sink.clear()
+    yield b"".join(sink)
 
 
-class _Sink:
-    """A file without an end to go back to: what is written is taken away at once."""
-
-    def __init__(self) -> None:
-        self._held = bytearray()
+class _Sink(list[bytes]):
+    """A file that cannot go back: what is written is taken away at once."""
 
     def write(self, data: bytes) -> int:
-        self._held += data
+        self.append(bytes(data))
         return len(data)
 
     def flush(self) -> None:
         """Nothing waits anywhere."""
-
-    def take(self) -> bytes:
-        taken = bytes(self._held)
-        self._held.clear()
-        return taken
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -136,18 +133,11 @@ def _comparison(title: str, unit: str, first: float | None, second: float | None
     return Comparison(title, unit, digits(first), digits(second), sign + digits(change), percent)
 
 
-def _percent(results: dict[str, Any], cover: str) -> float | None:
-    # A class that a computed run does not have covers nothing of it; of other runs nothing is known.
-    if not _section(results, "landuse"):
-        return None
-    return (_number(results, "landuse", cover) or 0.0) * 100
-
-
-def _section(results: dict[str, Any], name: str) -> dict[str, Any]:
-    section = results.get(name)
-    return section if isinstance(section, dict) else {}
-
-
-def _number(results: dict[str, Any], section: str, key: str) -> float | None:
-    value = _section(results, section).get(key)
-    return float(value) if isinstance(value, int | float) else None
+def _numbers(results: dict[str, Any]) -> dict[tuple[str, str], float]:
+    sections = {name: content for name, content in results.items() if isinstance(content, dict)}
+    return {
+        (name, key): float(value)
+        for name, content in sections.items()
+        for key, value in content.items()
+        if isinstance(value, int | float)
+    }

@@ -24,7 +24,7 @@ def run(connection: Connection) -> None:
         at_head = set(context.get_context().get_current_heads()) == set(context.script.get_heads())
         # After `stamp` the version may stand for tables that do not exist.
         if at_head and inspect(connection).has_table("user"):
-            ensure_defaults(connection, current_app.config["PASSWORD_SALT"])
+            ensure_defaults(connection)
 
 
 if context.is_offline_mode():

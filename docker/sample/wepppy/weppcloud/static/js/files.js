@@ -1,6 +1,10 @@
 // The files of a run: the first few of them, with their sizes, as the file service lists them.
 
+import { html, render } from "../vendor/lit-html-3.3.3/lit-html.js";
+import { digits } from "./numbers.js";
+
 const SHOWN = 20;
+const UNITS = ["B", "kB", "MB", "GB"];
 
 /** Fill `list` with links to what lies directly in the run whose address is `runUrl`; resolves to the entries. */
 export async function showFiles(runUrl, list) {
@@ -10,39 +14,24 @@ export async function showFiles(runUrl, list) {
     if (!response.ok) throw new Error(response.statusText);
     listing = await response.json();
   } catch {
-    list.replaceChildren(item("The file service is not available."));
+    render(html`<li>The file service is not available.</li>`, list);
     return [];
   }
   const items = listing.entries.map((entry) => {
-    const link = document.createElement("a");
-    const folder = entry.type === "directory";
+    const slash = entry.type === "directory" ? "/" : "";
     const path = entry.path.split("/").map(encodeURIComponent).join("/");
-    link.href = `${runUrl}browse/${path}${folder ? "/" : ""}`; // a file's page shows what is in it, and downloads it
-    link.textContent = folder ? `${entry.name}/` : entry.name;
-    return item(link, folder ? "" : size(entry.size_bytes));
+    // A file's page shows what is in it, and downloads it.
+    return html`<li>
+      <a href="${runUrl}browse/${path}${slash}">${entry.name}${slash}</a>
+      <span class="hint">${slash ? "" : size(entry.size_bytes)}</span>
+    </li>`;
   });
-  if (listing.has_more) items.push(item(`and ${listing.total - listing.entries.length} more`));
-  if (!items.length) items.push(item("No file yet."));
-  list.replaceChildren(...items);
+  if (listing.has_more) items.push(html`<li>and ${listing.total - items.length} more</li>`);
+  render(items.length ? items : html`<li>No file yet.</li>`, list);
   return listing.entries;
 }
 
-function item(content, note = "") {
-  const made = document.createElement("li");
-  const aside = document.createElement("span");
-  aside.className = "hint";
-  aside.textContent = note;
-  made.append(content, aside);
-  return made;
-}
-
 function size(bytes) {
-  if (!Number.isFinite(bytes)) return "";
-  const units = ["B", "kB", "MB", "GB"];
-  let power = 0;
-  while (bytes >= 1000 && power < units.length - 1) {
-    bytes /= 1000;
-    power += 1;
-  }
-  return `${power && bytes < 10 ? bytes.toFixed(1) : Math.round(bytes)} ${units[power]}`;
+  const power = Math.min(UNITS.length - 1, Math.floor(Math.log10(Math.max(bytes, 1)) / 3));
+  return `${digits(bytes / 1000 ** power)} ${UNITS[power]}`;
 }

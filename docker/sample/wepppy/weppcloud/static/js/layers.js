@@ -1,5 +1,6 @@
 // The layers of a run's map: what can be chosen, in which colours, and the legend of the one that is shown.
 
+import { html, nothing, render } from "../vendor/lit-html-3.3.3/lit-html.js";
 import { digits } from "./numbers.js";
 
 // Sequential schemes of colorbrewer2.org (Brewer & Harrower): brown for soil, blue for water.
@@ -19,38 +20,32 @@ export function offerLayers(map, choice, legend, shapes, pictures, base) {
     const text = (properties) =>
       `Subcatchment ${properties.subcatchment}: ${digits(properties[result.key])} ${result.unit.split(",")[0]}`;
     const layer = map.choropleth(shapes, (properties) => colour(properties[result.key]), text);
-    return { ...result, layer, legend: () => classList(classes, result.unit) };
+    const named = classes.map(({ from, to, colour }) => ({ name: `${digits(from)} – ${digits(to)}`, colour }));
+    return { ...result, heading: `${result.title}, ${result.unit}`, layer, legend: swatches(named) };
   });
   const images = [
-    { key: "landcover", title: "Land cover", legend: () => swatches(pictures.landcover.classes) },
-    { key: "elevation", title: "Elevation", legend: () => colourBar(pictures.elevation.scale) },
+    { key: "landcover", title: "Land cover", legend: swatches(pictures.landcover.classes) },
+    { key: "elevation", title: "Elevation", legend: colourBar(pictures.elevation.scale) },
   ].map((image) => {
     const { file, bounds } = pictures[image.key];
     return { ...image, layer: map.picture({ url: base + file, bounds, title: image.title }) };
   });
-  const all = [...results, ...images, { key: "relief", title: "Relief alone", layer: null, legend: () => [] }];
-  choice.querySelectorAll("label").forEach((label) => label.remove());
-  for (const [at, each] of all.entries()) {
-    const label = document.createElement("label");
-    const input = document.createElement("input");
-    Object.assign(input, { type: "radio", name: "layer", value: each.key, checked: at === 0 });
-    input.addEventListener("change", () => show(each));
-    label.append(input, ` ${each.title}`);
-    choice.append(label);
-  }
+  const all = [...results, ...images, { key: "relief", title: "Relief alone", layer: null, legend: nothing }];
+  const show = ({ layer, title, heading = title, legend: parts }) => {
+    map.show(layer);
+    render(html`<h3>${heading}</h3>${parts}`, legend);
+  };
+  render(
+    all.map((each) => html`<label><input type="radio" name="layer" value=${each.key} @change=${() => show(each)}> ${each.title}</label>`),
+    choice,
+  );
+  choice.querySelector("input").checked = true;
   choice.hidden = false;
   show(all[0]);
-
-  function show({ layer, title, unit, legend: parts }) {
-    map.show(layer);
-    const heading = document.createElement("h3");
-    heading.textContent = unit ? `${title}, ${unit}` : title;
-    legend.replaceChildren(heading, ...parts());
-  }
 }
 
 /** Return at most as many classes as colours, `{from, to, colour}`, with limits that part the values evenly. */
-export function classesOf(values, colours) {
+function classesOf(values, colours) {
   const sorted = [...values].sort((a, b) => a - b);
   const limits = colours.slice(1).map((_, at) => {
     const value = sorted[Math.floor(((at + 1) * sorted.length) / colours.length)] ?? 0;
@@ -65,37 +60,16 @@ export function classesOf(values, colours) {
   }));
 }
 
-function classList(classes, unit) {
-  const named = classes.map(({ from, to, colour }) => ({ name: `${digits(from)} – ${digits(to)}`, colour }));
-  const list = swatches(named);
-  list[0].setAttribute("aria-label", `Classes in ${unit}`);
-  return list;
-}
-
+// Colours are set as properties: the site's policy forbids style attributes.
 function swatches(classes) {
-  const list = document.createElement("ul");
-  list.className = "swatches";
-  for (const { name, colour } of classes) {
-    const item = document.createElement("li");
-    const swatch = document.createElement("span");
-    swatch.className = "swatch";
-    swatch.style.background = colour;
-    item.append(swatch, name);
-    list.append(item);
-  }
-  return [list];
+  return html`<ul class="swatches">
+    ${classes.map(({ name, colour }) => html`<li><span class="swatch" .style=${`background: ${colour}`}></span>${name}</li>`)}
+  </ul>`;
 }
 
 function colourBar({ low, high, unit, colours }) {
-  const bar = document.createElement("div");
-  bar.className = "colour-bar";
-  bar.style.background = `linear-gradient(to right, ${colours.join(", ")})`;
-  const ends = document.createElement("div");
-  ends.className = "colour-ends";
-  for (const value of [low, (low + high) / 2, high]) {
-    const end = document.createElement("span");
-    end.textContent = `${Math.round(value)} ${unit}`;
-    ends.append(end);
-  }
-  return [bar, ends];
+  return html`<div class="colour-bar" .style=${`background: linear-gradient(to right, ${colours.join(", ")})`}></div>
+    <div class="colour-ends">
+      ${[low, (low + high) / 2, high].map((value) => html`<span>${Math.round(value)} ${unit}</span>`)}
+    </div>`;
 }

@@ -27,51 +27,43 @@ export function showMap(element, note, coordinates, extent, picked) {
   map.on("mouseout", () => (coordinates.textContent = ""));
   map.on("click", ({ latlng }) => picked({ latitude: latlng.lat.toFixed(6), longitude: latlng.lng.toFixed(6) }));
 
-  let shown = null; // the layer of results over the relief
-  let channels = null;
-  let watershed = null;
-  let marker = null;
-  let chosen = null;
+  const layers = {};
+  /** Put a layer (null: none) in the place of the one of that name. */
+  function put(name, layer) {
+    layers[name]?.remove();
+    layers[name] = layer?.addTo(map);
+  }
 
   return {
-    mark(latitude, longitude) {
-      marker?.remove();
-      marker = L.circleMarker([latitude, longitude], { radius: 7, className: "picked", interactive: false }).addTo(map);
-    },
-    addChannels(shapes) {
-      channels?.remove();
-      channels = L.geoJSON(shapes, {
+    mark: (latitude, longitude) =>
+      put("mark", L.circleMarker([latitude, longitude], { radius: 7, className: "picked", interactive: false })),
+    addChannels: (shapes) =>
+      put("channels", L.geoJSON(shapes, {
         interactive: false,
         style: ({ properties }) => ({ className: "channel", weight: 0.6 + 0.7 * (properties.strahler_order ?? 1) }),
-      }).addTo(map);
-    },
-    addWatershed(shapes) {
-      watershed?.remove();
-      watershed = L.geoJSON(shapes, {
+      })),
+    addWatershed: (shapes) =>
+      put("watershed", L.geoJSON(shapes, {
         style: ({ properties }) => (properties.part === "boundary" ? { weight: 2.5, fill: false, className: "boundary" } : {}),
         pointToLayer: (_, at) => L.circleMarker(at, { radius: 6, className: "outlet" }).bindTooltip("Outlet"),
-      }).addTo(map);
-    },
+      })),
     /** Return the layer of a picture `{url, bounds, title}`. */
     picture: ({ url, bounds: box, title }) => L.imageOverlay(url, box, { alt: title, opacity: 0.75, className: "codes", pane: PICTURES }),
     /** Return the layer of subcatchments, each filled with `colour(properties)` and described by `text(properties)`. */
-    choropleth(shapes, colour, text) {
-      return L.geoJSON(shapes, {
+    choropleth: (shapes, colour, text) =>
+      L.geoJSON(shapes, {
         style: ({ properties }) => ({ color: "#333", weight: 0.5, fillColor: colour(properties), fillOpacity: 0.7 }),
         onEachFeature: ({ properties }, layer) => layer.bindTooltip(text(properties), { sticky: true }),
-      });
-    },
+      }),
     /** Show one layer of results; null for the relief alone. */
     show(layer) {
-      shown?.remove();
-      shown = layer?.addTo(map) ?? null;
+      put("results", layer);
       if (layer instanceof L.GeoJSON) layer.bringToBack();
     },
     /** Frame one subcatchment (a GeoJSON feature) and bring it into view. */
     highlight(feature) {
-      chosen?.remove();
-      chosen = L.geoJSON(feature, { interactive: false, style: { className: "chosen", weight: 4, fill: false } }).addTo(map);
-      map.fitBounds(chosen.getBounds().pad(1.5), { maxZoom: 14 });
+      put("chosen", L.geoJSON(feature, { interactive: false, style: { className: "chosen", weight: 4, fill: false } }));
+      map.fitBounds(layers.chosen.getBounds().pad(1.5), { maxZoom: 14 });
     },
   };
 }

@@ -34,7 +34,7 @@ export async function offerNotifications(button, runid, worker, problem) {
   async function begin() {
     if ((await Notification.requestPermission()) !== "granted") throw new Error("this browser does not allow them");
     const { public_key: key } = await call("/vapid-public-key");
-    const subscription = await subscribe(await navigator.serviceWorker.ready, bytes(key));
+    const subscription = await subscribe(await navigator.serviceWorker.ready, key);
     await call(`/subscriptions/${encodeURIComponent(runid)}`, "POST", subscription);
     localStorage.setItem(memory, subscription.endpoint);
     show(true);
@@ -80,9 +80,4 @@ async function call(path, method = "GET", body = undefined) {
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(answer.error?.message ?? "the service does not answer");
   return answer;
-}
-
-function bytes(text) {
-  const plain = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
-  return Uint8Array.from(plain, (character) => character.charCodeAt(0));
 }

@@ -1,5 +1,6 @@
 // The results of a finished run: the figures of the watershed, the layers of the map, the table of subcatchments.
 
+import { html, render } from "../vendor/lit-html-3.3.3/lit-html.js";
 import { RESULTS, offerLayers } from "./layers.js";
 import { digits } from "./numbers.js";
 import { sortableTable } from "./tables.js";
@@ -42,24 +43,17 @@ function showFigures(part, { results, methods, note }) {
     ["Discharge", `${digits(runoff.mean_discharge_m3_s)} m³/s`, "mean of the year at the outlet"],
     ["Peak discharge", `${digits(runoff.peak_discharge_m3_s)} m³/s`, `at the outlet on ${runoff.peak_day}`],
   ];
-  part("figures").replaceChildren(
-    ...figures.map(([title, value, remark]) => {
-      const box = document.createElement("div");
-      box.append(made("dt", title), made("dd", value), made("dd", remark, "hint"));
-      return box;
-    }),
+  render(
+    figures.map(([title, value, remark]) => html`<div><dt>${title}</dt><dd>${value}</dd><dd class="hint">${remark}</dd></div>`),
+    part("figures"),
   );
+  render(
+    html`<caption>Water of ${climate.year}, mm over the watershed</caption>
+      <tbody>${WATER.map(([key, title]) => html`<tr><th scope="row">${title}</th><td>${water[key].toFixed(0)}</td></tr>`)}</tbody>`,
+    part("balance"),
+  );
+  render(methods.map((method) => html`<li>${method}</li>`), part("methods"));
   part("sample-note").textContent = note;
-  part("methods").replaceChildren(...methods.map((method) => made("li", method)));
-  part("balance").replaceChildren(
-    made("caption", `Water of ${climate.year}, mm over the watershed`),
-    ...WATER.map(([key, title]) => {
-      const row = document.createElement("tr");
-      row.append(made("th", title), made("td", water[key].toFixed(0)));
-      row.firstElementChild.scope = "row";
-      return row;
-    }),
-  );
   part("results").hidden = false;
 }
 
@@ -75,8 +69,8 @@ function showTable(part, map, features) {
     {
       title: "Subcatchment",
       value: ({ properties }) => properties.subcatchment,
-      text: ({ properties }) => String(properties.subcatchment),
-      open: map ? (feature) => map.highlight(feature) : null,
+      text: ({ properties }) => properties.subcatchment,
+      open: map?.highlight,
     },
     ...numbers.map(([title, key]) => ({
       title,
@@ -86,13 +80,6 @@ function showTable(part, map, features) {
   ];
   sortableTable(part("subcatchments"), columns, features);
   part("subcatchments-card").hidden = false;
-}
-
-function made(name, content, kind = "") {
-  const element = document.createElement(name);
-  element.textContent = content;
-  if (kind) element.className = kind;
-  return element;
 }
 
 async function readJson(address) {

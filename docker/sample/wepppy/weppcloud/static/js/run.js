@@ -1,17 +1,15 @@
 // The page of one run: puts its parts together.
 
-import { followChecklist } from "./checklist.js";
+import { html, render } from "../vendor/lit-html-3.3.3/lit-html.js";
 import { drawClimate } from "./chart.js";
 import { showFiles } from "./files.js";
-import { followJob, followLog } from "./log.js";
+import { followChecklist, followJob, followLog } from "./live.js";
 import { showMap } from "./map.js";
 import { localTimes, zoneAt } from "./numbers.js";
 import { monthlyClimate, elevationAt } from "./places.js";
 import { offerNotifications } from "./notify.js";
 import { showResults } from "./results.js";
 
-const STATUS = "/weppcloud-microservices/status";
-const PREFLIGHT = "/weppcloud-microservices/preflight";
 const RECHECK = 10000; // ms
 const WAITING = new Set(["created", "queued", "started", "deferred", "scheduled"]);
 const ENDED = new Set(["finished", "failed", "stopped", "canceled"]);
@@ -56,21 +54,18 @@ async function readState() {
 }
 
 async function startRun() {
-  const button = byId("start");
-  button.disabled = true;
+  byId("start").disabled = true;
   problem("");
   try {
     const token = document.querySelector('meta[name="csrf-token"]').content;
-    const response = await fetch(startUrl, {
-      method: "POST",
-      headers: { Accept: "application/json", "X-CSRFToken": token },
-    });
+    const headers = { Accept: "application/json", "X-CSRFToken": token };
+    const response = await fetch(startUrl, { method: "POST", headers });
     const body = await response.json();
     if (!response.ok) throw new Error(body.error?.message ?? response.statusText);
     showState("queued");
     readState(); // it may be over before the first event of it could be heard
   } catch (error) {
-    button.disabled = false;
+    byId("start").disabled = false;
     problem(`The run was not started: ${error.message}`);
   }
 }
@@ -82,8 +77,7 @@ async function lookUp(place) {
     const found = await elevationAt(filesUrl, place);
     const where = `${found.latitude.toFixed(5)}, ${found.longitude.toFixed(5)}`;
     answer.textContent = found.elevation === null ? `${where}: ${found.problem}` : `${found.elevation.toFixed(1)} m at ${where}`;
-    byId("latitude").value = found.latitude.toFixed(5);
-    byId("longitude").value = found.longitude.toFixed(5);
+    typeIn(found.latitude, found.longitude);
     map?.mark(found.latitude, found.longitude);
     await climateAt(found.latitude, found.longitude);
   } catch (error) {
@@ -91,23 +85,23 @@ async function lookUp(place) {
   }
 }
 
+function typeIn(latitude, longitude) {
+  byId("latitude").value = latitude.toFixed(5);
+  byId("longitude").value = longitude.toFixed(5);
+}
+
 async function climateAt(latitude, longitude) {
   try {
     const where = `${latitude.toFixed(2)}, ${longitude.toFixed(2)}`;
     drawClimate(byId("climate"), where, await monthlyClimate(latitude, longitude));
   } catch (error) {
-    const note = document.createElement("p");
-    note.className = "hint";
-    note.textContent = `No climate for this place: ${error.message}`;
-    byId("climate").replaceChildren(note);
+    render(html`<p class="hint">No climate for this place: ${error.message}</p>`, byId("climate"));
   }
 }
 
 const map = extent ? showMap(byId("map"), byId("map-note"), byId("coordinates"), extent, lookUp) : null;
-if (!extent) byId("map-note").textContent = "this run does not say where it is";
 localTimes(page);
 byId("log-zone").textContent = `times in ${zoneAt(new Date())}`;
-
 byId("start")?.addEventListener("click", startRun);
 byId("place").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -115,14 +109,14 @@ byId("place").addEventListener("submit", (event) => {
 });
 if (extent) {
   const [left, bottom, right, top] = extent;
-  byId("latitude").value = ((bottom + top) / 2).toFixed(5);
-  byId("longitude").value = ((left + right) / 2).toFixed(5);
-  climateAt((bottom + top) / 2, (left + right) / 2);
-}
-const log = followLog(STATUS, runid, filesUrl, byId("log"), byId("log-state"));
+  const middle = [(bottom + top) / 2, (left + right) / 2];
+  typeIn(...middle);
+  climateAt(...middle);
+} else byId("map-note").textContent = "this run does not say where it is";
+const log = followLog(runid, filesUrl, byId("log"), byId("log-state"));
 showState(shown);
-followJob(STATUS, runid, readState);
-followChecklist(PREFLIGHT, runid, byId("checklist"), byId("checklist-state"));
+followJob(runid, readState);
+followChecklist(runid, byId("checklist"), byId("checklist-state"));
 offerNotifications(byId("notify"), runid, worker, problem);
 // Messages, and the event that tells of the end, may fall into a restart of Redis while the connection to us stays up.
 setInterval(() => {

@@ -5,23 +5,22 @@ const LONGEST_DELAY = 15000; // ms
 const SILENCE = 20000; // ms without any frame; the services ping every five seconds
 
 /**
- * Keep a WebSocket open to `path` on this host.
+ * Keep a WebSocket open to `path` on this host for as long as the page is there.
  *
- * `handlers.frame(frame)` gets every decoded frame that is not a ping or a hangup; `handlers.open()` is called on
- * every (re)connection, `handlers.state(text)` with "live" or "reconnecting". Returns a function that ends it.
+ * `frame(frame)` gets every decoded frame that is not a ping or a hangup; `open()` is called on every (re)connection,
+ * `state(text)` with "live" or "reconnecting".
  */
-export function keepConnected(path, handlers) {
+export function keepConnected(path, { frame, open, state }) {
   const address = new URL(path, location.href);
   address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   let socket = null;
   let delay = FIRST_DELAY;
   let retry = 0;
   let watch = 0;
-  let ended = false;
 
   function listen() {
     clearTimeout(watch);
-    // A connection that died without a word (a laptop that slept) looks open for ever.
+    // A connection that is lost without a close (a laptop that slept) looks open for ever.
     watch = setTimeout(() => lose(socket), SILENCE);
   }
 
@@ -32,49 +31,36 @@ export function keepConnected(path, handlers) {
     listen();
     current.onopen = () => {
       current.send(JSON.stringify({ type: "init" }));
-      handlers.state?.("live");
-      handlers.open?.();
+      state?.("live");
+      open?.();
     };
     current.onmessage = (event) => {
       if (current !== socket) return;
       listen();
-      let frame;
-      try {
-        frame = JSON.parse(event.data);
-      } catch {
-        return;
-      }
+      const received = JSON.parse(event.data);
       delay = FIRST_DELAY; // only a connection that carries frames counts as recovered
-      if (frame.type === "ping") current.send(JSON.stringify({ type: "pong" }));
-      else if (frame.type === "hangup") lose(current);
-      else handlers.frame(frame);
+      if (received.type === "ping") current.send(JSON.stringify({ type: "pong" }));
+      else if (received.type === "hangup") lose(current);
+      else frame(received);
     };
     current.onclose = () => lose(current);
   }
 
   function lose(lost) {
-    if (lost !== socket || ended) return;
+    if (lost !== socket) return;
     socket = null;
     clearTimeout(watch);
     lost?.close();
-    handlers.state?.("reconnecting");
+    state?.("reconnecting");
     retry = setTimeout(connect, delay * (0.5 + Math.random() / 2));
     delay = Math.min(delay * 2, LONGEST_DELAY);
   }
 
   function hurry() {
-    if (!ended && socket === null && document.visibilityState === "visible") connect();
+    if (socket === null && document.visibilityState === "visible") connect();
   }
 
   addEventListener("online", hurry);
   document.addEventListener("visibilitychange", hurry);
   connect();
-  return () => {
-    ended = true;
-    clearTimeout(retry);
-    clearTimeout(watch);
-    removeEventListener("online", hurry);
-    document.removeEventListener("visibilitychange", hurry);
-    socket?.close();
-  };
 }
