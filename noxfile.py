@@ -28,9 +28,8 @@ if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
 DOCKER = ROOT / "docker"
 COMPOSE_SETS = (
     ["docker-compose.dev.yml"],
-    ["docker-compose.dev.yml", "docker-compose.fast-start.yml"],
     ["docker-compose.dev.yml", "docker-compose.external-postgres.yml", "docker-compose.external-redis.yml"],
-    ["docker-compose.prod.yml", "docker-compose.fast-start.yml", "docker-compose.backup-hook.yml"],
+    ["docker-compose.prod.yml", "docker-compose.backup-hook.yml"],
     ["docker-compose.prod.yml", "docker-compose.external-postgres.yml", "docker-compose.external-redis.yml"],
     ["docker-compose.prod.yml", "docker-compose.own-certificate.yml"],
     ["docker-compose.dev.yml", "docker-compose.wepppy.yml", "docker-compose.wepppy-dev.yml"],

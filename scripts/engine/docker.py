@@ -38,13 +38,6 @@ class Engine:
             raise unreachable(result, " ".join(answer.get("ServerErrors") or []))
         return dict(answer)
 
-    @cached_property
-    def api_version(self) -> tuple[int, int]:
-        """Version of the engine's API as (1, 45); (0, 0) when it cannot be told."""
-        result = self._ask("version", "--format", "{{.Server.APIVersion}}")
-        major, minor = version_of(result.stdout)[:2] if result.ok else (0, 0)
-        return major, minor
-
     def containers(self, project: str) -> list[Container]:
         """Return all containers of a project, running or not. Raise StackError when the engine does not answer."""
         ids = self._lines("ps", "--all", "--quiet", "--no-trunc", *_filters(project))

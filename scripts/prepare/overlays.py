@@ -13,9 +13,6 @@ from scripts.engine.compose import Compose
 from scripts.prepare import source_mounts
 from scripts.settings import env_editing, secret_files, secret_ids
 
-# Health checks with a quicker start are refused below it (moby/moby#48874).
-FAST_START_API = (1, 44)
-FAST_START_FILE = "docker/docker-compose.fast-start.yml"
 # A store that somebody else runs, by the setting that says where; its value where the stack's own is used.
 EXTERNAL_STORES = {
     "docker/docker-compose.external-postgres.yml": ("POSTGRES_HOST", "postgres"),
@@ -32,20 +29,10 @@ SIGN_OF_THE_SAMPLE = Path("wepppy") / "sample_data"
 # Those of a real tree, in the order that they must be listed in: each amends the ones before it.
 WEPPPY = "docker/docker-compose.wepppy"
 TREE_FILE, DEV_FILE, PROD_FILE = f"{WEPPPY}.yml", f"{WEPPPY}-dev.yml", f"{WEPPPY}-prod.yml"
-IMAGE_FILE, OPEN_FILES_FILE, TREE_FAST_START = (
-    f"{WEPPPY}-image.yml",
-    f"{WEPPPY}-open-files.yml",
-    f"{WEPPPY}-fast-start.yml",
-)
-TREE_FILES = (
-    TREE_FILE,
-    DEV_FILE,
-    PROD_FILE,
-    IMAGE_FILE,
-    source_mounts.NAME,
-    OPEN_FILES_FILE,
-    TREE_FAST_START,
-)
+IMAGE_FILE, OPEN_FILES_FILE = f"{WEPPPY}-image.yml", f"{WEPPPY}-open-files.yml"
+TREE_FILES = (TREE_FILE, DEV_FILE, PROD_FILE, IMAGE_FILE, source_mounts.NAME, OPEN_FILES_FILE)
+# Which an `.env` of an earlier release may list.
+GONE = ("docker/docker-compose.fast-start.yml", f"{WEPPPY}-fast-start.yml")
 
 
 def real_tree(root: Path, named: str) -> Path | None:
@@ -58,22 +45,16 @@ def real_tree(root: Path, named: str) -> Path | None:
 
 
 def wanted(
-    settings: Mapping[str, str], api: tuple[int, int], *, production: bool = False, tree: Path | None = None
+    settings: Mapping[str, str], *, production: bool = False, tree: Path | None = None
 ) -> dict[str, tuple[bool, str]]:
-    """For each overlay whether it belongs in the list, and why. An unknown API (0, 0) decides nothing.
-
-    tree: the real checkout, None for the sample.
-    """
-    choice: dict[str, tuple[bool, str]] = {}
+    """For each overlay whether it belongs in the list, and why. tree: the real checkout, None for the sample."""
+    choice = dict.fromkeys(GONE, (False, "all health checks begin quickly now"))
     for name, (key, own) in EXTERNAL_STORES.items():
         where = settings.get(key) or own
         choice[name] = (where != own, f"{key} is {where}")
     if HOOK in settings:
         hook = bool(settings[HOOK])
         choice[HOOK_FILE] = (hook, f"the secret file {HOOK} is {'filled' if hook else 'empty'}")
-    if api != (0, 0):
-        reason = "the engine decides whether quick first probes work"
-        choice[FAST_START_FILE] = (api >= FAST_START_API, reason)
     real = tree is not None
     source = f"{TREE} is {tree}" if real else "the tree is the sample"
     mode = "production" if production else "development"
@@ -84,8 +65,6 @@ def wanted(
     choice[source_mounts.NAME] = (real and not production, f"{source}, in {mode}")
     files = settings.get(OPEN_FILES)
     choice[OPEN_FILES_FILE] = (real and bool(files), f"{OPEN_FILES} is {files or 'empty'}")
-    if api != (0, 0) or not real:
-        choice[TREE_FAST_START] = (real and api >= FAST_START_API, source)
     return choice
 
 
@@ -107,7 +86,7 @@ def choose(compose: Compose, console: Console) -> None:
     # What the caller exports is for this run: see `follow`.
     settings = {key: compose.env.get(key) for key in KEYS}
     settings[HOOK] = secret_files.value(compose, HOOK)
-    before, after, choice = _decide(compose, settings, compose.engine.api_version)
+    before, after, choice = _decide(compose, settings)
     if after != before:
         for name, (_, reason) in choice.items():
             if (name in after) != (name in before):
@@ -129,19 +108,19 @@ def follow(compose: Compose) -> None:
     # An unusable `.env` is told by whoever needs it.
     with contextlib.suppress(StackError):
         settings = {key: exported.get(key, compose.env.get(key)) for key in KEYS}
-        before, after, _ = _decide(compose, settings, (0, 0))
+        before, after, _ = _decide(compose, settings)
         if after != before:
             compose.overrides["COMPOSE_FILE"] = _joined(compose, after)
 
 
 def _decide(
-    compose: Compose, settings: Mapping[str, str], api: tuple[int, int]
+    compose: Compose, settings: Mapping[str, str]
 ) -> tuple[list[str], list[str], dict[str, tuple[bool, str]]]:
     """Return the files that `.env` lists and those that it should, the source mounts by name alone, and all choices."""
     mounts = source_mounts.NAME
     before = [mounts if Path(name).name == mounts else name for name in compose.listed_files]
     tree = real_tree(compose.root, settings.get(TREE, ""))
-    choice = wanted(settings, api, production=PRODUCTION_FILE in before, tree=tree)
+    choice = wanted(settings, production=PRODUCTION_FILE in before, tree=tree)
     # The file of the source mounts is written when it is needed.
     present = [name for name in choice if name == mounts or (compose.root / name).is_file()]
     return before, chosen(before, choice, present), choice

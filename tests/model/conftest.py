@@ -42,7 +42,7 @@ def env_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model(env_file: Path) -> Model:
     """The development stack with every profile on."""
-    return render(["docker-compose.dev.yml", "docker-compose.fast-start.yml"], env_file)
+    return render(["docker-compose.dev.yml"], env_file)
 
 
 @pytest.fixture(scope="session")

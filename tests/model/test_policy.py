@@ -222,11 +222,8 @@ def test_the_whole_stack_is_probed_less_than_once_a_second(model: Model) -> None
     assert rate < 1.0
 
 
-def test_first_probes_are_quick_only_with_the_fast_start_overlay(render_with: Callable[..., Model]) -> None:
-    plain = services(render_with(["docker-compose.dev.yml"]))
-    assert all("start_interval" not in service.get("healthcheck", {}) for service in plain.values())
-    fast = services(render_with(["docker-compose.dev.yml", "docker-compose.fast-start.yml"]))
-    for name, service in fast.items():
+def test_first_probes_are_quick(model: Model) -> None:
+    for name, service in services(model).items():
         if name not in ONE_SHOTS | TASKS:
             assert service["healthcheck"]["start_interval"] in ("1s", "2s"), name
             assert "start_period" in service["healthcheck"], name

@@ -18,7 +18,7 @@ Model = dict[str, Any]
 @pytest.fixture(scope="module")
 def production(render_with: Callable[..., Model]) -> Model:
     """The production stack with every profile on."""
-    return render_with([FILE, "docker-compose.fast-start.yml"])
+    return render_with([FILE])
 
 
 def test_production_is_made_of_the_same_services_as_development(production: Model, model: Model) -> None:

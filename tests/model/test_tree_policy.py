@@ -34,8 +34,7 @@ CORE = {
 
 def files(mode: str, *more: str) -> list[str]:
     names = (f"docker-compose.{mode}.yml", "docker-compose.wepppy.yml", f"docker-compose.wepppy-{mode}.yml")
-    fast = ("docker-compose.fast-start.yml", "docker-compose.wepppy-fast-start.yml")
-    return [*names, *(f"docker-compose.{name}.yml" for name in more), *fast]
+    return [*names, *(f"docker-compose.{name}.yml" for name in more)]
 
 
 @pytest.fixture(scope="module", params=["dev", "prod"])

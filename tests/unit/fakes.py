@@ -275,7 +275,6 @@ class Checkout:
                 {"ServerVersion": "26.1", "NCPU": 2, "MemTotal": 16 * GIB, "DockerRootDir": "/var/lib/docker"}
             ),
         )
-        runner.on("docker", "version", stdout="1.43\n")
         runner.on("docker", "compose", "version", stdout="2.26.1-4\n")
         runner.on("docker", "buildx", "version", stdout="github.com/docker/buildx 0.13.1\n")
         runner.on("docker", "ps", "label=com.docker.compose.service=postgres-backup")

@@ -89,6 +89,11 @@ def test_an_old_compose_is_an_error(checkout: Checkout, version: str) -> None:
     assert "older than 2.26" in only(errors(checkout)).what
 
 
+def test_an_engine_that_refuses_quick_health_checks_is_told(checkout: Checkout) -> None:
+    checkout.runner.on("docker", "info", stdout='{"ServerVersion": "24.0.9", "NCPU": 2}')
+    assert "older than 25" in only(errors(checkout)).what
+
+
 def test_missing_buildx_is_an_error(checkout: Checkout) -> None:
     checkout.runner.on("docker", "buildx", returncode=1)
     assert "buildx is missing" in only(errors(checkout)).what
@@ -153,7 +158,7 @@ def test_memory_is_weighed_against_the_profiles(checkout: Checkout, gib: int, le
     checkout.runner.on(
         "docker",
         "info",
-        stdout=json.dumps({"ServerVersion": "26", "MemTotal": gib * GIB, "DockerRootDir": "/"}),
+        stdout=json.dumps({"ServerVersion": "26.1", "MemTotal": gib * GIB, "DockerRootDir": "/"}),
     )
     findings = examination.examine(checkout.compose(), FakeHost())
     assert [each.level for each in findings if each.check == "memory"] == [level]

@@ -1,4 +1,4 @@
-"""Which optional compose files are listed: by the engine's API and by where the stores are."""
+"""Which optional compose files are listed: by where the stores and the tree are."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from scripts.prepare import source_mounts
 from scripts.prepare.overlays import (
     DEV_FILE,
     EXTERNAL_STORES,
-    FAST_START_API,
-    FAST_START_FILE,
+    GONE,
     HOOK_FILE,
     IMAGE_FILE,
     OPEN_FILES_FILE,
     PROD_FILE,
-    TREE_FAST_START,
     TREE_FILE,
     TREE_FILES,
     choose,
@@ -28,50 +26,38 @@ from tests.unit.fakes import Checkout, Screen
 
 DEV = "docker/docker-compose.dev.yml"
 POSTGRES, REDIS = EXTERNAL_STORES
-ALL = [POSTGRES, REDIS, HOOK_FILE, FAST_START_FILE]
-NEW, OLD, UNKNOWN = FAST_START_API, (1, 41), (0, 0)
+ALL = [POSTGRES, REDIS, HOOK_FILE]
 
 
-def test_fast_start_is_added_once_where_the_engine_can_do_it() -> None:
-    once = chosen([DEV], wanted({}, NEW), ALL)
-    assert once == [DEV, FAST_START_FILE]
-    assert chosen(once, wanted({}, NEW), ALL) == once
-
-
-def test_fast_start_is_taken_out_where_the_engine_would_refuse_it() -> None:
-    assert chosen([DEV, FAST_START_FILE], wanted({}, OLD), ALL) == [DEV]
-
-
-def test_an_unknown_engine_changes_nothing() -> None:
-    for files in ([DEV], [DEV, FAST_START_FILE]):
-        assert chosen(files, wanted({}, UNKNOWN), ALL) == files
+def test_an_overlay_of_an_earlier_release_is_taken_out() -> None:
+    assert chosen([DEV, GONE[0]], wanted({}), [*ALL, *GONE]) == [DEV]
 
 
 def test_an_overlay_that_is_not_there_is_not_listed() -> None:
-    assert chosen([DEV, FAST_START_FILE], wanted({"POSTGRES_HOST": "db.example.org"}, NEW), []) == [DEV]
+    assert chosen([DEV], wanted({"POSTGRES_HOST": "db.example.org"}), []) == [DEV]
 
 
 def test_a_store_elsewhere_brings_its_overlay_and_coming_back_takes_it_out() -> None:
-    away = chosen([DEV], wanted({"POSTGRES_HOST": "db.example.org"}, NEW), ALL)
-    assert away == [DEV, POSTGRES, FAST_START_FILE]
-    assert chosen(away, wanted({"POSTGRES_HOST": "postgres"}, NEW), ALL) == [DEV, FAST_START_FILE]
-    assert REDIS in chosen([DEV], wanted({"REDIS_HOST": "10.0.0.5"}, NEW), ALL)
+    away = chosen([DEV], wanted({"POSTGRES_HOST": "db.example.org"}), ALL)
+    assert away == [DEV, POSTGRES]
+    assert chosen(away, wanted({"POSTGRES_HOST": "postgres"}), ALL) == [DEV]
+    assert REDIS in chosen([DEV], wanted({"REDIS_HOST": "10.0.0.5"}), ALL)
 
 
 def test_an_empty_setting_means_the_stacks_own_store() -> None:
-    assert chosen([DEV], wanted({"POSTGRES_HOST": "", "REDIS_HOST": ""}, NEW), ALL) == [DEV, FAST_START_FILE]
+    assert chosen([DEV], wanted({"POSTGRES_HOST": "", "REDIS_HOST": ""}), ALL) == [DEV]
 
 
 def test_files_of_the_users_own_keep_their_place() -> None:
-    assert chosen([DEV, "docker/mine.yml"], wanted({}, NEW), ALL) == [DEV, "docker/mine.yml", FAST_START_FILE]
+    assert chosen([DEV, "docker/mine.yml"], wanted({}), ALL) == [DEV, "docker/mine.yml"]
 
 
 def test_a_watcher_of_the_backups_brings_its_overlay_and_its_address_is_not_told() -> None:
-    choice = wanted({"backup_hook_url": "https://watcher.example/token"}, NEW)
-    watched = chosen([DEV, FAST_START_FILE], choice, ALL)
-    assert watched == [DEV, FAST_START_FILE, HOOK_FILE]
+    choice = wanted({"backup_hook_url": "https://watcher.example/token"})
+    watched = chosen([DEV], choice, ALL)
+    assert watched == [DEV, HOOK_FILE]
     assert choice[HOOK_FILE][1] == "the secret file backup_hook_url is filled"
-    assert chosen(watched, wanted({"backup_hook_url": ""}, NEW), ALL) == [DEV, FAST_START_FILE]
+    assert chosen(watched, wanted({"backup_hook_url": ""}), ALL) == [DEV]
 
 
 def checkout_with_overlays(root: Path, **settings: str) -> Checkout:
@@ -124,35 +110,32 @@ TREE_OVERLAYS = [*TREE_FILES]
 
 
 def tree_of(tmp_path: Path, **settings: str) -> dict[str, tuple[bool, str]]:
-    return wanted(settings, NEW, tree=tmp_path)
+    return wanted(settings, tree=tmp_path)
 
 
 def test_a_real_tree_brings_its_files_in_the_order_in_which_they_amend_each_other(tmp_path: Path) -> None:
     files = chosen([DEV], tree_of(tmp_path), [*ALL, *TREE_OVERLAYS])
-    assert files == [DEV, FAST_START_FILE, TREE_FILE, DEV_FILE, source_mounts.NAME, TREE_FAST_START]
+    assert files == [DEV, TREE_FILE, DEV_FILE, source_mounts.NAME]
     given = chosen(files, tree_of(tmp_path, WEPPPY_IMAGE="w:1", WORKER_NOFILE="9"), [*ALL, *TREE_OVERLAYS])
     assert [name for name in given if name in TREE_FILES] == [
-        TREE_FILE, DEV_FILE, IMAGE_FILE, source_mounts.NAME, OPEN_FILES_FILE, TREE_FAST_START
+        TREE_FILE, DEV_FILE, IMAGE_FILE, source_mounts.NAME, OPEN_FILES_FILE
     ]  # fmt: skip
 
 
 def test_going_back_to_the_sample_takes_all_of_them_out(tmp_path: Path) -> None:
     files = chosen([DEV], tree_of(tmp_path, WEPPPY_IMAGE="w:1"), [*ALL, *TREE_OVERLAYS])
-    assert chosen(files, wanted({}, NEW), [*ALL, *TREE_OVERLAYS]) == [DEV, FAST_START_FILE]
+    assert chosen(files, wanted({}), [*ALL, *TREE_OVERLAYS]) == [DEV]
 
 
 def test_production_copies_the_tree_and_mounts_nothing_of_it(tmp_path: Path) -> None:
     prod = "docker/docker-compose.prod.yml"
-    choice = wanted({}, NEW, production=True, tree=tmp_path)
+    choice = wanted({}, production=True, tree=tmp_path)
     files = chosen([prod], choice, [*ALL, *TREE_OVERLAYS])
-    assert files == [prod, FAST_START_FILE, TREE_FILE, PROD_FILE, TREE_FAST_START]
+    assert files == [prod, TREE_FILE, PROD_FILE]
 
 
 def test_an_image_of_the_users_own_is_for_a_real_tree_alone() -> None:
-    assert chosen([DEV], wanted({"WEPPPY_IMAGE": "w:1"}, NEW), [*ALL, *TREE_OVERLAYS]) == [
-        DEV,
-        FAST_START_FILE,
-    ]
+    assert chosen([DEV], wanted({"WEPPPY_IMAGE": "w:1"}), [*ALL, *TREE_OVERLAYS]) == [DEV]
 
 
 def test_a_copy_of_the_sample_is_no_real_tree(tmp_path: Path) -> None:

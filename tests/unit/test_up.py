@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from scripts.engine.runner import Result
-from scripts.prepare import ownership
+from scripts.prepare import overlays, ownership
 from scripts.stack.up import Options
 from tests.unit.attempt import Attempt
 from tests.unit.fakes import Checkout, Screen, container, model
 
-FAST_START = "docker/docker-compose.fast-start.yml"
-API = "{{.Server.APIVersion}}"
+LISTED = "COMPOSE_FILE=docker/docker-compose.dev.yml"
 
 
 @pytest.fixture
@@ -85,7 +84,6 @@ def test_the_doctor_stops_the_start_before_anything_is_changed(attempt: Attempt)
 
 def test_a_stopped_engine_is_told_and_nothing_is_tried(attempt: Attempt) -> None:
     attempt.checkout.runner.on("docker", "info", stderr="Cannot connect to the Docker daemon", returncode=1)
-    attempt.checkout.runner.on("docker", "version", API, returncode=1)
     assert "not running" in attempt.fails().what
     assert attempt.checkout.runner.commands() == []
 
@@ -300,27 +298,26 @@ def test_a_note_that_cannot_be_read_is_no_note(attempt: Attempt) -> None:
     assert len(attempt.streamed("up")) == 2
 
 
-def test_fast_start_is_listed_where_the_engine_can_do_it_and_taken_out_where_not(attempt: Attempt) -> None:
-    checkout = attempt.checkout
-    (checkout.root / FAST_START).write_text("services: {}\n")
-    checkout.runner.on("docker", "version", API, stdout="1.44\n")
-    attempt.run()
-    assert (
-        f"COMPOSE_FILE=docker/docker-compose.dev.yml:{FAST_START}\n" in (checkout.root / ".env").read_text()
-    )
-    checkout.runner.on("docker", "version", API, stdout="1.43\n")
-    attempt.run()
-    assert "COMPOSE_FILE=docker/docker-compose.dev.yml\n" in (checkout.root / ".env").read_text()
+@pytest.fixture
+def listing(attempt: Attempt) -> Path:
+    """The `.env` of a checkout, which lists an overlay of an earlier release."""
+    env = attempt.checkout.root / ".env"
+    env.write_text(env.read_text().replace(f"{LISTED}\n", f"{LISTED}:{overlays.GONE[0]}\n"))
+    return env
 
 
-def test_a_compose_file_list_of_the_environment_is_not_written_to_the_file(attempt: Attempt) -> None:
-    checkout = attempt.checkout
-    (checkout.root / FAST_START).touch()
-    checkout.environment["COMPOSE_FILE"] = "docker/docker-compose.dev.yml"
-    checkout.runner.on("docker", "version", API, stdout="1.44\n")
-    before = (checkout.root / ".env").read_text()
+def test_an_overlay_that_is_no_more_is_taken_out_of_the_list(attempt: Attempt, listing: Path) -> None:
     attempt.run()
-    assert (checkout.root / ".env").read_text() == before
+    assert f"{LISTED}\n" in listing.read_text()
+
+
+def test_a_compose_file_list_of_the_environment_is_not_written_to_the_file(
+    attempt: Attempt, listing: Path
+) -> None:
+    attempt.checkout.environment["COMPOSE_FILE"] = "docker/docker-compose.dev.yml"
+    before = listing.read_text()
+    attempt.run()
+    assert listing.read_text() == before
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from scripts.prepare.finding import Check, Finding, Level, Target
 ENGINE = "engine"
 # Debian's 2.26.1; others take the files since 2.29, and the model's rendering tells of those between.
 MINIMUM_COMPOSE = (2, 26)
+# Older ones refuse health checks that begin quickly (moby/moby#48874).
+MINIMUM_ENGINE = 25
 GIB = 1024**3
 # Memory in GiB that a profile's services use under load; below the sum there is a warning.
 MEMORY_GIB = {"core": 2.0, "geo": 1.0, "push": 0.25, "legacy": 0.25}
@@ -27,9 +29,15 @@ DISK_FATAL_BYTES, DISK_WARNING_BYTES = 2 * GIB, 8 * GIB
 
 
 def check_engine(target: Target) -> Iterator[Finding]:
-    """The engine answers."""
+    """The engine answers and is new enough."""
     info = target.compose.engine.info
-    yield Finding(ENGINE, f"engine {info['ServerVersion']}, {info.get('NCPU', '?')} cores", level=Level.OK)
+    version = info["ServerVersion"]
+    if 0 < version_of(version)[0] < MINIMUM_ENGINE:
+        yield Finding(
+            ENGINE, f"Docker Engine {version} is older than {MINIMUM_ENGINE}", "upgrade the engine's packages"
+        )
+    else:
+        yield Finding(ENGINE, f"engine {version}, {info.get('NCPU', '?')} cores", level=Level.OK)
 
 
 def check_compose(target: Target) -> Iterator[Finding]:
