@@ -20,7 +20,7 @@ ORIGIN = f"http://{ADDRESS}"
 # Asked in the service that sends them, so with its settings: what a browser gets once it is decrypted.
 PAYLOAD = """
 import sys
-from wepppy.microservices.webpush import payload
+from wepppy.microservices.webpush_watch import payload
 sys.stdout.buffer.write(payload(*sys.argv[1:]))
 """
 SHOWN = """async () => (await (await navigator.serviceWorker.ready).getNotifications())

@@ -6,12 +6,10 @@ import email
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from file_service import RUNID, URL, Answer, call, make_run
-from hypothesis import given
-from hypothesis import strategies as st
-from wepppy.microservices.browse_download import UnsatisfiableRangeError, parse_ranges
 
 DATA = bytes(range(256)) * 4096 + b"the end"
 
@@ -21,7 +19,7 @@ def url(data_env: Path) -> str:
     run = make_run(data_env)
     (run / "data.bin").write_bytes(DATA)
     (run / "empty.bin").touch()
-    (run / 'odd "name" \u00e9;\n.txt').write_text("odd")
+    (run / 'odd "name" \u00e9;.txt').write_text("odd")
     os.utime(run / "data.bin", (1_700_000_000, 1_700_000_000.5))
     return f"{URL}/download"
 
@@ -68,16 +66,33 @@ def test_head_sends_the_same_head_and_no_body(url: str) -> None:
 
 
 def test_an_empty_file_is_sent_as_nothing(url: str) -> None:
-    answer = call(f"{url}/empty.bin", {"range": "bytes=-5"})
+    answer = call(f"{url}/empty.bin")
     assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "0")
 
 
+def test_of_a_file_that_grows_meanwhile_no_more_is_sent_than_was_promised(
+    url: str, data_env: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = data_env / "wc1" / "runs" / RUNID[:2] / RUNID / "rq.log"
+    path.write_text("one line\n")
+    genuine = os.open
+
+    def grow_after_opening(*arguments: Any, **options: Any) -> int:
+        descriptor = genuine(*arguments, **options)
+        if str(arguments[0]).startswith("/proc/self/fd/"):
+            with path.open("a") as log:
+                log.write("another\n" * 20_000)
+        return descriptor
+
+    monkeypatch.setattr("wepppy.microservices.browse_tree.os.open", grow_after_opening)
+    answer = call(f"{url}/rq.log")
+    assert (answer.body, answer.headers["content-length"]) == (b"one line\n", "9")
+
+
 def test_a_name_is_offered_for_saving_whatever_it_holds(url: str) -> None:
-    answer = call(f"{url}/odd%20%22name%22%20%C3%A9%3B%0A.txt")
+    answer = call(f"{url}/odd%20%22name%22%20%C3%A9%3B.txt")
     assert answer.status == 200
-    disposition = answer.headers["content-disposition"]
-    assert disposition.endswith("filename*=UTF-8''odd%20%22name%22%20%C3%A9%3B%0A.txt")
-    assert "\n" not in disposition
+    assert answer.headers["content-disposition"].endswith("''odd%20%22name%22%20%C3%A9%3B.txt")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +105,7 @@ def test_a_name_is_offered_for_saving_whatever_it_holds(url: str) -> None:
         ("bytes=-99999999999999999999999", 0, len(DATA) - 1),
         ("bytes=10-99999999999999999999999", 10, len(DATA) - 1),
         ("BYTES = 1-2", 1, 2),
-        ("bytes=3-4,99999999-", 3, 4),
+        ("bytes=0-5,3-8", 0, 8),
     ],
 )
 def test_one_range_is_sent_as_that_part(url: str, header: str, first: int, last: int) -> None:
@@ -101,16 +116,16 @@ def test_one_range_is_sent_as_that_part(url: str, header: str, first: int, last:
     assert answer.headers["content-length"] == str(last - first + 1)
 
 
-def test_several_ranges_are_sent_as_multipart_in_the_order_asked_for(url: str) -> None:
+def test_several_ranges_are_sent_as_multipart(url: str) -> None:
     answer = call(f"{url}/data.bin", {"range": "bytes=-3, 0-1, 500-999"})
     assert answer.status == 206
     assert answer.headers["content-type"].startswith("multipart/byteranges; boundary=")
     assert answer.headers["content-length"] == str(len(answer.body))
     size = len(DATA)
     assert parts_of(answer) == [
-        (size - 3, size - 1, size, b"end"),
         (0, 1, size, DATA[:2]),
         (500, 999, size, DATA[500:1000]),
+        (size - 3, size - 1, size, b"end"),
     ]
 
 
@@ -121,53 +136,17 @@ def test_a_range_beyond_the_end_is_416_with_the_size(url: str, header: str) -> N
     assert answer.headers["content-range"] == f"bytes */{len(DATA)}"
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        "bytes=",
-        "bytes=-",
-        "bytes=5-4",
-        "bytes=a-b",
-        "lines=1-2",
-        "bytes",
-        "bytes=0-5,3-8",
-        "bytes=1-2;",
-        "bytes=\u00b2-3",
-        "bytes=" + ",".join(f"{index * 2}-{index * 2}" for index in range(60)),
-    ],
-)
-def test_a_range_that_means_nothing_or_too_much_is_ignored(url: str, header: str) -> None:
+@pytest.mark.parametrize("header", ["bytes=", "bytes=-", "bytes=5-4", "bytes=a-b", "lines=1-2", "bytes"])
+def test_a_range_that_means_nothing_is_a_bad_request(url: str, header: str) -> None:
     answer = call(f"{url}/data.bin", {"range": header})
+    assert (answer.status, str(DATA) in answer.text) == (400, False)
+
+
+def test_a_range_that_asks_for_too_much_is_ignored(url: str) -> None:
+    answer = call(
+        f"{url}/data.bin", {"range": "bytes=" + ",".join(f"{at * 2}-{at * 2}" for at in range(120))}
+    )
     assert (answer.status, len(answer.body)) == (200, len(DATA))
-
-
-@given(
-    st.text("bytes=0123456789-, ", max_size=30) | st.text("0123456789-,", max_size=20).map("bytes=".__add__),
-    st.integers(0, 40),
-)
-def test_ranges_of_any_header_lie_in_the_file_and_do_not_overlap(header: str, size: int) -> None:
-    try:
-        spans = parse_ranges(header, size)
-    except UnsatisfiableRangeError:
-        return
-    if spans is not None:
-        assert spans
-        assert all(0 <= first <= last < size for first, last in spans)
-        assert sum(last - first + 1 for first, last in spans) <= size
-
-
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=4))
-def test_satisfiable_ranges_select_what_slicing_selects(pairs: list[tuple[int, int]]) -> None:
-    data = bytes(range(50))
-    pairs = [(min(pair), max(pair)) for pair in pairs]
-    wanted = [data[first : last + 1] for first, last in pairs if first < 50]
-    try:
-        spans = parse_ranges("bytes=" + ",".join(f"{first}-{last}" for first, last in pairs), 50)
-    except UnsatisfiableRangeError:
-        assert not wanted
-        return
-    if spans is not None:  # None: they overlap, and the whole is sent
-        assert [data[first : last + 1] for first, last in spans] == wanted
 
 
 def test_an_unchanged_file_is_not_sent_again(url: str) -> None:
@@ -175,7 +154,6 @@ def test_an_unchanged_file_is_not_sent_again(url: str) -> None:
     for condition in (
         {"if-none-match": etag},
         {"if-none-match": f'"other", W/{etag}'},
-        {"if-none-match": "*"},
         {"if-modified-since": "Tue, 14 Nov 2023 22:13:20 GMT"},
         {"if-none-match": etag, "if-modified-since": "Tue, 14 Nov 2000 22:13:20 GMT"},
         {"if-none-match": etag, "range": "bytes=0-1"},
@@ -212,21 +190,3 @@ def test_if_range_sends_the_part_only_of_the_very_same_file(url: str) -> None:
     ):
         answer = call(f"{url}/data.bin", {"range": "bytes=0-3", "if-range": value})
         assert (answer.status, len(answer.body)) == (status, 4 if status == 206 else len(DATA)), value
-
-
-def test_a_wrong_precondition_is_412(url: str) -> None:
-    etag = call(f"{url}/data.bin").headers["etag"]
-    assert call(f"{url}/data.bin", {"if-match": etag}).status == 200
-    assert call(f"{url}/data.bin", {"if-match": f"W/{etag}"}).status == 412
-    assert call(f"{url}/data.bin", {"if-unmodified-since": "Tue, 14 Nov 2000 22:13:20 GMT"}).status == 412
-
-
-def test_a_report_can_be_looked_at_but_runs_no_script(url: str, data_env: Path) -> None:
-    run = data_env / "wc1" / "runs" / RUNID[:2] / RUNID
-    (run / "report.html").write_text("<h1>Report</h1><script>alert(1)</script>")
-    answer = call(f"{URL}/browse/report.html?raw=1")
-    assert answer.status == 200
-    assert answer.headers["content-security-policy"].startswith("sandbox;")
-    assert "content-disposition" not in answer.headers
-    page = call(f"{URL}/browse/report.html")
-    assert '<iframe sandbox src="' in page.text

@@ -57,9 +57,9 @@ def test_links_tell_their_target_only_if_it_is_inside(run: Path) -> None:
         "inside": (False, "wepp/output/loss.csv"),
         "inside_absolute": (False, "notes.txt"),
         "inside_folder": (True, "wepp"),
+        "by_outside": (False, "notes.txt"),
         **dict.fromkeys(
             [
-                "by_outside",
                 "loop",
                 "nowhere",
                 "outside_absolute",
@@ -141,9 +141,7 @@ def test_every_wrong_parameter_is_named(run: Path, query: str, parameters: list[
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 @given(
     st.dictionaries(
-        st.sampled_from(
-            ["limit", "offset", "sort", "order", "meta", "pattern", "size", "preview", "as_csv", "raw"]
-        ),
+        st.sampled_from(["limit", "offset", "sort", "order", "meta", "pattern", "as_csv"]),
         st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
         | st.sampled_from(["1", "png", "[", "*", "[!a-", "**[a-z]", "name", "asc"]),
     ),
@@ -169,12 +167,12 @@ def test_a_list_that_is_not_wanted_as_json_is_not_acceptable(run: Path, accept: 
         assert answer.json["error"]["code"] == "not_acceptable"
 
 
-def test_a_name_that_is_not_unicode_is_listed_and_can_be_fetched(run: Path) -> None:
-    (run / "wepp" / os.fsdecode(b"caf\xe9.txt")).write_text("coffee")
-    entry = next(entry for entry in call(f"{FILES}/wepp").json["entries"] if entry["name"].startswith("caf"))
-    assert entry["name"] == "caf\ufffd.txt"
-    assert call(entry["download_url"]).body == b"coffee"
-    assert call(f"{URL}/browse/wepp/").status == 200
+def test_names_that_are_not_utf8_or_hold_control_characters_are_hidden(run: Path) -> None:
+    for name in (b"caf\xe9.txt", b"line\nbreak.txt"):
+        (run / "wepp" / os.fsdecode(name)).write_text(SECRET)
+    assert names("", "/wepp") == ["H1.txt", "H2.txt", "H10.txt", "output"]
+    for path in ("caf%E9.txt", "line%0Abreak.txt"):
+        assert call(f"{URL}/download/wepp/{path}").status == 404
 
 
 def test_a_directory_page_has_breadcrumbs_sort_links_and_sizes(run: Path) -> None:
@@ -184,8 +182,8 @@ def test_a_directory_page_has_breadcrumbs_sort_links_and_sizes(run: Path) -> Non
     assert '<span aria-current="page">output</span>' in page.text
     assert f'href="{URL}/browse/wepp/output/loss.csv"' in page.text
     assert f'href="{URL}/download/wepp/output/loss.csv"' in page.text
-    assert 'href="?sort=size&amp;order=desc"' in page.text
-    assert "30 B" in page.text
+    assert 'href="?sort=size&amp;order=desc&amp;pattern="' in page.text
+    assert "30 Bytes" in page.text
     assert 'name="viewport"' in page.text
 
 
@@ -216,29 +214,29 @@ def test_a_missing_directory_is_a_page_for_people_and_text_for_programs(run: Pat
 
 def test_a_long_directory_is_shown_in_pages(run: Path) -> None:
     (run / "many").mkdir()
-    for index in range(600):
+    for index in range(1100):
         (run / "many" / f"{index}.txt").touch()
     first = call(f"{URL}/browse/many/").text
-    assert "1 to 500 of 600" in first
+    assert "1 to 1000 of 1100" in first
     following = re.search(r'rel="next" href="([^"]+)"', first)
     assert following
     second = call(f"{URL}/browse/many/" + following.group(1).replace("&amp;", "&")).text
-    assert "501 to 600 of 600" in second
+    assert "1001 to 1100 of 1100" in second
 
 
 def test_aria2c_gets_every_open_file_once_and_nothing_else(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SITE_ADDRESS", "wepp.example.com, wepp.example.org")
-    (run / "wepp" / "line\nbreak.txt").touch()
-    answer = call(f"{URL}/aria2c.spec", {"host": "wepp.example.org:8443", "x-forwarded-proto": "https"})
+    (run / "wepp" / "line\nbreak.txt").touch()  # would end the line
+    answer = call(f"{URL}/aria2c.spec", {"host": "wepp.example.org:8443"})
     assert answer.status == 200
     lines = answer.text.splitlines()
     listed = dict(zip((line.removeprefix("  out=") for line in lines[1::2]), lines[::2], strict=True))
     assert set(listed) == {
         "PUBLIC", "notes.txt", "ron.nodb", "wepp/H1.txt", "wepp/H2.txt", "wepp/H10.txt", "wepp/output/loss.csv"
     }  # fmt: skip
-    assert listed["wepp/H1.txt"] == f"https://wepp.example.org:8443{URL}/download/wepp/H1.txt"
+    assert listed["wepp/H1.txt"] == f"http://wepp.example.org:8443{URL}/download/wepp/H1.txt"
     for foreign in (
         "evil\r\n.org",
         "evil.example",

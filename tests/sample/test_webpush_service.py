@@ -20,7 +20,7 @@ from wepppy.microservices import webpush, webpush_store
 
 RUNID = "amber-creek-000001"
 SCALAR = encode(bytes(range(1, 33)))
-ENDPOINT = "https://push.example.org/send/one"
+ENDPOINT = "https://fcm.googleapis.com/fcm/send/one"
 Scenario = Callable[[httpx.AsyncClient], Awaitable[None]]
 
 
@@ -98,14 +98,18 @@ def test_the_whole_service_tells_a_browser_of_the_end(
 ) -> None:
     monkeypatch.setenv("WEBPUSH_ALLOW_INSECURE", "true")
     browser = Browser()
-    with PushService() as service, redis.Redis.from_url(redis_env.url(9)) as jobs:
+    with (
+        PushService() as service,
+        redis.Redis.from_url(redis_env.url(9)) as jobs,
+        redis.Redis.from_url(redis_env.url(0)) as runs,
+    ):
 
         async def scenario(client: httpx.AsyncClient) -> None:
             await healthy(client)
             sent = browser.subscription(service.endpoint("one"))
             assert (await client.post(f"/subscriptions/{RUNID}", json=sent)).status_code == 201
+            runs.hset(RUNID, "rq:run_project", "a")
             jobs.hset("rq:job:a", mapping={"status": "finished"})
-            jobs.publish(f"{RUNID}:rq", '{"job": "a", "status": "finished"}')
             async with asyncio.timeout(30):
                 while not service.pushes:
                     await asyncio.sleep(0.02)
@@ -127,7 +131,7 @@ def test_the_public_key_is_that_of_the_secret(servers: PostgresServer) -> None:
 
 def test_a_subscription_to_no_run_is_not_found(servers: PostgresServer) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
-        for runid in ("other", "a%00b", "x" * 300, "%0a"):
+        for runid in ("other", "a%00b", "x" * 300, "%0a", "%ff"):
             answer = await client.post(f"/subscriptions/{runid}", json=Browser().subscription(ENDPOINT))
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "run_not_found"), runid
 
@@ -139,10 +143,13 @@ def test_everything_wrong_with_a_subscription_is_named(servers: PostgresServer) 
 
     async def scenario(client: httpx.AsyncClient) -> None:
         cases: list[tuple[Any, list[str]]] = [
-            ({}, ["endpoint", "keys.p256dh", "keys.auth"]),
-            ({**good, "endpoint": "http://push.example.org/"}, ["endpoint"]),
+            ({}, ["endpoint", "keys"]),
+            (
+                {**good, "endpoint": "https://push.example.org/", "keys": {}},
+                ["endpoint", "keys.p256dh", "keys.auth"],
+            ),
             ({**good, "endpoint": 7}, ["endpoint"]),
-            ({**good, "keys": "none"}, ["keys.p256dh", "keys.auth"]),
+            ({**good, "keys": "none"}, ["keys"]),
             ({**good, "keys": {**good["keys"], "p256dh": encode(b"\x04" + b"\x01" * 64)}}, ["keys.p256dh"]),
             ({**good, "keys": {**good["keys"], "auth": "%%%"}}, ["keys.auth"]),
             ({**good, "keys": {**good["keys"], "auth": "\u00e9" * 22}}, ["keys.auth"]),
@@ -165,7 +172,6 @@ def test_other_bodies_and_methods_are_refused(servers: PostgresServer) -> None:
             (await client.post(url, content=b"{", headers=json_type), 400, "validation_error"),
             (await client.post(url, content=b"\xff\xfe", headers=json_type), 400, "validation_error"),
             (await client.post(url, content=b"[" * 8000, headers=json_type), 400, "validation_error"),
-            (await client.post(url, content=b" " * 9000, headers=json_type), 413, "too_large"),
             (await client.request("DELETE", url, json={}), 400, "validation_error"),
             (await client.request("DELETE", url, json={"endpoint": "\u0000"}), 400, "validation_error"),
             (await client.get(url), 405, "method_not_allowed"),
@@ -184,7 +190,7 @@ def test_a_run_takes_only_so_many_subscriptions(
     async def scenario(client: httpx.AsyncClient) -> None:
         statuses = []
         for name in ("one", "two", "three", "one"):
-            body = Browser().subscription(f"https://push.example.org/{name}")
+            body = Browser().subscription(f"https://fcm.googleapis.com/{name}")
             statuses.append((await client.post(f"/subscriptions/{RUNID}", json=body)).status_code)
         assert statuses == [201, 201, 409, 200]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,12 @@ from wepppy.rq.project import create_run_directory
 from wepppy.sample_data import read_marker
 
 LAUNCHER = SAMPLE_TREE.parent / "python" / "stack" / "rq-worker.py"
-HEALTH = SAMPLE_TREE.parent / "python" / "stack" / "worker-health.py"
+# The container's health check, from the compose file.
+HEALTH = re.search(
+    r'test: \[CMD-SHELL, "(cat /tmp/rq-worker\.health;.*?)"\]',
+    (SAMPLE_TREE.parent / "docker-compose.base.yml").read_text(),
+    re.DOTALL,
+)
 RUNID = "rain-on-hills"
 
 
@@ -84,9 +90,9 @@ class Stack:
         return pool
 
     def health(self) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(HEALTH)], env=self.environment(), capture_output=True, text=True, check=False
-        )
+        assert HEALTH
+        check = " ".join(HEALTH[1].split()).replace("/tmp/rq-worker.health", str(self.folder / "health"))
+        return subprocess.run(["sh", "-c", check], capture_output=True, text=True, check=False)
 
     def workers(self) -> list[int]:
         found = self.queue.connection.smembers("rq:workers")

@@ -12,73 +12,43 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 TREE = Path("/workdir/wepppy/wepppy/weppcloud")
-ASSETS, COPIES = Path("/srv/assets"), Path("/srv/tree")
+CONTROLLERS = TREE / "controllers_js" / "build_controllers_js.py"
 MARK = ".sources-sha256"
 COPIED = {"static": TREE / "static", "usersum-static": TREE / "routes" / "usersum" / "static"}
 
 
-def digest(folder: Path) -> str:
-    """Return a SHA-256 over the names and contents of all files of a folder."""
+def renew(target: Path, folder: Path, make: Callable[[Path], object]) -> None:
+    """Have `make` put a folder in the old one's place, where the names or contents of the files in `folder` changed."""
     found = hashlib.sha256()
     for path in sorted(
         path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
     ):
         content = path.read_bytes()
         found.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode() + content)
-    return found.hexdigest()
-
-
-def is_current(target: Path, sources: str) -> bool:
-    """Return whether a folder was made from these sources."""
     mark = target / MARK
-    return mark.is_file() and mark.read_text(encoding="utf-8") == sources
-
-
-def put(made: Path, target: Path, sources: str) -> None:
-    """Put a finished folder in the old one's place."""
+    if mark.is_file() and mark.read_text(encoding="utf-8") == found.hexdigest():
+        return
+    made, old = target.with_name(f".new-{target.name}"), target.with_name(f".old-{target.name}")
+    for leftover in (made, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    make(made)
     made.chmod(0o755)
-    (made / MARK).write_text(sources, encoding="utf-8")
-    old = target.with_name(f".old-{target.name}")
-    shutil.rmtree(old, ignore_errors=True)
+    (made / MARK).write_text(found.hexdigest(), encoding="utf-8")
     if target.exists():
         target.rename(old)
     made.rename(target)
     shutil.rmtree(old, ignore_errors=True)
+    print(f"assets: {target} is made from {folder}")
 
 
-def build_controllers() -> None:
-    """Build the bundle of the controllers' scripts where they changed."""
-    program = TREE / "controllers_js" / "build_controllers_js.py"
-    if not program.is_file():
-        print(f"assets: {program} is not in this tree; nothing to build")
-        return
-    sources, target = digest(program.parent), ASSETS / "js"
-    if is_current(target, sources):
-        print("assets: the controllers are up to date")
-        return
-    made = ASSETS / ".new-js"
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(mode=0o755)
-    subprocess.run([sys.executable, program, "--output", made / "controllers-gl.js"], check=True)
-    put(made, target, sources)
-    print("assets: the controllers are built")
-
-
-def copy_static() -> None:
-    """Copy the tree's static files where they changed."""
-    for name, folder in COPIED.items():
-        if not folder.is_dir():
-            continue
-        sources, target = digest(folder), COPIES / name
-        if not is_current(target, sources):
-            made = COPIES / f".new-{name}"
-            shutil.rmtree(made, ignore_errors=True)
-            shutil.copytree(folder, made)
-            put(made, target, sources)
-            print(f"assets: {folder} is copied")
+def build_controllers(made: Path) -> None:
+    """Build the bundle of the controllers' scripts by the tree's own program."""
+    made.mkdir()
+    subprocess.run([sys.executable, CONTROLLERS, "--output", made / "controllers-gl.js"], check=True)
 
 
 if __name__ == "__main__":
@@ -86,6 +56,8 @@ if __name__ == "__main__":
     parser.add_argument("--copy-static", action="store_true")
     options = parser.parse_args()
     os.umask(0o022)
-    build_controllers()
-    if options.copy_static:
-        copy_static()
+    if CONTROLLERS.is_file():
+        renew(Path("/srv/assets/js"), CONTROLLERS.parent, build_controllers)
+    for name, folder in COPIED.items() if options.copy_static else ():
+        if folder.is_dir():
+            renew(Path("/srv/tree") / name, folder, lambda made, folder=folder: shutil.copytree(folder, made))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-import time
 from pathlib import Path
 
 import redis
@@ -25,7 +24,7 @@ def arrives(client: redis.Redis) -> bool:
     key = f"wepp:events:{secrets.token_hex(8)}"
     with client.pubsub() as channel:
         channel.subscribe(f"__keyspace@0__:{key}")
-        _next(channel, "subscribe")
+        channel.get_message(timeout=SECONDS)  # that it is subscribed
         with client.pipeline() as pipeline:
             pipeline.hset(key, "tried", "1")
             pipeline.expire(key, KEY_SECONDS)
@@ -33,17 +32,8 @@ def arrives(client: redis.Redis) -> bool:
             pipeline.publish(f"__keyspace@0__:{key}", "end")
             pipeline.delete(key)
             pipeline.execute()
-        return _next(channel, "message") == "hset"
-
-
-def _next(channel: redis.client.PubSub, kind: str) -> str:
-    """Return what the next message of a kind holds; empty when none comes."""
-    ends = time.monotonic() + SECONDS
-    while (left := ends - time.monotonic()) > 0:
-        message = channel.get_message(timeout=left)
-        if message and message["type"] == kind:
-            return str(message["data"])
-    return ""
+        message = channel.get_message(timeout=SECONDS)
+        return message is not None and message["data"] == "hset"
 
 
 def wanted(client: redis.Redis) -> str:

@@ -25,24 +25,17 @@ def drain(connection: redis.Redis) -> None:
     told = 0
     while True:
         suspend(connection, SUSPENDED_SECONDS)
-        there = [each.name for each in Worker.all(connection=connection) if _listens(connection, each.name)]
-        working = sum(not _is_suspended(connection, name) for name in there)
+        working = 0
+        for each in Worker.all(connection=connection):
+            # One that was killed never leaves by itself, but it listens to nothing.
+            ((_, listening),) = connection.pubsub_numsub(PUBSUB_CHANNEL_TEMPLATE % each.name)
+            working += bool(listening) and connection.hget(f"rq:worker:{each.name}", "state") != b"suspended"
         if not working:
             return
         if working != told:
             told = working
             print(f"waiting for {told} workers to end what they are at", flush=True)
         time.sleep(PAUSE_SECONDS)
-
-
-def _listens(connection: redis.Redis, name: str) -> bool:
-    """Return True for a worker that is there; one that was killed never leaves by itself."""
-    ((_, count),) = connection.pubsub_numsub(PUBSUB_CHANNEL_TEMPLATE % name)
-    return bool(count)
-
-
-def _is_suspended(connection: redis.Redis, name: str) -> bool:
-    return bool(connection.hget(f"rq:worker:{name}", "state") == b"suspended")
 
 
 def main(arguments: list[str]) -> int:

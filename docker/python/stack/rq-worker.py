@@ -4,7 +4,7 @@ The tree provides `wepppy.config.redis_settings` (where Redis is) and `wepppy.rq
 in this process, so the Redis password is on no command line. Settings: RQ_WORKER_COUNT (2),
 RQ_REDIS_WAIT_TIMEOUT_SECONDS (300), RQ_REDIS_WAIT_INTERVAL_SECONDS (1), RQ_REDIS_PROBE_CONNECT_TIMEOUT_SECONDS and
 RQ_REDIS_PROBE_SOCKET_TIMEOUT_SECONDS (5), RQ_WORKER_STARTUP_DELAY_SECONDS (0), RQ_WORKER_HEALTH_FILE
-(/tmp/rq-worker.health): what the pool finds out about its workers, for `worker-health.py`.
+(/tmp/rq-worker.health): what the pool finds out about its workers, for the container's health check.
 Exit codes of sysexits.h: 64 usage or settings, 69 Redis did not come, 77 Redis refused the password.
 """
 
@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 from rq.worker import Worker
@@ -34,14 +34,6 @@ ENTRY_GRACE = 20.0
 RECONNECT_INTERVAL = 5.0  # s
 LOOK_INTERVAL = 1  # s
 SIGN_INTERVAL = 5.0  # s
-
-
-class StartError(Exception):
-    """The pool can't be started; carries the exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class WatchedPool(WorkerPool):
@@ -196,26 +188,30 @@ class PollingWorker(Worker):
 
 def main(queues: list[str]) -> int:
     """Wait for Redis and run the pool until a signal stops it."""
-    signal.signal(signal.SIGTERM, _leave)  # process 1 ignores what it has no handler for
-    try:
-        if not queues or any(not name or name.startswith("-") for name in queues):
-            raise StartError("usage: rq-worker.py QUEUE...", EX_USAGE)
-        count = int(_number("RQ_WORKER_COUNT", 2, least=1))
-        connection = _connect()
-        probe = _probe_of(connection)
-        _wait_for(probe)
-        time.sleep(_number("RQ_WORKER_STARTUP_DELAY_SECONDS", 0))
-    except StartError as error:
-        print(f"rq-worker: {error}", file=sys.stderr, flush=True)
-        return error.code
-    worker_class = _worker_class()
+    # Process 1 ignores what it has no handler for.
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))
+    if not queues or any(not name or name.startswith("-") for name in queues):
+        _refuse("usage: rq-worker.py QUEUE...", EX_USAGE)
+    count = int(_number("RQ_WORKER_COUNT", 2, least=1))
+    connection = _connect()
+    # It answers or gives up soon, and tries once.
+    probe = _connect(
+        socket_connect_timeout=_number("RQ_REDIS_PROBE_CONNECT_TIMEOUT_SECONDS", 5, least=0.1),
+        socket_timeout=_number("RQ_REDIS_PROBE_SOCKET_TIMEOUT_SECONDS", 5, least=0.1),
+        retry=None,
+    )
+    _wait_for(probe)
+    time.sleep(_number("RQ_WORKER_STARTUP_DELAY_SECONDS", 0))
+    module, name = WORKER_CLASS
+    found = getattr(importlib.import_module(module), name)
     print(f"rq-worker: {count} workers for {', '.join(queues)}", flush=True)
     health_file = Path(os.environ.get("RQ_WORKER_HEALTH_FILE", "").strip() or HEALTH_FILE)
     pool = WatchedPool(
         queues,
         connection=connection,
         num_workers=count,
-        worker_class=worker_class,
+        # The tree's, made so that no job is lost when it ends and none begins while suspended.
+        worker_class=type(name, (PollingWorker, found), {}),
         probe=probe,
         health_file=health_file,
     )
@@ -226,34 +222,19 @@ def main(queues: list[str]) -> int:
     return 0
 
 
-def _worker_class() -> Any:
-    """Return the tree's worker class, made so that no job is lost when it ends and none begins while suspended."""
-    module, name = WORKER_CLASS
-    found = getattr(importlib.import_module(module), name)
-    return type(name, (PollingWorker, found), {})
+def _refuse(message: str, code: int) -> NoReturn:
+    print(f"rq-worker: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)
 
 
-def _connect() -> redis.Redis:
+def _connect(**options: Any) -> redis.Redis:
     settings = importlib.import_module("wepppy.config.redis_settings")
     try:
-        url: str = settings.redis_url(settings.RedisDB.RQ)
-        return redis.Redis.from_url(url)
+        return redis.Redis.from_url(settings.redis_url(settings.RedisDB.RQ), **options)
     except (ValueError, RuntimeError) as error:
         # A ValueError may quote the URL with the password in it.
         reason = str(error) if isinstance(error, RuntimeError) else "the Redis URL can't be understood"
-        raise StartError(reason, EX_USAGE) from None
-
-
-def _probe_of(connection: redis.Redis) -> redis.Redis:
-    """Return a client of the same Redis that answers or gives up soon, and tries once."""
-    options: dict[str, Any] = {
-        **connection.connection_pool.connection_kwargs,
-        "socket_connect_timeout": _number("RQ_REDIS_PROBE_CONNECT_TIMEOUT_SECONDS", 5, least=0.1),
-        "socket_timeout": _number("RQ_REDIS_PROBE_SOCKET_TIMEOUT_SECONDS", 5, least=0.1),
-        "retry": None,
-    }
-    kind = connection.connection_pool.connection_class
-    return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=kind, **options))
+        _refuse(reason, EX_USAGE)
 
 
 def _wait_for(probe: redis.Redis) -> None:
@@ -265,22 +246,19 @@ def _wait_for(probe: redis.Redis) -> None:
     while True:
         try:
             probe.ping()
+            return
         except redis.AuthenticationError:
-            raise StartError("Redis refuses the password", EX_NOPERM) from None
+            _refuse("Redis refuses the password", EX_NOPERM)
         except (redis.RedisError, OSError) as error:
             reason = type(error).__name__
-            if reason != said:
-                said = reason
-                print(f"rq-worker: waiting for Redis ({reason})", file=sys.stderr, flush=True)
-            if time.monotonic() >= deadline:
-                raise StartError(
-                    f"Redis did not answer within {limit:g} s ({reason})", EX_UNAVAILABLE
-                ) from None
-            time.sleep(pause)
-        else:
-            return
         finally:
             probe.connection_pool.disconnect()
+        if reason != said:
+            said = reason
+            print(f"rq-worker: waiting for Redis ({reason})", file=sys.stderr, flush=True)
+        if time.monotonic() >= deadline:
+            _refuse(f"Redis did not answer within {limit:g} s ({reason})", EX_UNAVAILABLE)
+        time.sleep(pause)
 
 
 def _number(name: str, default: float, least: float = 0) -> float:
@@ -290,12 +268,8 @@ def _number(name: str, default: float, least: float = 0) -> float:
     except ValueError:
         value = -1.0
     if not least <= value < float("inf"):
-        raise StartError(f"{name}={text!r} is not a number of at least {least:g}", EX_USAGE)
+        _refuse(f"{name}={text!r} is not a number of at least {least:g}", EX_USAGE)
     return value
-
-
-def _leave(signum: int, frame: object) -> None:
-    raise SystemExit(0)
 
 
 if __name__ == "__main__":

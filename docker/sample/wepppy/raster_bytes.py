@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
@@ -31,8 +30,3 @@ def encode_raster(
                 dataset.write_colormap(1, colours)
         content: bytes = memory.read()
         return content
-
-
-def encode_picture(pixels: NDArray[np.uint8]) -> bytes:
-    """Return red, green, blue and opacity [row, column, 4] as a PNG file."""
-    return encode_raster("PNG", ".png", np.moveaxis(pixels, 2, 0), {"ZLEVEL": 5})

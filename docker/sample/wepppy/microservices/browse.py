@@ -2,8 +2,7 @@
 
 Routes, all GET (and HEAD), under `{SITE_PREFIX}/runs/{runid}/{config}/`; the proxy leaves the prefix on:
 
-- `browse/{path}`: a page for a directory or a file; `?preview=png&size=N` a raster as a picture, `?raw=1` an
-  image or an HTML report as it is. Directory pages take `sort`, `order`, `pattern`, `limit`, `offset`.
+- `browse/{path}`: a page for a directory (with the parameters of `files`) or for a file.
 - `files/{path}`: a directory as JSON; `limit` 1 to 10000, `offset`, `pattern` (shell pattern), `sort` name,
   date or size, `order` asc or desc, `meta`.
 - `download/{path}`: the bytes, with conditions and ranges; `?as_csv=1` turns Parquet into CSV.
@@ -24,52 +23,82 @@ Names with a leading dot are hidden and `_logs` is refused. Nothing outside of t
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
+import functools
 import os
 import re
-from collections.abc import AsyncIterator
-from urllib.parse import unquote
+import stat
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
 
+import anyio
 import anyio.to_thread
+from jinja2 import Environment, FileSystemLoader
+from pydantic import BaseModel, Field, ValidationError
 from starlette.applications import Starlette
-from starlette.concurrency import iterate_in_threadpool
-from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.staticfiles import NotModifiedResponse
+from starlette.types import Message, Receive, Scope, Send
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
+from werkzeug.sansio.http import is_resource_modified
 
 from wepppy.config.environment import setting, site_prefix
 from wepppy.config.run_paths import wc1_root
 from wepppy.config.run_tokens import signing_secrets
-from wepppy.microservices import browse_pages, browse_pictures, browse_rasters, browse_tables
+from wepppy.microservices import browse_contents
 from wepppy.microservices.browse_access import Access, check_access
-from wepppy.microservices.browse_download import FileResponse, disposition, precondition_status
-from wepppy.microservices.browse_kinds import kind
-from wepppy.microservices.browse_listing import as_json, parse_query, select
-from wepppy.microservices.browse_tree import Node, file_paths, open_node, shown
-from wepppy.microservices.service_errors import ServiceError, invalid
+from wepppy.microservices.browse_tree import Node, file_paths, is_listed, open_node
+from wepppy.microservices.service_errors import ServiceError, invalid, invalid_input
 
 PREFIX = site_prefix()
-_CONFIG = re.compile(r"[A-Za-z0-9_.;-]{1,100}")
+TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
+# No script, no outside assets. A report that a job wrote is shown in a sandbox of its own, with its styles.
+POLICY = (
+    "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'self'"
+)
 _HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
-_drawing = anyio.CapacityLimiter(2)  # pictures and tables take memory: two at a time
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("browse_templates")),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_few = anyio.CapacityLimiter(2)  # tables take memory: two at a time
 
 
-async def health(request: Request) -> Response:
+class Query(BaseModel):
+    """Which entries of a directory, in which order; `pattern` is a shell pattern for names (case-sensitive)."""
+
+    limit: int = Field(1000, ge=1, le=10_000)
+    offset: int = Field(0, ge=0)
+    pattern: str = Field("", max_length=200, pattern=r"^[^/\x00]*$")
+    sort: Literal["name", "date", "size"] = "name"
+    order: Literal["asc", "desc"] = "asc"
+    meta: bool = False
+
+
+def health(request: Request) -> Response:
     """Answer OK when runs can be read and tokens can be checked with the configured secrets."""
-
-    def look() -> None:
-        names = os.listdir(wc1_root())  # noqa: PTH208 - raises at once, iterdir at its first item
-        if "runs" in names:  # a new volume has none
-            os.listdir(wc1_root() / "runs")  # noqa: PTH208
-
     try:
-        await anyio.to_thread.run_sync(look)
-        await anyio.to_thread.run_sync(signing_secrets)
+        if "runs" in os.listdir(wc1_root()):  # noqa: PTH208 - a new volume has none
+            os.listdir(wc1_root() / "runs")  # noqa: PTH208 - raises at once, iterdir at its first item
+        signing_secrets()
     except OSError as error:
         return PlainTextResponse(f"the runs directory can't be read: {error.strerror}", 503)
     except RuntimeError:
@@ -77,146 +106,240 @@ async def health(request: Request) -> Response:
     return PlainTextResponse("OK")
 
 
-async def may_read(request: Request) -> Response:
+def may_read(request: Request) -> Response:
     """Answer 204 where the visitor may read the run. Raises ServiceError."""
-    await check_access(request, request.path_params["runid"], "")
+    check_access(request, request.path_params["runid"], "")
     return Response(status_code=204)
 
 
-async def open_run(request: Request) -> Access:
+def few_at_a_time(endpoint: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that works in a thread, beside few others of this kind."""
+
+    @functools.wraps(endpoint)
+    async def waiting(request: Request) -> Response:
+        return await anyio.to_thread.run_sync(endpoint, request, limiter=_few)
+
+    return waiting
+
+
+def open_run(request: Request) -> Access:
     """Return the visitor's access to the run of a request. Raises ServiceError."""
-    runid, config = request.path_params["runid"], request.path_params["config"]
-    if not _CONFIG.fullmatch(config):
-        raise invalid("config", "must be letters, digits, dots, hyphens and underscores")
-    return await check_access(request, runid, config)
+    return check_access(request, request.path_params["runid"], request.path_params["config"])
 
 
-async def open_file(request: Request, only_files: bool = True) -> tuple[Access, Node]:
+def open_path(request: Request) -> tuple[Access, Node]:
     """Return the access and the open node of the request's path; the caller closes it."""
-    access = await open_run(request)
-    path = request.path_params.get("path", "")
-    node = await anyio.to_thread.run_sync(lambda: open_node(access.run, path, privileged=access.privileged))
-    if only_files and node.is_directory:
+    access = open_run(request)
+    return access, open_node(access.run, request.path_params.get("path", ""), access.privileged)
+
+
+def open_file(request: Request) -> Node:
+    """Return the open file of the request's path; the caller closes it."""
+    _, node = open_path(request)
+    if node.is_directory:
         node.close()
         raise ServiceError(400, "not_a_file", "This path is a directory.")
-    return access, node
+    return node
 
 
-async def browse(request: Request) -> Response:
-    """Answer the page of a directory or file, or a file's picture or raw form for such a page."""
-    access, node = await open_file(request, only_files=False)
-    if not node.is_directory and request.query_params.get("raw") and kind(node.name) in ("picture", "page"):
-        return FileResponse(node, request.headers, inline=True)
-    with node:
+@few_at_a_time
+def browse(request: Request) -> Response:
+    """Answer the page of a directory or file."""
+    access, node = open_path(request)
+    with contextlib.closing(node):
         if node.is_directory:
-            query = parse_query(request.query_params, browse_pages.PAGE_ENTRIES)
-
-            def page() -> Response:
-                listing = select(node, query, privileged=access.privileged, folders_first=True)
-                return browse_pages.directory_page(access, node, listing, query)
-
-            return await anyio.to_thread.run_sync(page)
-        if request.query_params.get("preview"):
-            return await picture(request, node)
-        return await anyio.to_thread.run_sync(browse_pages.file_page, access, node, limiter=_drawing)
+            query = read_query(request)
+            found = listing(access, node, query)
+            return page("directory.html", access=access, query=query.model_dump(), **found)
+        changed = datetime.fromtimestamp(node.status.st_mtime, UTC)
+        content = browse_contents.preview(node)
+        return page("file.html", access=access, node=node, path=node.path, changed=changed, **content)
 
 
-async def picture(request: Request, node: Node) -> Response:
-    """Answer a raster as PNG, `size` pixels at most each way."""
-    if request.query_params["preview"] != "png":
-        raise invalid("preview", "must be png")
-    text = request.query_params.get("size", "") or str(browse_pictures.DEFAULT_SIDE)
-    if not re.fullmatch(r"[0-9]{1,4}", text) or not 16 <= int(text) <= browse_pictures.MAX_SIDE:
-        raise invalid("size", f"must be a whole number from 16 to {browse_pictures.MAX_SIDE}")
-    if kind(node.name) != "raster":
-        raise invalid("preview", "this file is not a raster")
-    headers = {
-        "etag": browse_pictures.picture_etag(node, int(text)),
-        "cache-control": "private, no-cache",
-        "x-content-type-options": "nosniff",
-    }
-    if precondition_status(request.headers, headers["etag"], node.status.st_mtime) == 304:
-        return Response(status_code=304, headers=headers)
-    drawn = await anyio.to_thread.run_sync(browse_pictures.picture, node, int(text), limiter=_drawing)
-    return Response(drawn.png, headers=headers, media_type="image/png")
+def page(template: str, status: int = 200, **context: Any) -> Response:
+    """Return a page for people; the styles are the web application's."""
+    text = _templates.get_template(template).render(prefix=PREFIX, **context)
+    headers = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
+    return HTMLResponse(text, status, headers)
 
 
-async def files(request: Request) -> Response:
+def files(request: Request) -> Response:
     """Answer a directory as JSON."""
-    if not _accepts_json(request.headers.get("accept")):
+    accepted = parse_accept_header(request.headers.get("accept", "*/*"), MIMEAccept)
+    if not accepted.quality("application/json"):
         raise ServiceError(406, "not_acceptable", "This address answers application/json.")
-    query = parse_query(request.query_params)
-    access, node = await open_file(request, only_files=False)
-
-    def reply() -> JSONResponse:
-        listing = select(node, query, privileged=access.privileged)
-        listed = as_json(node, listing, query, run=access.run, url=access.url, privileged=access.privileged)
-        return JSONResponse(
-            {"runid": shown(access.runid), "config": request.path_params["config"], **listed},
-            headers={"cache-control": "private, no-cache"},
-        )
-
-    with node:
-        return await anyio.to_thread.run_sync(reply)
+    query = read_query(request)
+    access, node = open_path(request)
+    with contextlib.closing(node):
+        return JSONResponse({"runid": access.runid, "config": access.config, **listing(access, node, query)})
 
 
-async def download(request: Request) -> Response:
-    """Answer a file's bytes, or a Parquet file as CSV."""
-    _access, node = await open_file(request)
-    if request.query_params.get("as_csv", "").lower() not in ("1", "true", "yes", "on"):
-        return FileResponse(node, request.headers)
+def read_query(request: Request) -> Query:
+    """Return the parameters of a list; raises ServiceError naming every wrong one."""
     try:
-        if kind(node.name) != "parquet":
-            raise invalid("as_csv", "only Parquet files can be given as CSV")
-        pieces = await anyio.to_thread.run_sync(browse_tables.csv_of_parquet, node, limiter=_drawing)
-    finally:
-        node.close()  # the pieces read from a descriptor of their own
+        return Query.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise invalid_input(error) from error
 
-    async def body() -> AsyncIterator[bytes]:
-        async for piece in iterate_in_threadpool(pieces):
-            yield piece
 
-    headers = {
-        "content-disposition": disposition(node.name.rpartition(".")[0] + ".csv"),
-        "cache-control": "private, no-cache",
-        "x-content-type-options": "nosniff",
+def listing(access: Access, node: Node, query: Query) -> dict[str, Any]:
+    """Return the path of a directory, the entries that `query` selects, and paging.
+
+    Raises ServiceError `not_a_directory` (400).
+    """
+    if not node.is_directory:
+        raise ServiceError(400, "not_a_directory", "This path is a file, not a directory.")
+    found: list[tuple[str, os.stat_result]] = []
+    for name in sorted(os.listdir(node.fd)):  # noqa: PTH208 - a descriptor
+        if not is_listed(name, access.privileged) or not fnmatch.fnmatchcase(name, query.pattern or "*"):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # removed since the directory was read
+            status = os.stat(name, dir_fd=node.fd, follow_symlinks=False)
+            if stat.S_IFMT(status.st_mode) in TYPES:
+                found.append((name, status))
+    # H2 before H10. Names break ties, always upwards, so that pages neither repeat nor miss an entry.
+    found.sort(key=lambda each: natural(each[0]))
+    keys: dict[str, Callable[[tuple[str, os.stat_result]], Any]] = {
+        "name": lambda each: natural(each[0]),
+        "date": lambda each: each[1].st_mtime,
+        "size": lambda each: each[1].st_size if stat.S_ISREG(each[1].st_mode) else 0,
     }
-    return StreamingResponse(body(), headers=headers, media_type="text/csv")
+    found.sort(key=keys[query.sort], reverse=query.order == "desc")
+    chosen = found[query.offset : query.offset + query.limit]
+    return {
+        "path": node.path,
+        "entries": [entry(access, node, name, status, query.meta) for name, status in chosen],
+        "total": len(found),
+        "limit": query.limit,
+        "offset": query.offset,
+        "has_more": query.offset + len(chosen) < len(found),
+    }
 
 
-async def schema(request: Request) -> Response:
+def natural(name: str) -> str:
+    """Return a text by which numbers in names sort by their value, and letters without regard to case."""
+    return re.sub(r"[0-9]+", lambda digits: digits[0].zfill(20), name.casefold())
+
+
+def entry(access: Access, node: Node, name: str, status: os.stat_result, meta: bool) -> dict[str, Any]:
+    """Return one entry of a directory as JSON has it."""
+    path = f"{node.path}/{name}".lstrip("/")
+    item: dict[str, Any] = {
+        "name": name,
+        "path": path,
+        "type": TYPES[stat.S_IFMT(status.st_mode)],
+        "modified_iso": datetime.fromtimestamp(status.st_mtime, UTC).isoformat(timespec="seconds"),
+    }
+    if item["type"] == "file":
+        item["size_bytes"] = status.st_size
+        item["download_url"] = f"{access.url}/download/{quote(path)}"
+    elif item["type"] == "directory":
+        item["child_count"] = children(node, name, access.privileged)
+    else:
+        item |= {"symlink_is_dir": False, "symlink_target": None}
+        with (
+            contextlib.suppress(ServiceError),  # the target of a link out of the run is not disclosed
+            contextlib.closing(open_node(access.run, path, access.privileged)) as target,
+        ):
+            item |= {"symlink_is_dir": target.is_directory, "symlink_target": target.path}
+    if meta:
+        directory = item["type"] == "directory" or item.get("symlink_is_dir", False)
+        item["content_type"] = "inode/directory" if directory else browse_contents.content_type(name)
+        item["preview_available"] = not directory and browse_contents.kind(name) != "other"
+    return item
+
+
+def children(node: Node, name: str, privileged: bool) -> int | None:
+    """Return how many entries a directory in the node has, None when it can't be read."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=node.fd)
+    except OSError:
+        return None
+    try:
+        return sum(is_listed(each, privileged) for each in os.listdir(descriptor))  # noqa: PTH208
+    finally:
+        os.close(descriptor)
+
+
+class OpenFileResponse(FileResponse):
+    """The bytes of an open file as an attachment; closes it when they are sent."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        # Whatever a job wrote, a browser runs nothing of it.
+        headers = {
+            "cache-control": "private, no-cache",
+            "x-content-type-options": "nosniff",
+            "content-security-policy": "sandbox",
+        }
+        super().__init__(node.local_path, headers=headers, filename=node.name, stat_result=node.status)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what the request's conditions and ranges ask for, of a file that may grow meanwhile."""
+        left = 0
+
+        async def send_no_more_than_promised(message: Message) -> None:
+            nonlocal left
+            if message["type"] == "http.response.start":
+                left = int(dict(message["headers"]).get(b"content-length", 0))
+            else:
+                message["body"] = message["body"][:left]
+                left -= len(message["body"])
+            await send(message)
+
+        sent = Request(scope).headers
+        with contextlib.closing(self.node):
+            if is_resource_modified(
+                http_if_modified_since=sent.get("if-modified-since"),
+                http_if_none_match=sent.get("if-none-match"),
+                etag=self.headers["etag"],
+                last_modified=self.headers["last-modified"],
+            ):
+                await super().__call__(scope, receive, send_no_more_than_promised)
+            else:
+                await NotModifiedResponse(self.headers)(scope, receive, send)
+
+
+def download(request: Request) -> Response:
+    """Answer a file's bytes, or a Parquet file as CSV."""
+    as_csv = request.query_params.get("as_csv", "").lower() in ("1", "true", "yes", "on")
+    node = open_file(request)
+    if not as_csv:
+        return OpenFileResponse(node)
+    with contextlib.closing(node):
+        pieces = browse_contents.csv_of_parquet(node)
+    disposition = f"attachment; filename*=UTF-8''{quote(Path(node.name).stem, safe='')}.csv"
+    return StreamingResponse(pieces, headers={"content-disposition": disposition}, media_type="text/csv")
+
+
+@few_at_a_time
+def schema(request: Request) -> Response:
     """Answer the columns of a Parquet file."""
-    _access, node = await open_file(request)
-    with node:
-        return JSONResponse(await anyio.to_thread.run_sync(browse_tables.schema, node, limiter=_drawing))
+    with contextlib.closing(open_file(request)) as node:
+        return JSONResponse(browse_contents.schema(node))
 
 
-async def gdalinfo(request: Request) -> Response:
+@few_at_a_time
+def gdalinfo(request: Request) -> Response:
     """Answer the facts of a raster."""
-    _access, node = await open_file(request)
-    with node:
-        return JSONResponse(await anyio.to_thread.run_sync(browse_rasters.describe, node, limiter=_drawing))
+    with contextlib.closing(open_file(request)) as node:
+        return JSONResponse(browse_contents.raster_facts(node))
 
 
-async def aria2c(request: Request) -> Response:
+def aria2c(request: Request) -> Response:
     """Answer the list of all files as aria2c reads it with `--input-file`: a URL, then where to put it."""
-    access = await open_run(request)
+    access = open_run(request)
     host = request.headers.get("host", "")
     named = _HOST.fullmatch(host)
     if named is None or named[1].lower() not in _own_names():
-        raise invalid(
-            "Host", "must be a name of this site: that of EXTERNAL_HOST or SITE_ADDRESS, or localhost"
-        )
-    scheme = request.headers.get("x-forwarded-proto", "").lower()
-    base = f"{scheme if scheme in ('http', 'https') else request.url.scheme}://{host}"
-    node = await anyio.to_thread.run_sync(lambda: open_node(access.run, "", privileged=access.privileged))
+        message = "must be a name of this site: that of EXTERNAL_HOST or SITE_ADDRESS, or localhost"
+        raise invalid(f"Host: {message}", {"Host": message})
+    base = f"{request.url.scheme}://{host}{access.url}/download/"
 
-    async def lines() -> AsyncIterator[str]:
-        with node:
-            async for path in iterate_in_threadpool(file_paths(node, access.privileged)):
-                name = shown(path)
-                if name == path and name.isprintable():  # a line break in a name would end the line
-                    yield f"{base}{access.link('download', path)}\n  out={name}\n"
+    def lines() -> Iterator[str]:
+        with contextlib.closing(open_node(access.run, "", access.privileged)) as node:
+            for path in file_paths(node, access.privileged):
+                yield f"{base}{quote(path)}\n  out={path}\n"
 
     return StreamingResponse(lines(), media_type="text/plain")
 
@@ -227,20 +350,15 @@ def _own_names() -> set[str]:
     return {"localhost", "127.0.0.1", "[::1]"} | {name.strip() for name in names if name.strip()}
 
 
-def _accepts_json(accept: str | None) -> bool:
-    return parse_accept_header(accept or "*/*", MIMEAccept).quality("application/json") > 0
-
-
 async def service_error(request: Request, error: Exception) -> Response:
     """Answer an expected error as JSON, text or a page, as its route does."""
     assert isinstance(error, ServiceError)  # noqa: S101 - registered for this class alone
     endpoint = request.scope.get("endpoint")
     if endpoint is files:
         return error.as_response()
-    if "text/html" in request.headers.get("accept", "") and endpoint is browse:
-        runid, config = request.path_params.get("runid", ""), request.path_params.get("config", "")
-        return browse_pages.error_page(runid, config, error.status, error.message)
-    return PlainTextResponse(error.message, error.status, {"cache-control": "no-store"})
+    if endpoint is browse and "text/html" in request.headers.get("accept", ""):
+        return page("error.html", error.status, message=error.message)
+    return PlainTextResponse(error.message, error.status)
 
 
 async def http_error(request: Request, error: Exception) -> Response:
@@ -249,28 +367,6 @@ async def http_error(request: Request, error: Exception) -> Response:
     return PlainTextResponse(error.detail, error.status_code, error.headers)
 
 
-class ExactPath:
-    """Give the routes the very bytes of the path, so that a name that is not UTF-8 is found as well."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Replace the decoded path of a request by one that `os.fsencode` turns back into its bytes."""
-        raw = scope.get("raw_path")
-        if scope["type"] == "http" and raw:
-            path = unquote(raw.decode("latin-1"), errors="surrogateescape")
-            scope = dict(scope, path=path)
-        await self.app(scope, receive, send)
-
-
-class AnyPath(PathConvertor):
-    """The rest of an address, line breaks included: a file's name may hold one."""
-
-    regex = "(?s:.*)"
-
-
-register_url_convertor("any", AnyPath())
 _run = PREFIX + "/runs/{runid}/{config}"
 app = Starlette(
     routes=[
@@ -278,15 +374,14 @@ app = Starlette(
         Route("/browse/health", health),
         Route("/access/{runid}", may_read),
         Route(_run + "/browse", browse),
-        Route(_run + "/browse/{path:any}", browse),
+        Route(_run + "/browse/{path:path}", browse),
         Route(_run + "/files", files),
-        Route(_run + "/files/{path:any}", files),
-        Route(_run + "/download/{path:any}", download),
-        Route(_run + "/schema/{path:any}", schema),
-        Route(_run + "/gdalinfo/{path:any}", gdalinfo),
+        Route(_run + "/files/{path:path}", files),
+        Route(_run + "/download/{path:path}", download),
+        Route(_run + "/schema/{path:path}", schema),
+        Route(_run + "/gdalinfo/{path:path}", gdalinfo),
         Route(_run + "/aria2c.spec", aria2c),
     ],
-    middleware=[Middleware(ExactPath)],
     exception_handlers={ServiceError: service_error, HTTPException: http_error},
 )
-app.router.redirect_slashes = False
+app.router.redirect_slashes = False  # such an answer would repeat the Host header

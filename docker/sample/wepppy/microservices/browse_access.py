@@ -4,8 +4,7 @@ A token is a JSON Web Token (RFC 7519), HS256, signed with one of `WEPP_AUTH_JWT
 separated, all accepted, so that secrets can be rotated). It must carry `exp`, `jti` and the audience
 `RQ_ENGINE_JWT_AUDIENCE` (default `rq-engine`), and grants a run when its `runid` is that run, its `runs` list
 holds it, or its `roles` hold Admin or Root. It is looked for in the cookie `wepp_browse_jwt`
-(`WEPP_BROWSE_JWT_COOKIE_NAME`; for composite ids first in `<cookie>_<first 16 hex digits of sha256(runid,
-newline, config)>`), then in `Authorization: Bearer`.
+(`WEPP_BROWSE_JWT_COOKIE_NAME`), then in `Authorization: Bearer`.
 A token whose `jti` is in Redis (database 0, `auth:jwt:revoked:<jti>`) is refused, and so is every token while
 Redis does not answer. Without a configured secret only public runs can be read.
 A run that the visitor may not read is answered like one that there is not.
@@ -14,12 +13,11 @@ A run that the visitor may not read is answered like one that there is not.
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-import anyio.to_thread
 import jwt
 from redis import Redis, RedisError
 from starlette.requests import Request
@@ -28,10 +26,8 @@ from wepppy.config.environment import site_prefix
 from wepppy.config.redis_settings import RedisDB, redis_client
 from wepppy.config.run_paths import MARKER, PUBLIC_MARKER, SEPARATOR, get_wd
 from wepppy.config.run_tokens import REVOKED, audience, cookie_name, signing_secrets
-from wepppy.microservices.browse_tree import quoted
 from wepppy.microservices.service_errors import ServiceError, run_not_found
 
-EVERY_RUN = frozenset({"admin", "root"})
 _SCENARIOS = frozenset({"omni", "omni-contrast"})
 
 
@@ -47,35 +43,25 @@ class Access:
     @property
     def url(self) -> str:
         """The run's address, `/weppcloud/runs/R/C`."""
-        return run_url(self.runid, self.config)
-
-    def link(self, route: str, path: str) -> str:
-        """Return the address of a path under one of the run's routes, `browse` or `download` for example."""
-        return f"{self.url}/{route}/{quoted(path)}"
+        return f"{site_prefix()}/runs/{quote(self.runid)}/{quote(self.config)}"
 
 
-def run_url(runid: str, config: str) -> str:
-    """Return the address of a run's page."""
-    return f"{site_prefix()}/runs/{quoted(runid)}/{quoted(config)}"
-
-
-async def check_access(request: Request, runid: str, config: str) -> Access:
-    """Return the visitor's access to a run.
+def check_access(request: Request, runid: str, config: str) -> Access:
+    """Return the visitor's access to a run. Ask in a thread: files and Redis are read.
 
     Raises ServiceError: `run_not_found` (404) also for a run that the visitor may not read,
     `token_check_unavailable` (503).
     """
-    run, public = await anyio.to_thread.run_sync(_find, runid)
-    token = _token(request, runid, config)
+    run, public = _find(runid)
     claims: dict[str, Any] = {}
-    if token is not None:
-        try:
-            claims = await anyio.to_thread.run_sync(_claims, token)
-        except ServiceError:
-            if not public:  # an expired cookie must not close a public run
-                raise
+    try:
+        claims = _claims(_token(request))
+    except ServiceError:
+        if not public:  # an expired cookie must not close a public run
+            raise
     roles = {str(role).lower() for role in _items(claims.get("roles"))}
-    if run is None or not (public or _names_run(claims, runid) or roles & EVERY_RUN):
+    named = claims.get("runid") == runid or runid in _items(claims.get("runs"))
+    if run is None or not (public or named or roles & {"admin", "root"}):
         raise run_not_found()
     return Access(run, runid, config, privileged="root" in roles)
 
@@ -95,62 +81,31 @@ def _find(runid: str) -> tuple[Path | None, bool]:
         return None, False
 
 
-def _token(request: Request, runid: str, config: str) -> str | None:
-    cookie = cookie_name()
-    names = [cookie]
-    if ";" in runid:
-        digest = hashlib.sha256(f"{runid}\n{config}".encode("utf-8", "surrogateescape")).hexdigest()
-        names.insert(0, f"{cookie}_{digest[:16]}")
-    for name in names:
-        value = request.cookies.get(name)
-        if value:
-            return value
+def _token(request: Request) -> str:
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    return value.strip() or None if scheme.lower() == "bearer" else None
+    return request.cookies.get(cookie_name()) or (value.strip() if scheme.lower() == "bearer" else "")
 
 
 def _claims(token: str) -> dict[str, Any]:
     """Return the claims of a valid token, none of another; raises ServiceError 503 while that can't be checked."""
-    claims: dict[str, Any] | None = None
-    for secret in _secrets_now():
-        try:
-            claims = jwt.decode(
-                token,
-                secret,
-                algorithms=["HS256"],
-                audience=audience(),
-                options={"require": ["exp", "jti", "aud"]},
-            )
-            break
-        except jwt.PyJWTError:
-            continue
-    if claims is None or not isinstance(claims["jti"], str) or not claims["jti"]:
-        return {}
+    options: Any = {"require": ["exp", "jti", "aud"]}
     try:
-        revoked = _denylist().exists(REVOKED + claims["jti"])
-    except RedisError as error:
+        for secret in signing_secrets() if token else ():
+            try:
+                claims = jwt.decode(token, secret, ["HS256"], audience=audience(), options=options)
+            except jwt.PyJWTError:
+                continue
+            return {} if not claims["jti"] or _denylist().exists(REVOKED + claims["jti"]) else claims
+    except (RuntimeError, RedisError) as error:
         raise ServiceError(
             503, "token_check_unavailable", "Tokens can't be checked at the moment. Try again."
         ) from error
-    return {} if revoked else claims
-
-
-def _secrets_now() -> list[str]:
-    try:
-        return signing_secrets()
-    except RuntimeError as error:
-        raise ServiceError(
-            503, "token_check_unavailable", "Tokens can't be checked at the moment."
-        ) from error
+    return {}
 
 
 @functools.lru_cache(maxsize=1)
 def _denylist() -> Redis:
     return redis_client(RedisDB.LOCK)
-
-
-def _names_run(claims: dict[str, Any], runid: str) -> bool:
-    return claims.get("runid") == runid or runid in _items(claims.get("runs"))
 
 
 def _items(value: object) -> list[object]:

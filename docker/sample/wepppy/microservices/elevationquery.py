@@ -63,7 +63,7 @@ async def elevationquery(request: Request) -> Response:
 async def _is_open(request: Request, runid: str) -> bool:
     """Return whether the visitor may read the run. Raises ServiceError 503 while that can't be checked."""
     try:
-        await check_access(request, runid, request.path_params["config"])
+        await run_in_threadpool(check_access, request, runid, request.path_params["config"])
     except ServiceError as error:
         if error.status != 404:
             raise

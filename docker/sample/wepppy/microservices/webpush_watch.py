@@ -1,282 +1,199 @@
 """Notice that a run ended, and notify each subscriber once.
 
-What is true is the job itself: its hash `rq:job:<id>` in database 9 keeps `status` and `ended_at` for a week. The
-worker's event on `<runid>:rq` is only a hint to look at once, so a lost event costs time and never a message: after
-every (re)subscription, and every `SWEEP_SECONDS`, the watcher looks at the last jobs (`rq:<task>` in the run's hash,
-database 0) of all runs with subscriptions. It subscribes BEFORE it looks, so no end falls in between.
+What is true is the job itself: its hash `rq:job:<id>` in database 9 keeps `status` and `ended_at` for a week, and the
+run's hash in database 0 names the run's last jobs (`rq:<task>`). Every `LOOK_SECONDS` the watcher looks at those of all
+runs with subscriptions, so nothing that happens while it, Redis or Postgres is away is lost. A subscription is removed
+when its message was accepted or refused for good. A process that dies in between repeats one message; the push `Topic`
+and the notification's `tag` make the second replace the first. The opposite order could lose it.
 
-What was sent is a key per job, outcome and subscription, `webpush:<job>:<status>:<id>`, in database 0:
-`SET NX` with a short life claims the message (two processes never send the same one), the outcome (`sent`,
-`gone`, ...) replaces it for longer than a job is kept. It lies in Redis and not in Postgres because it is worth
-exactly as much as the job's state: a Redis that lost the one has lost the other. A process that dies between the
-push service's answer and the outcome repeats one message; the push `Topic` and the notification's `tag` make the
-second replace the first. The opposite order could lose it.
+Protocols: RFC 8030 (Web Push), RFC 8291 (encryption, done by pywebpush), RFC 8292 (VAPID, done by py_vapid), RFC 9110
+10.2.3 (Retry-After).
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import base64
+import hashlib
 import json
 import logging
-import uuid
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+import re
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Literal
+from urllib.parse import quote, urlsplit
 
-import anyio.to_thread
 import psycopg
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+import requests
+from py_vapid import Vapid02
+from pywebpush import WebPusher, WebPushException
+from redis import RedisError
+from werkzeug.http import parse_date
 
+from wepppy.config.environment import flag, setting, site_prefix
+from wepppy.config.redis_settings import RedisDB, redis_client
 from wepppy.config.run_paths import get_wd
-from wepppy.microservices.webpush_push import Outcome, Pusher
-from wepppy.microservices.webpush_store import Store, Subscription
+from wepppy.microservices import webpush_store
+from wepppy.microservices.webpush_store import Subscription
 
-PATTERN = "*:rq"
-ENDED = frozenset({"finished", "failed"})
-SWEEP_SECONDS = 60.0
-CLAIM_SECONDS = 60
-KEEP_SECONDS = 8 * 24 * 3600  # jobs are kept for seven days
-RECHECKS = 6  # an event may come a moment before the job's hash changes
-FIRST_RECHECK = 0.25
-BATCH = 200
+LOOK_SECONDS = 5.0
+PUSH_SECONDS = 10.0
+TTL_SECONDS = 24 * 3600  # after a day a message has no use
+TOKEN_SECONDS = 12 * 3600  # RFC 8292 allows 24 h at most
+FIRST_PAUSE = 10.0
+AT_ONCE = 8
 # A subscription of the second in which the run ends means that end.
 GRACE = timedelta(seconds=5)
+# A subscriber chooses the address, so it must not lead into our own network: the push services of browsers are these.
+PUSH_SERVICE = re.compile(
+    r"https://[a-z0-9.-]+\.(google|googleapis|mozilla|apple|windows)\.com/[!-~]{1,2000}"
+)
+ANY_SERVICE = re.compile(r"https?://[!-~]{1,2000}")
 
 _log = logging.getLogger(__name__)
-Message = Callable[[str, str, str], bytes]  # run id, configuration, status -> payload
 
 
-@dataclass(frozen=True)
-class End:
-    """How and when a job ended."""
-
-    status: str
-    at: datetime
+def is_push_service(endpoint: str) -> bool:
+    """Return whether messages may be sent there; `WEBPUSH_ALLOW_INSECURE=true`, for tests, lets them go anywhere."""
+    return bool((ANY_SERVICE if flag("WEBPUSH_ALLOW_INSECURE") else PUSH_SERVICE).fullmatch(endpoint))
 
 
-@dataclass(frozen=True)
-class Connections:
-    """The Redis databases the watcher uses: Pub/Sub (its reads wait for ever), run hashes and marks, jobs."""
+def payload(runid: str, config: str, status: str) -> bytes:
+    """Return the message of a run's end as JSON."""
+    word = "is finished" if status == "finished" else "has failed"
+    message = {
+        "type": "run",
+        "runid": runid,
+        "config": config,
+        "status": status,
+        "title": f"Run {runid} {word}",
+        "body": "Open it to see the results." if status == "finished" else "Open it to see what went wrong.",
+        "url": f"{site_prefix()}/runs/{quote(runid, safe='')}/{quote(config, safe='')}/",
+        "tag": f"run-{runid}",
+    }
+    return json.dumps(message, ensure_ascii=False).encode()
 
-    events: Redis
-    runs: Redis
-    jobs: Redis
 
-    async def close(self) -> None:
-        """Close them all."""
-        for client in (self.events, self.runs, self.jobs):
-            await client.aclose()
+class Watcher(threading.Thread):
+    """Looks at the runs until `stop` is called. `problem`: why notifications do not arrive at the moment."""
 
+    def __init__(self, key: Vapid02, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(name="webpush watcher", daemon=True)
+        self.problem: str | None = "the service is starting"
+        self._key = key
+        self._clock = clock
+        self._runs = redis_client(RedisDB.LOCK)
+        self._jobs = redis_client(RedisDB.RQ, encoding_errors="replace")
+        self._stopping = threading.Event()
+        self._done: set[Subscription] = set()  # not removed yet
+        self._not_before: dict[int, float] = {}
 
-class Watcher:
-    """Listens for events and polls jobs until cancelled. `listening`: events arrive."""
+    def stop(self) -> None:
+        """End after the look under way."""
+        self._stopping.set()
+        self.join(PUSH_SECONDS)
 
-    def __init__(
-        self,
-        redis: Connections,
-        store: Store,
-        pusher: Pusher,
-        message: Message,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        sweep_seconds: float = SWEEP_SECONDS,
-    ) -> None:
-        self.listening = False
-        self._redis = redis
-        self._store = store
-        self._pusher = pusher
-        self._message = message
-        self._sleep = sleep
-        self._sweep_seconds = sweep_seconds
-        self._look = asyncio.Event()
-        self._settled: dict[
-            tuple[str, str], None
-        ] = {}  # job, status: every subscriber was notified; oldest first
-        self._unwritten: dict[str, Outcome] = {}  # outcomes that Redis could not take yet
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._sending: set[str] = set()
-
-    async def run(self) -> None:
-        """Work until cancelled; claims of messages under way are given back then."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._listen())
-                group.create_task(self._sweep_for_ever())
-        finally:
-            while self._tasks:
-                # More than once: a library that is just tidying up after a request may swallow a cancellation.
-                for task in self._tasks:
-                    task.cancel()
-                await asyncio.wait(set(self._tasks), timeout=0.5)
-
-    async def ping(self) -> None:
-        """Raise RedisError or OSError unless Redis answers."""
-        await self._redis.runs.ping()
-
-    async def _listen(self) -> None:
-        pause = 0.25
-        while True:
+    def run(self) -> None:
+        """Look again and again, whatever goes wrong."""
+        while not self._stopping.is_set():
             try:
-                async with self._redis.events.pubsub() as channel:
-                    await channel.psubscribe(PATTERN)
-                    async for event in channel.listen():
-                        if event["type"] == "psubscribe":  # also after redis-py reconnected by itself
-                            self.listening, pause = True, 0.25
-                            self._look.set()
-                        elif event["type"] == "pmessage":
-                            self._hint(event["channel"], event["data"])
-            except (RedisError, OSError) as error:
-                _log.warning("events do not arrive: %s", type(error).__name__)
-            finally:
-                self.listening = False
-            await self._sleep(pause)
-            pause = min(5.0, pause * 2)
+                self.look()
+                self.problem = None
+            except psycopg.Error:
+                self.problem = "postgres does not answer"
+            except (RedisError, OSError):
+                self.problem = "redis does not answer"
+            except Exception:
+                _log.exception("the watcher failed")
+                self.problem = "the watcher failed; its log says why"
+            self._stopping.wait(LOOK_SECONDS)
 
-    def _hint(self, channel: str, data: str) -> None:
-        try:
-            event = json.loads(data)
-            job, status = event["job"], event["status"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return  # not ours
-        if isinstance(job, str) and status in ENDED:
-            self._start(self._follow(channel.rpartition(":")[0], job))
+    def look(self) -> None:
+        """Send what is due. Raises RedisError, psycopg.Error."""
+        self._runs.ping()
+        self._remove_done()
+        waiting = webpush_store.subscriptions()
+        self._not_before = {each.id: self._not_before.get(each.id, 0.0) for each in waiting}
+        ends = {runid: self._end_of(runid) for runid in {each.runid for each in waiting}}
+        due = []
+        for each in waiting:
+            if (end := ends[each.runid]) and self._clock() >= self._not_before[each.id]:
+                status, at = end[0], end[1] or each.created
+                if at >= each.created - GRACE:
+                    due.append((each, status, at))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda each: self._send(*each), due))  # as a list: what one raises is raised here
+        self._remove_done()
 
-    async def _follow(self, runid: str, job: str) -> None:
-        """Look at one job until it is settled; if it does not end, or something is down, leave it to the sweep."""
-        pause = FIRST_RECHECK
-        for _ in range(RECHECKS):
-            try:
-                ends = await self._ends([job])
-                if job in ends:
-                    await self._notify(runid, job, ends[job])
-                    return
-            except (RedisError, OSError, psycopg.Error) as error:
-                _log.warning("the end of a job can't be looked at now: %s", type(error).__name__)
-                self._look.set()
-                return
-            await self._sleep(pause)
-            pause *= 2
+    def _remove_done(self) -> None:
+        for each in list(self._done):
+            webpush_store.remove_unchanged(each)
+            self._done.remove(each)
 
-    async def _sweep_for_ever(self) -> None:
-        pause = 1.0
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._sweep_seconds):
-                    await self._look.wait()
-            self._look.clear()
-            try:
-                await self.sweep()
-                pause = 1.0
-            except (RedisError, OSError, psycopg.Error) as error:
-                _log.warning("runs can't be looked at now: %s", type(error).__name__)
-                await self._sleep(pause)
-                pause = min(30.0, pause * 2)
-                self._look.set()
+    def _end_of(self, runid: str) -> tuple[str, datetime | None] | None:
+        """Return how and when a run ended last; the time of a job whose worker was killed is not known."""
+        ends: list[tuple[str, datetime | None]] = []
+        for name, job in self._runs.hgetall(get_wd(runid).name).items():
+            if name.startswith("rq:"):
+                status, ended = self._jobs.hmget(f"rq:job:{job}", "status", "ended_at")
+                if status in ("finished", "failed"):  # one that is to be tried again is queued or scheduled
+                    ends.append((status, datetime.fromisoformat(ended) if ended else None))
+        return max(ends, key=lambda end: end[1] or datetime.max.replace(tzinfo=UTC), default=None)
 
-    async def sweep(self) -> None:
-        """Look at the jobs of every run that has subscribers. Raises RedisError, psycopg.Error."""
-        for key, outcome in list(self._unwritten.items()):
-            await self._redis.runs.set(key, outcome, ex=KEEP_SECONDS)
-            self._unwritten.pop(key, None)
-        runids = await anyio.to_thread.run_sync(self._store.runids)
-        for start in range(0, len(runids), BATCH):
-            owners = await self._jobs_of(runids[start : start + BATCH])
-            for job, end in (await self._ends(owners)).items():
-                if (job, end.status) not in self._settled:
-                    await self._notify(owners[job], job, end)
-
-    async def _jobs_of(self, runids: list[str]) -> dict[str, str]:
-        """Return job id -> run id for the last jobs of some runs."""
-        known = [(runid, key) for runid in runids if (key := _key_of(runid)) is not None]
-        async with self._redis.runs.pipeline(transaction=False) as pipeline:
-            for _, key in known:
-                pipeline.hgetall(key)
-            hashes = await pipeline.execute(raise_on_error=False)
-        owners: dict[str, str] = {}
-        for (runid, _), fields in zip(known, hashes, strict=True):
-            if isinstance(fields, dict):  # anything else is a key of another type
-                owners |= {job: runid for name, job in fields.items() if name.startswith("rq:") and job}
-        return owners
-
-    async def _ends(self, jobs: Iterable[str]) -> dict[str, End]:
-        """Return how those of the jobs ended that have ended and will not be tried again."""
-        listed = list(jobs)
-        async with self._redis.jobs.pipeline(transaction=False) as pipeline:
-            for job in listed:
-                pipeline.hmget(f"rq:job:{job}", "status", "ended_at")
-            answers = await pipeline.execute()
-        ends = {}
-        for job, (status, ended) in zip(listed, answers, strict=True):
-            if status in ENDED:
-                ends[job] = End(status, _moment(ended))
-        return ends
-
-    async def _notify(self, runid: str, job: str, end: End) -> None:
-        """Start a message to every subscriber who has not been notified yet."""
-        subscriptions = await anyio.to_thread.run_sync(self._store.of_run, runid)
-        config = await anyio.to_thread.run_sync(self._store.config_of, runid) if subscriptions else None
-        settled = True
-        for subscription in subscriptions:
-            key = f"webpush:{job}:{end.status}:{subscription.id}"
-            if end.at < subscription.created - GRACE or key in self._unwritten:
-                continue
-            if key in self._sending:
-                settled = False
-            elif await self._redis.runs.set(key, f"claimed {uuid.uuid4().hex}", nx=True, ex=CLAIM_SECONDS):
-                settled = False
-                payload = self._message(runid, config or "", end.status)
-                self._sending.add(key)
-                self._start(self._send(key, subscription, payload))
-            elif str(await self._redis.runs.get(key) or "claimed").startswith("claimed"):
-                settled = False  # another process is at it, or died at it: look again later
-        if settled:
-            self._settled[(job, end.status)] = None
-            if len(self._settled) > 10_000:
-                self._settled.pop(next(iter(self._settled)))
-
-    async def _send(self, key: str, subscription: Subscription, payload: bytes) -> None:
-        async def waiting(seconds: float) -> None:
-            # If this fails the claim runs out: at worst another process takes the message over.
-            with contextlib.suppress(RedisError, OSError):
-                await self._redis.runs.expire(key, int(seconds) + CLAIM_SECONDS)
-
-        try:
-            outcome = await self._pusher.push(subscription, payload, waiting)
-        except asyncio.CancelledError:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                async with asyncio.timeout(1):
-                    await self._redis.runs.delete(key)
-            raise
+    def _send(self, subscription: Subscription, status: str, at: datetime) -> None:
+        message = payload(subscription.runid, subscription.config, status)
+        outcome, wait = self._push(subscription, message)
+        # Each pause is as long as it took so far, so that they double.
+        pause = max(FIRST_PAUSE, wait, self._clock() - at.timestamp())
+        if outcome == "later" and self._clock() + pause - at.timestamp() > TTL_SECONDS:
+            outcome = "given up"
+        _log.info("run %s: notification %s is %s", subscription.runid, subscription.id, outcome)
+        if outcome == "later":
+            self._not_before[subscription.id] = self._clock() + pause
         else:
-            self._unwritten[key] = outcome
-            _log.info("run %s: notification %s is %s", subscription.runid, subscription.id, outcome)
-            try:
-                if outcome == "gone":
-                    await anyio.to_thread.run_sync(self._store.remove_endpoint, subscription.endpoint)
-                await self._redis.runs.set(key, outcome, ex=KEEP_SECONDS)
-                self._unwritten.pop(key, None)
-            except (RedisError, OSError, psycopg.Error):
-                self._look.set()  # the sweep writes it
-        finally:
-            self._sending.discard(key)
+            self._done.add(subscription)
 
-    def _start(self, work: Awaitable[None]) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _push(
+        self, subscription: Subscription, message: bytes
+    ) -> tuple[Literal["sent", "refused", "later"], float]:
+        """Send a message once; return the outcome and the seconds that the push service sets to wait."""
+        if not is_push_service(subscription.endpoint):
+            return "refused", 0
+        service = urlsplit(subscription.endpoint)  # the rest of the address is the subscriber's secret
+        claims = {
+            "aud": f"{service.scheme}://{service.netloc}",
+            "exp": int(time.time()) + TOKEN_SECONDS,
+            "sub": setting("VAPID_SUBJECT", "mailto:admin@example.org"),
+        }
+        # A push service keeps only the newest undelivered message of a topic (RFC 8030 5.4).
+        topic = base64.urlsafe_b64encode(hashlib.sha256(subscription.runid.encode()).digest()[:24]).decode()
+        keys = {"p256dh": subscription.p256dh, "auth": subscription.auth}
+        try:
+            with requests.Session() as session:
+                session.max_redirects = 0
+                pusher = WebPusher(
+                    {"endpoint": subscription.endpoint, "keys": keys}, requests_session=session
+                )
+                headers = {**self._key.sign(claims), "Topic": topic, "Urgency": "normal"}
+                answer = pusher.send(message, headers, ttl=TTL_SECONDS, timeout=PUSH_SECONDS)
+        except requests.TooManyRedirects:
+            return "refused", 0
+        except requests.RequestException as error:
+            _log.info("push to %s failed, will try again: %s", service.hostname, type(error).__name__)
+            return "later", 0
+        except (WebPushException, ValueError, TypeError, IndexError):
+            return "refused", 0  # keys that can't be used
+        if answer.status_code == 429 or answer.status_code >= 500:
+            _log.info("push to %s answered %s, will try again", service.hostname, answer.status_code)
+            return "later", retry_after(answer.headers.get("retry-after", ""), self._clock())
+        return "sent" if answer.ok else "refused", 0
 
 
-def _key_of(runid: str) -> str | None:
-    try:
-        return get_wd(runid).name
-    except ValueError:
-        return None
-
-
-def _moment(text: str | None) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return datetime.now(UTC)  # without a time no subscriber is left out
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def retry_after(value: str, now: float) -> float:
+    """Return the seconds of a `Retry-After` header (seconds or HTTP date), 0 without a usable one."""
+    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
+        return float(value)
+    moment = parse_date(value)
+    return max(0.0, moment.timestamp() - now) if moment else 0.0

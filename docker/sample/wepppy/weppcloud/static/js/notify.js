@@ -13,11 +13,11 @@ const REASONS = {
 /** Show `button` if this browser can receive notifications; `worker` is the service worker's address. */
 export async function offerNotifications(button, runid, worker, problem) {
   if (!isSecureContext || !("serviceWorker" in navigator) || !("PushManager" in window)) return;
-  const memory = `notify:${runid}`; // the endpoint that the service has for this run
+  const memory = memoryOf(runid);
   const registration = await navigator.serviceWorker.register(worker).catch(() => null);
   if (registration === null) return;
   const known = await registration.pushManager.getSubscription().catch(() => null);
-  show(known !== null && localStorage.getItem(memory) === known.endpoint);
+  show(button, known !== null && localStorage.getItem(memory) === known.endpoint);
   button.hidden = false;
   button.addEventListener("click", async () => {
     button.disabled = true;
@@ -37,7 +37,7 @@ export async function offerNotifications(button, runid, worker, problem) {
     const subscription = await subscribe(await navigator.serviceWorker.ready, key);
     await call(`/subscriptions/${encodeURIComponent(runid)}`, "POST", subscription);
     localStorage.setItem(memory, subscription.endpoint);
-    show(true);
+    show(button, true);
   }
 
   async function stop() {
@@ -45,13 +45,22 @@ export async function offerNotifications(button, runid, worker, problem) {
     const endpoint = localStorage.getItem(memory);
     if (endpoint) await call(`/subscriptions/${encodeURIComponent(runid)}`, "DELETE", { endpoint });
     localStorage.removeItem(memory);
-    show(false);
+    show(button, false);
   }
+}
 
-  function show(on) {
-    button.textContent = on ? ON : OFF;
-    button.setAttribute("aria-pressed", String(on));
-  }
+/** The run has ended, and with it what was asked for: `button` offers the next end. */
+export function forgetNotification(button, runid) {
+  localStorage.removeItem(memoryOf(runid));
+  show(button, false);
+}
+
+// Where this browser keeps the endpoint that the service has for a run.
+const memoryOf = (runid) => `notify:${runid}`;
+
+function show(button, on) {
+  button.textContent = on ? ON : OFF;
+  button.setAttribute("aria-pressed", String(on));
 }
 
 async function subscribe(registration, key) {

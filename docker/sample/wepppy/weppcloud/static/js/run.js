@@ -7,7 +7,7 @@ import { followChecklist, followJob, followLog } from "./live.js";
 import { showMap } from "./map.js";
 import { localTimes, zoneAt } from "./numbers.js";
 import { monthlyClimate, elevationAt } from "./places.js";
-import { offerNotifications } from "./notify.js";
+import { forgetNotification, offerNotifications } from "./notify.js";
 import { showResults } from "./results.js";
 
 const RECHECK = 10000; // ms
@@ -33,6 +33,7 @@ function showState(status) {
     button.textContent = ENDED.has(status) ? "Run again" : "Start";
   }
   byId("notify-offer").hidden = ENDED.has(status); // there is nothing to notify of any more
+  if (ENDED.has(status)) forgetNotification(byId("notify"), runid);
   if (ended) {
     refresh();
     log.catchUp();
