@@ -218,6 +218,16 @@ def test_health_tells_what_is_missing_and_recovers(servers: PostgresServer, redi
     run(scenario)
 
 
+def test_a_subject_that_push_services_refuse_is_told(key_env: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAPID_SUBJECT", "the operator")
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        health = await client.get("/health")
+        assert (health.status_code, health.text.partition(" ")[0]) == (503, "VAPID_SUBJECT")
+
+    run(scenario)
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [

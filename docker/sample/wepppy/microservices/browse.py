@@ -79,7 +79,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_few = anyio.CapacityLimiter(2)  # tables take memory: two at a time
+_few = anyio.CapacityLimiter(4)  # tables take memory: a few at a time
 
 
 class Query(BaseModel):
@@ -165,7 +165,7 @@ def page(template: str, status: int = 200, **context: Any) -> Response:
 
 def files(request: Request) -> Response:
     """Answer a directory as JSON."""
-    accepted = parse_accept_header(request.headers.get("accept", "*/*"), MIMEAccept)
+    accepted = parse_accept_header(request.headers.get("accept") or "*/*", MIMEAccept)
     if not accepted.quality("application/json"):
         raise ServiceError(406, "not_acceptable", "This address answers application/json.")
     query = read_query(request)

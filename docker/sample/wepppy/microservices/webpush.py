@@ -32,7 +32,7 @@ from typing import Annotated, TypeVar
 import psycopg
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from py_vapid import Vapid02
+from py_vapid import Vapid02, VapidException
 from py_vapid.utils import b64urldecode, b64urlencode
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from starlette.applications import Starlette
@@ -45,7 +45,7 @@ from starlette.routing import Route
 from wepppy.config.secrets import get_secret
 from wepppy.microservices import webpush_store
 from wepppy.microservices.service_errors import ServiceError, invalid_input, run_not_found
-from wepppy.microservices.webpush_watch import Watcher, is_push_service
+from wepppy.microservices.webpush_watch import Watcher, is_push_service, vapid_subject
 
 Model = TypeVar("Model", bound=BaseModel)
 _log = logging.getLogger(__name__)
@@ -102,6 +102,10 @@ def load_key() -> tuple[Vapid02, str]:
         key = Vapid02.from_raw(text.encode())
     except ValueError:
         raise RuntimeError("VAPID_PRIVATE_KEY is not a P-256 private key (32 bytes in base64url)") from None
+    try:
+        key.sign({"aud": "https://fcm.googleapis.com", "sub": vapid_subject()})
+    except VapidException:
+        raise RuntimeError("VAPID_SUBJECT must be mailto:NAME@HOST or https://HOST") from None
     return key, b64urlencode(key.public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
 
 

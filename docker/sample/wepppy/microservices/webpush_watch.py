@@ -60,6 +60,11 @@ def is_push_service(endpoint: str) -> bool:
     return bool((ANY_SERVICE if flag("WEBPUSH_ALLOW_INSECURE") else PUSH_SERVICE).fullmatch(endpoint))
 
 
+def vapid_subject() -> str:
+    """Return how a push service reaches the operator: `VAPID_SUBJECT`, `mailto:...` or `https://...`."""
+    return setting("VAPID_SUBJECT", "mailto:admin@example.org")
+
+
 def payload(runid: str, config: str, status: str) -> bytes:
     """Return the message of a run's end as JSON."""
     word = "is finished" if status == "finished" else "has failed"
@@ -88,7 +93,7 @@ class Watcher(threading.Thread):
         self._jobs = redis_client(RedisDB.RQ, encoding_errors="replace")
         self._stopping = threading.Event()
         self._done: set[Subscription] = set()  # not removed yet
-        self._not_before: dict[int, float] = {}
+        self._not_before: dict[Subscription, float] = {}
 
     def stop(self) -> None:
         """End after the look under way."""
@@ -115,11 +120,11 @@ class Watcher(threading.Thread):
         self._runs.ping()
         self._remove_done()
         waiting = webpush_store.subscriptions()
-        self._not_before = {each.id: self._not_before.get(each.id, 0.0) for each in waiting}
+        self._not_before = {each: self._not_before.get(each, 0.0) for each in waiting}
         ends = {runid: self._end_of(runid) for runid in {each.runid for each in waiting}}
         due = []
         for each in waiting:
-            if (end := ends[each.runid]) and self._clock() >= self._not_before[each.id]:
+            if (end := ends[each.runid]) and self._clock() >= self._not_before[each]:
                 status, at = end[0], end[1] or each.created
                 if at >= each.created - GRACE:
                     due.append((each, status, at))
@@ -151,7 +156,7 @@ class Watcher(threading.Thread):
             outcome = "given up"
         _log.info("run %s: notification %s is %s", subscription.runid, subscription.id, outcome)
         if outcome == "later":
-            self._not_before[subscription.id] = self._clock() + pause
+            self._not_before[subscription] = self._clock() + pause
         else:
             self._done.add(subscription)
 
@@ -165,7 +170,7 @@ class Watcher(threading.Thread):
         claims = {
             "aud": f"{service.scheme}://{service.netloc}",
             "exp": int(time.time()) + TOKEN_SECONDS,
-            "sub": setting("VAPID_SUBJECT", "mailto:admin@example.org"),
+            "sub": vapid_subject(),
         }
         # A push service keeps only the newest undelivered message of a topic (RFC 8030 5.4).
         topic = base64.urlsafe_b64encode(hashlib.sha256(subscription.runid.encode()).digest()[:24]).decode()
