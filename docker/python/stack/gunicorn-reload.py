@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,13 @@ def _watch(worker: Any) -> None:
 
 def changed_file() -> str:
     """Return a source file that was saved since this worker began to read them, empty for none."""
-    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())} - {None}
-    # A time to come is another machine's clock; it would end every worker.
-    return next((str(file) for file in files if started < _saved(str(file)) <= time.time()), "")
-
-
-def _saved(file: str) -> float:
-    try:
-        return Path(file).stat().st_mtime
-    except OSError:
-        return 0.0
+    for module in list(sys.modules.values()):
+        file = str(getattr(module, "__file__", None) or "")
+        with suppress(OSError):
+            # A time to come is another machine's clock; it would end every worker.
+            if file and started < Path(file).stat().st_mtime <= time.time():
+                return file
+    return ""
 
 
 def worker_int(worker: Any) -> None:
