@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// A lost connection to Redis is tried again after this pause, because a restarted Redis is mostly back at once.
+	// A lost connection to Redis is tried again after this pause, because a restarted Redis is mostly back at once; it
+	// also bounds the attempts that clients can cause.
 	shortestPause = 100 * time.Millisecond
 	// The connection is probed this often, and given up when three probes bring no answer.
 	probeInterval = 5 * time.Second
@@ -19,28 +20,34 @@ const (
 	batchSize = 500
 )
 
-// run keeps the connection to Redis up until `ctx` ends.
+// run keeps the connection to Redis up until `ctx` ends. A client that comes or goes leads to an attempt at once, which
+// does not count: many of them must not use up the attempts after which all are closed.
 func (h *Hub) run(ctx context.Context) {
 	failures, connectedBefore := 0, false
+	var due time.Time // of the next attempt that counts
 	for ctx.Err() == nil {
 		connected, err := h.session(ctx, connectedBefore)
 		if ctx.Err() != nil {
 			return
 		}
-		pause := shortestPause
 		if connected {
-			failures, connectedBefore = 0, true
-		} else {
+			failures, connectedBefore, due = 0, true, time.Now()
+		} else if !time.Now().Before(due) {
 			failures++
-			pause = h.Settings.RetryDelay(failures)
+			due = time.Now().Add(h.Settings.RetryDelay(failures))
 			if limit := h.Settings.MaxRetries; limit > 0 && failures%limit == 0 {
 				h.Log.Error("redis unreachable, clients are closed", "clients", h.clientCount())
 				h.closeAll(websocket.CloseTryAgainLater, "redis unreachable") // they try again later
 			}
 		}
-		h.Log.Warn("no redis subscription", "failures", failures, "again_in", pause.String(), "error", err)
+		h.Log.Warn("no redis subscription", "failures", failures, "again_in", time.Until(due).String(), "error", err)
 		h.lose()
-		Sleep(ctx, pause)
+		Sleep(ctx, shortestPause)
+		select {
+		case <-ctx.Done():
+		case <-h.changed:
+		case <-time.After(time.Until(due)):
+		}
 	}
 }
 

@@ -147,6 +147,23 @@ func TestPagesAreClosedWhenRedisStaysAway(t *testing.T) {
 	})
 }
 
+func TestANewPageDoesNotWaitForTheNextAttemptThatCounts(t *testing.T) {
+	server := servicetest.StartRedis(t)
+	running := servicetest.StartService(t, definition, server, map[string]string{
+		"STATUS_REDIS_MAX_RETRIES": "0", "STATUS_REDIS_RETRY_BASE": "1h", "STATUS_REDIS_RETRY_MAX": "1h",
+	})
+	server.Stop()
+	servicetest.Eventually(t, "an attempt has failed", func() bool { return strings.Contains(running.Output(), `"failures":1`) })
+	server.Start(t)
+	servicetest.Eventually(t, "a page opens", func() bool {
+		conn, _, err := websocket.DefaultDialer.Dial("ws://"+running.Address+"/r:wepp", nil)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+}
+
 func TestHangupAndCloseFrameArriveOnTermination(t *testing.T) {
 	server := servicetest.StartRedis(t)
 	running := servicetest.StartService(t, definition, server, nil)
