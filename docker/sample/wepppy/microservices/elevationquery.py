@@ -117,24 +117,18 @@ def _project_folder(runid: str, pup: object) -> Path:
     missing = _missing(runid)
     try:
         folder = get_wd(runid)
-        if not folder.is_dir():
-            raise Refusal(missing)
-    except (ValueError, OSError):
-        raise Refusal(missing) from None
-    if pup is None or pup == "":
-        return folder
-    missing = f"Pup project '{pup}' not found for run '{runid}'"
-    parts = pup.split("/") if isinstance(pup, str) else [""]
-    if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
-        raise Refusal(missing)
-    pups = folder / "_pups"
-    try:
-        inner = pups.joinpath(*parts).resolve()
-        if not (inner.is_relative_to(pups.resolve()) and inner.is_dir()):
-            raise Refusal(missing)
-    except (ValueError, OSError, RuntimeError):
-        raise Refusal(missing) from None
-    return inner
+        if folder.is_dir() and pup in (None, ""):
+            return folder
+        if folder.is_dir():
+            missing = f"Pup project '{pup}' not found for run '{runid}'"
+            parts = pup.split("/") if isinstance(pup, str) else [""]
+            inner = (folder / "_pups").joinpath(*parts).resolve()
+            proper = not any(part in ("", ".", "..") or "\\" in part for part in parts)
+            if proper and inner.is_relative_to((folder / "_pups").resolve()) and inner.is_dir():
+                return inner
+    except (ValueError, OSError, RuntimeError) as error:
+        raise Refusal(missing) from error
+    raise Refusal(missing)
 
 
 def _find_dem(folder: Path) -> Path:

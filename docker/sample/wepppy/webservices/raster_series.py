@@ -155,33 +155,33 @@ def _write(
     rows: slice,
     columns: slice,
 ) -> bytes:
-    data = source.variables[variable]
+    data = source[variable]
     y, x = data.dimensions[1:]
-    axes = {"time": times, y: source.variables[y][rows], x: source.variables[x][columns]}
+    source.set_auto_maskandscale(False)  # copied as it is stored
+    contents = {"time": times, y: source[y][rows], x: source[x][columns], variable: values}
+    mapping = getattr(data, "grid_mapping", None)
+    if mapping in source.variables:
+        contents[mapping] = source[mapping][...]
     memory = netCDF4.Dataset("crop.nc", "w", format="NETCDF4", memory=values.nbytes + 65536)
     try:
-        memory.setncatts({name: source.getncattr(name) for name in source.ncattrs()})
-        for name, axis in axes.items():
-            memory.createDimension(name, len(axis))
-            _copy_attributes(source.variables[name], memory.createVariable(name, "f8", (name,)))
-            memory.variables[name][:] = axis
-        mapping = getattr(data, "grid_mapping", None)
-        if mapping in source.variables:
-            _copy_attributes(source.variables[mapping], memory.createVariable(mapping, "i4"))
-        fill = getattr(data, "_FillValue", None)
-        made = memory.createVariable(
-            variable, data.dtype, data.dimensions, compression="zlib", complevel=1, fill_value=fill
-        )
-        made.set_auto_maskandscale(False)
-        _copy_attributes(data, made)
-        made[:] = values
+        memory.setncatts(_attributes(source))
+        for name, content in contents.items():
+            if name in source[name].dimensions:
+                memory.createDimension(name, len(content))
+            fill = getattr(source[name], "_FillValue", None)
+            made = memory.createVariable(
+                name, content.dtype, source[name].dimensions, compression="zlib", complevel=1, fill_value=fill
+            )
+            made.set_auto_maskandscale(False)
+            made.setncatts(_attributes(source[name]))
+            made[...] = content
     finally:
         buffer = memory.close()
     return bytes(buffer)
 
 
-def _copy_attributes(source: Any, target: Any) -> None:
-    target.setncatts({name: source.getncattr(name) for name in source.ncattrs() if name != "_FillValue"})
+def _attributes(item: Any) -> dict[str, Any]:
+    return {name: item.getncattr(name) for name in item.ncattrs() if name != "_FillValue"}
 
 
 def _calendar(time: Any) -> str:
