@@ -211,5 +211,4 @@ def _reset(held: Held, kept: set[str], dry_run: bool) -> dict[str, int]:
             shutil.rmtree(get_wd(runid), ignore_errors=True)
         done += len(batch)
         _say(step="reset", state=f"{done} of {len(held.runids)} runs removed")
-    _say(step="reset", state=f"{removed['runs']} runs and {removed['accounts']} accounts removed")
     return removed

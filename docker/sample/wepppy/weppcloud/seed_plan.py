@@ -46,7 +46,6 @@ class PlannedRun:
     shared_with: str | None
     public: bool
     created: datetime
-    computed: bool
     checklist: dict[str, str] = field(repr=False)
 
 
@@ -62,12 +61,9 @@ def runs(seed: int, count: int) -> Iterator[PlannedRun]:
         shared = chance.choice(others) if owner and chance.random() < 0.2 else None
         public = owner is None or number <= COMPUTED or chance.random() < 0.85
         name = f"{chance.choice(_WHERE)} {chance.choice(_NAMES.split())} {chance.choice(_WATERS)}{chance.choice(_WHY)}"
-        computed = number <= COMPUTED
-        done = 0 if computed else chance.randint(0, len(PREPARED))
+        done = 0 if number <= COMPUTED else chance.randint(0, len(PREPARED))
         checklist = _checklist(int(created.timestamp()), done)
-        yield PlannedRun(
-            f"seed-{seed}-{number:05d}", name, owner, shared, public, created, computed, checklist
-        )
+        yield PlannedRun(f"seed-{seed}-{number:05d}", name, owner, shared, public, created, checklist)
 
 
 def _checklist(created: int, done: int) -> dict[str, str]:
