@@ -1,1 +1,1 @@
-"""What every other package may use: errors, clock, console, prompts, files, facts about this machine."""
+"""What every other package may use: errors, clock, console, files, facts about this machine."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.filesize import decimal
 
 from scripts.base.clock import SYSTEM_CLOCK, Clock
+from scripts.base.errors import refuse
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -110,8 +111,31 @@ class Console:
             text = f"warning: {text}"
         self.say(text)
 
-    def ask(self, question: str) -> str:
-        """Return the user's answer; only call this when `can_ask`."""
+    # ---- questions before something is deleted or replaced; silence is a no ----
+
+    def require_name(self, project: str, yes: str, *, question: str, fix: str) -> None:
+        """Return when `yes`, or what somebody at the terminal types, is the project's name.
+
+        question: ends the sentence "type the project's name to ...". fix: the command that says yes in a script.
+        Raise StackError (refused, nothing changed) for another name, and where nobody is there to answer.
+        """
+        if yes and yes != project:
+            refuse(f"--yes={yes} is not the name of this project ({project}); nothing was changed", fix)
+        if not yes and self._ask(f"type the project's name to {question}: ", fix) != project:
+            refuse("that is not the project's name; nothing was changed", fix)
+
+    def require_yes(self, yes: bool, question: str, command: str) -> None:
+        """Return when `yes` was said on the command line or is typed now: for what can be undone, but not by itself.
+
+        command: the one that says yes in a script. Raise StackError (refused, nothing changed).
+        """
+        fix = f"to do it: {command}"
+        if not yes and self._ask(f"{question}\ntype yes to do it: ", fix).lower() not in ("yes", "y"):
+            refuse("not confirmed; nothing was changed", fix)
+
+    def _ask(self, question: str, fix: str) -> str:
+        if not self.can_ask:
+            refuse("nobody is here to confirm that; nothing was changed", fix)
         self.err.write(question)
         self.err.flush()
         return sys.stdin.readline().strip()

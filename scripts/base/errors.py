@@ -80,3 +80,8 @@ def usage(what: str, fix: str) -> NoReturn:
 def refuse(what: str, fix: str) -> NoReturn:
     """Raise the error of what is refused before anything is changed."""
     raise StackError(what, fix, ExitCode.REFUSED)
+
+
+def fail(what: str, fix: str, *, details: str = "", facts: Mapping[str, object] | None = None) -> NoReturn:
+    """Raise the error of what was tried and did not succeed."""
+    raise StackError(what, fix, ExitCode.FAILED, details=details, facts=facts)

@@ -15,7 +15,7 @@ from typing import Any
 
 from scripts.base.clock import SYSTEM_CLOCK, Clock, moment
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import ExitCode, StackError, fail
 from scripts.base.files import sync_folder, write
 from scripts.database.sidecar_client import ProgramRun
 from scripts.engine import database_server
@@ -113,10 +113,9 @@ class Credentials:
         flags = ["--superuser"] if self.superuser else []
         answer = self._ask_program(["login", *flags], {"passwords": [before]})
         if not answer["own"]:
-            raise StackError(
+            fail(
                 f"no login with the new password: {answer['why']}",
                 "see the server's pg_hba.conf: it must ask for the password by scram-sha-256",
-                ExitCode.FAILED,
             )
         if answer["given"][0]:
             self.console.warn(
@@ -147,10 +146,9 @@ class Credentials:
         while not (result := self.compose.runner.capture(argv, stdin=statement, timeout=WAIT_SECONDS)).ok:
             away = result.returncode == NO_CONNECTION or not database_server.is_running(self.compose)
             if not away or self.clock.monotonic() >= deadline:
-                raise StackError(
+                fail(
                     f"the server did not take the password: {result.complaint}",
                     "see `invoke compose-logs --services=postgres`, then run the task again",
-                    ExitCode.FAILED,
                 )
             database_server.restart_if_killed(self.compose)
             self.clock.sleep(PAUSE_SECONDS)

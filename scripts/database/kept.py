@@ -9,7 +9,6 @@ from rich.filesize import decimal
 
 from scripts.base.clock import SYSTEM_CLOCK, Clock, age
 from scripts.base.console import Console
-from scripts.base.prompts import require_yes
 from scripts.database.recovery import sole_task
 from scripts.database.sidecar_client import ProgramRun, answer
 from scripts.database.switchover import Application, Options, confirmed, report, switch_over
@@ -81,7 +80,7 @@ def prune(
             console.table(["database", "age", "size", "about", "verdict"], rows)
         if old and not dry_run:
             question = f"drop {len(old)} databases for good: {', '.join(old)}?"
-            require_yes(console, yes, question, console.again("db-prune", "--yes"))
+            console.require_yes(yes, question, console.again("db-prune", "--yes"))
             dropped = answer(compose, console, ["forget", *(f"--name={name}" for name in old)])
     text = f"{len(dropped)} of {len(kept)} kept databases were dropped"
     if dry_run:

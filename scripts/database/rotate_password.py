@@ -14,7 +14,6 @@ from pathlib import Path
 from scripts.base.clock import SYSTEM_CLOCK, Clock
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError, refuse, usage
-from scripts.base.prompts import require_yes
 from scripts.database.credentials import Credentials
 from scripts.database.recovery import sole_task
 from scripts.engine import database_server
@@ -73,7 +72,7 @@ def rotate(compose: Compose, console: Console, options: Options, *, clock: Clock
         if options.dry_run or compose.runner.dry:
             console.answer({"ok": True, "dry_run": True, **facts}, "nothing was changed")
             return
-        require_yes(console, options.yes, "change the password now?", console.again(TASK, "--yes"))
+        console.require_yes(options.yes, "change the password now?", console.again(TASK, "--yes"))
         database_server.require_running(compose, console)
         with _drained(compose, console, [] if options.now else readers):
             credentials.change(old, new)

@@ -16,8 +16,7 @@ from typing import Any, NoReturn
 from scripts.base import files
 from scripts.base.clock import SYSTEM_CLOCK, Clock
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError
-from scripts.base.prompts import require_yes
+from scripts.base.errors import ExitCode, StackError, fail
 from scripts.database.sidecar_client import ProgramRun, answer
 from scripts.engine import database_server, sidecar
 from scripts.engine.catalogue import PROXY, Service
@@ -77,7 +76,7 @@ def confirmed(
     if options.dry_run:
         console.answer({"ok": True, "dry_run": True, "plan": plan}, "dry run: nothing was changed")
     else:
-        require_yes(console, options.yes, question, command)
+        console.require_yes(options.yes, question, command)
     return not options.dry_run
 
 
@@ -88,10 +87,9 @@ def upgrade(compose: Compose, console: Console, staging: str) -> None:
     variables = {"POSTGRES_DB": staging, "SQLALCHEMY_DATABASE_URI": "", "DATABASE_URL": ""}
     flags = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
     if not compose.stream("run", "--rm", "--no-deps", "-T", *flags, "db-upgrade").ok:
-        raise StackError(
+        fail(
             "its schema could not be brought up to date, see above; nothing was switched over",
             "check out the source of the dump's time, or choose another dump",
-            ExitCode.FAILED,
         )
 
 
@@ -114,10 +112,9 @@ def writers_stopped(compose: Compose, console: Console) -> Iterator[None]:
     try:
         console.say(f"stopping {', '.join(names)}")
         if problem := compose.engine.change("stop", "-t", str(STOP_SECONDS), *names):
-            raise StackError(
+            fail(
                 f"not stopped: {', '.join(names)} ({problem})",
                 "see `invoke compose-status`; nothing was changed in the database",
-                ExitCode.FAILED,
             )
         yield
     finally:
@@ -137,10 +134,9 @@ def start_writers(compose: Compose, console: Console) -> None:
         # One that runs still may be under a stop that the engine goes on with though its caller was killed: a restart
         # waits for that.
         if problem := compose.engine.change("restart", "-t", str(STOP_SECONDS), *names):
-            raise StackError(
+            fail(
                 f"not started again: {', '.join(names)} ({problem})",
                 "see `invoke compose-logs`, then `invoke compose-up`",
-                ExitCode.FAILED,
             )
     file.unlink()
 
@@ -181,10 +177,9 @@ class Application:
         while unhealthy := self._unhealthy(services):
             if self.clock.monotonic() >= deadline:
                 failed = explain(self.compose, sorted(unhealthy))
-                raise StackError(
+                fail(
                     f"not healthy: {', '.join(f'{name} ({why})' if why else name for name, why in unhealthy.items())}",
                     "see `invoke compose-logs`",
-                    ExitCode.FAILED,
                     details=details(failed),
                 )
             self.clock.sleep(PAUSE_SECONDS)

@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import StackError, fail
 from scripts.engine.container import ONEOFF_LABEL, SERVICE_LABEL, Container, container_of
 from scripts.engine.runner import NOT_FOUND, TIMED_OUT, Result, Runner
 
@@ -158,10 +158,9 @@ class Engine:
         """Delete volumes for good. Raise StackError when one is in use."""
         result = self.runner.stream(["docker", "volume", "rm", *names])
         if not result.ok:
-            raise StackError(
+            fail(
                 "not all volumes could be removed (see above)",
                 "stop what uses them (docker ps -a --filter volume=NAME) and run it again",
-                ExitCode.FAILED,
             )
 
     def log(self, container_id: str, *flags: str) -> list[tuple[str, str]]:

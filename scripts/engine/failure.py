@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scripts.base.clock import Clock
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import fail
 from scripts.engine.compose import ALL_PROFILES, Compose
 from scripts.engine.container import Container
 from scripts.settings import secret_ids
@@ -225,9 +225,8 @@ def restart_and_wait(
         if not compose.stream(*arguments, profiles=ALL_PROFILES).ok:
             names = [*present, *wanted]
             failed = explain(compose, names)
-            raise StackError(
+            fail(
                 f"not healthy after the restart: {'; '.join(each.text for each in failed) or ', '.join(names)}",
                 "the lines above say why; `invoke compose-up` starts what is missing",
-                ExitCode.FAILED,
                 details=details(failed),
             )

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from scripts.base.clock import Clock
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import ExitCode, StackError, fail
 from scripts.engine.catalogue import PROXY, Catalogue, Service
 from scripts.engine.compose import Compose
 from scripts.engine.failure import around
@@ -141,10 +141,9 @@ def prove(compose: Compose, services: Sequence[Service], clock: Clock, *, fetchi
         raise _pages_fail(compose, broken, since)
     if broken := [each for each in probes if not each.ok]:
         urls = {each.service: catalogue.url(each.path) for each in broken}
-        raise StackError(
+        fail(
             f"healthy inside, but not reached through the proxy: {', '.join(urls)}",
             "see docker/caddy/Caddyfile and `invoke compose-logs --services=caddy`",
-            ExitCode.FAILED,
             details="\n".join(f"{each.service}: GET {urls[each.service]} {each.problem}" for each in broken),
             facts={
                 "services": [

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import fail, refuse
 from scripts.engine.compose import Compose
 from scripts.engine.runner import Result
 
@@ -73,16 +73,14 @@ def _found(result: Result, lines: list[str] | None = None) -> Found:
     except ValueError:
         document = None
     if isinstance(document, dict) and "refused" in document:
-        raise StackError(
+        refuse(
             f"{document['refused']}; nothing was changed",
             "see whether the folder or volume of the runs is mounted: WC1_DIR in .env",
-            ExitCode.REFUSED,
         )
     if not result.ok or not isinstance(document, dict) or "answer" not in document:
-        raise StackError(
+        fail(
             f"the application cannot say which runs it has: {result.complaint}",
             f"see `invoke compose-logs --services={SERVICE}`, then `invoke compose-up`",
-            ExitCode.FAILED,
             details="\n".join(said),
         )
     return Found(**document["answer"])

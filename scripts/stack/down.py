@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from scripts.base import prompts
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError, usage
+from scripts.base.errors import fail, usage
 from scripts.engine.compose import ALL_PROFILES, Compose
 from scripts.prepare import lock, ownership
 
@@ -39,10 +38,9 @@ def down(
 
 def _remove(compose: Compose, arguments: list[str], volume_names: list[str]) -> None:
     if not compose.stream(*arguments, profiles=ALL_PROFILES).ok:
-        raise StackError(
+        fail(
             "the stack could not be taken down, see above",
             "run this again; `docker ps -a` shows what is left",
-            ExitCode.FAILED,
         )
     # Compose knows those of the files alone that are listed now, not of an overlay that was.
     if not compose.runner.dry and (left := compose.engine.networks(compose.project)):
@@ -57,10 +55,10 @@ def _consent(compose: Compose, console: Console, volume_names: list[str], yes: s
     if not volume_names:
         if yes:
             # Another project is meant: the containers of this one shall stay as well.
-            prompts.require(console, project, yes, question="", fix=fix)
+            console.require_name(project, yes, question="", fix=fix)
         console.say(f"project {project} has no volumes")
         return
     console.say(f"these volumes of project {project} would be deleted, with all that is in them:")
     for name in volume_names:
         console.say(f"  {name}")
-    prompts.require(console, project, yes, question="delete them for good", fix=fix)
+    console.require_name(project, yes, question="delete them for good", fix=fix)

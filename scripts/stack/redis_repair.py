@@ -10,10 +10,9 @@ import time
 
 from rich.filesize import decimal
 
-from scripts.base import prompts
 from scripts.base.clock import SYSTEM_CLOCK, Clock
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError, refuse
+from scripts.base.errors import fail, refuse
 from scripts.engine.compose import Compose
 from scripts.engine.failure import unhealthy_after
 from scripts.engine.problems import REDIS, damaged_redis
@@ -53,11 +52,11 @@ def repair(
             return
         if not sound:
             question = "The files found are kept beside the repaired ones."
-            prompts.require_yes(console, yes, question, console.again("redis-repair", "--yes"))
+            console.require_yes(yes, question, console.again("redis-repair", "--yes"))
             names = [each.name for each in there]
             if names and (told := compose.engine.change("stop", "-t", str(STOP_SECONDS), *names)):
                 what = f"redis does not stop: {told}"
-                raise StackError(what, "restart the container engine", ExitCode.FAILED)
+                fail(what, "restart the container engine")
             moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(clock.now()))
             _run(compose, "repair", moment)
             kept = f"/data/appendonlydir.damaged-{moment}"
@@ -66,10 +65,9 @@ def repair(
         wait = ("--no-build", "--wait", "--wait-timeout", str(START_SECONDS))
         result = compose.stream("up", "--detach", "--no-deps", *wait, REDIS)
         if not result.ok:
-            raise StackError(
+            fail(
                 f"redis does not start: {damaged_redis(compose) or result.complaint}",
                 f"see `invoke compose-logs --services={REDIS}`; the files found before are kept in its volume",
-                ExitCode.FAILED,
             )
         with console.busy("waiting for the services that were unhealthy without redis"):
             left = unhealthy_after(compose, clock)
@@ -111,11 +109,10 @@ def _run(compose: Compose, *arguments: str) -> tuple[dict[str, str], list[str]]:
         on_line=hear,
     )  # fmt: skip
     if not result.ok or ("state" not in facts and not compose.runner.dry):
-        raise StackError(
+        fail(
             f"the append-only files could not be {'repaired' if arguments[0] == 'repair' else 'checked'}: "
             f"{others[-1] if others else result.complaint}",
             "the lines above say why (a copy needs as much free space as the files); the files are as they were",
-            ExitCode.FAILED,
             details="\n".join(others),
         )
     return facts, found

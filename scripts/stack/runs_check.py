@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import asdict
 
-from scripts.base import prompts
 from scripts.base.console import Console
 from scripts.base.errors import refuse, usage
 from scripts.engine import run_stores
@@ -60,7 +59,7 @@ def check(
             console.say(line)
         flags = ["--fix", *(["--aside"] if aside else []), "--yes"]
         again = console.again("runs-check", *flags)
-        prompts.require_yes(console, yes, "No run's folder is deleted.", again)
+        console.require_yes(yes, "No run's folder is deleted.", again)
         done = run_stores.reconcile(compose, aside=aside)
     left = done.fixed.get("left", [])
     if console.as_json:

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.base import prompts
 from scripts.base.console import Console, Update
-from scripts.base.errors import ExitCode, StackError, refuse, usage
+from scripts.base.errors import fail, refuse, usage
 from scripts.engine import run_stores
 from scripts.engine.compose import Compose
 from scripts.prepare import lock
@@ -106,10 +105,9 @@ def _ask(
             "leave --seed out to go on with what is there, or replace it: invoke seed --reset --seed=NUMBER",
         )
     if not result.ok or ("answer" not in told and not compose.runner.dry):
-        raise StackError(
+        fail(
             f"the sample could not make the {step}: {result.complaint}",
             f"the lines above say why; run `{again}` again afterwards, it makes what is missing",
-            ExitCode.FAILED,
             details="\n".join(others),
         )
     if told:
@@ -138,7 +136,7 @@ def _consent(compose: Compose, console: Console, options: Options) -> None:
         console.say(f"  {each}")
     number = [f"--seed={options.seed}"] if options.seed is not None else []
     fix = f"to remove it: {console.again('seed', '--reset', *number, f'--yes={compose.project}')}"
-    prompts.require(console, compose.project, options.yes, question="remove it for good", fix=fix)
+    console.require_name(compose.project, options.yes, question="remove it for good", fix=fix)
 
 
 def _answer(compose: Compose, console: Console, options: Options, geodata: Answer, site: Answer) -> None:

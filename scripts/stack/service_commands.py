@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError, usage
+from scripts.base.errors import ExitCode, StackError, fail, usage
 from scripts.engine import failure, sidecar
 from scripts.engine.compose import ALL_PROFILES, Compose
 from scripts.engine.database_server import DATABASE, is_external
@@ -116,11 +116,10 @@ def database_upgrade(compose: Compose, console: Console) -> None:
             console.say(f"{WEB} does not run: a container is started for this alone")
             result = compose.stream_in(["run", "--rm", "-T", WEB], MIGRATE)
     if not result.ok:
-        raise StackError(
+        fail(
             "the database was not upgraded, see above",
             "a revision that failed was rolled back by Postgres: correct it; a container that did not start changed "
             "nothing: see to what it says; then run `invoke db-upgrade` again",
-            ExitCode.FAILED,
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from scripts.base.clock import SYSTEM_CLOCK, Clock, moment
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import StackError, fail
 from scripts.base.host import LOCAL_HOST, Host, is_root
 from scripts.engine import database_server, problems
 from scripts.engine.catalogue import Service, built_images, pulled_images
@@ -289,10 +289,9 @@ class Up:
         if failed:
             told = f" (Compose says: {complaint})" if not any(each.cause for each in failed) else ""
             what = f"not healthy: {'; '.join(each.text for each in failed)}{told}"
-        raise StackError(
+        fail(
             what,
             fix,
-            ExitCode.FAILED,
             details=details(failed),
             facts={"services": [{"name": each.service, "cause": each.cause} for each in failed]},
         )

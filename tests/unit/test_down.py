@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_somebody_at_a_terminal_is_asked(
 ) -> None:
     console = Screen().console
     monkeypatch.setattr(type(console), "can_ask", True)
-    monkeypatch.setattr(console, "ask", lambda question: typed)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{typed}\n"))
     if goes:
         down(checkout.compose(), console, volumes=True)
     else:

@@ -14,7 +14,6 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 import tasks
-from scripts.base import prompts
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError, report
 from scripts.menu import database
@@ -67,7 +66,7 @@ def test_what_a_task_says_to_do_repeats_the_flags_that_were_given(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def unconfirmed(_: object, console: Console, *__: object, **___: object) -> None:
-        prompts.require_yes(console, False, "drop 2 databases?", console.again("db-prune", "--yes"))
+        console.require_yes(False, "drop 2 databases?", console.again("db-prune", "--yes"))
 
     monkeypatch.setattr("scripts.database.kept.prune", unconfirmed)
     assert run(database.db_prune, keep_days=0) == 4
