@@ -70,9 +70,7 @@ def doctor(c: Context, profile: list[str], json: bool = False) -> None:
 
 
 @task(
-    help={
-        "tree": "A wepppy checkout to look at instead of the one in .env.",
-    },
+    help={"tree": "A wepppy checkout to look at instead of the one in .env."},
     interrupted=LOOKED,
 )
 def source_check(c: Context, tree: str = "", json: bool = False) -> None:

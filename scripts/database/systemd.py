@@ -7,7 +7,7 @@ so those are looked at, started and stopped together with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -29,7 +29,6 @@ class Unit:
     name: str
     runner: Runner
     console: Console
-    asroot: Callable[[], bool] = is_root
     started_by_us: list[str] = field(default_factory=list)
 
     def look(self) -> dict[str, dict[str, str]]:
@@ -85,20 +84,18 @@ class Unit:
 
     def _control(self, verb: str, names: list[str]) -> int:
         """Return systemctl's status for `start` or `stop`, once all of them are started or stopped."""
-        sudo = [] if self.asroot() else ["sudo"] if self.console.can_ask else ["sudo", "-n"]
+        sudo = [] if is_root() else ["sudo"] if self.console.can_ask else ["sudo", "-n"]
         # With the terminal: sudo may ask for a password.
         return self.runner.attach([*sudo, "systemctl", verb, *names])
 
 
 @contextmanager
-def as_found(
-    name: str, runner: Runner, console: Console, *, needed: bool = False, asroot: Callable[[], bool] = is_root
-) -> Iterator[Unit]:
+def as_found(name: str, runner: Runner, console: Console, *, needed: bool = False) -> Iterator[Unit]:
     """Have the unit run while the block does; one that was started for it is stopped again when the block is left.
 
     needed: raise StackError where there is no such unit. Otherwise the source is taken as it is.
     """
-    unit = Unit(name, runner, console, asroot=asroot)
+    unit = Unit(name, runner, console)
     there = bool(unit.look())
     if not there and needed:
         refuse(

@@ -15,6 +15,8 @@ from scripts.engine.container import Container
 
 DATABASE, VOLUME = "postgres", "postgres-data"
 ANSWER_SECONDS = 60.0
+# Prints the image's major, where it says it, and that of the files.
+BOTH_MAJORS = "echo $PG_MAJOR $(cat /files/PG_VERSION)"
 # What the system says of a full disk, or the server itself where a file took only a part of a page (md.c).
 STOPPED_BY_FULL_DISK = re.compile(
     r"(?:PANIC|FATAL): +(.*(?:No space left on device|quota exceeded|wrote only \d+ of \d+ bytes).*)"
@@ -85,17 +87,14 @@ def require_same_major(compose: Compose) -> None:
     volume = ((compose.model.get("volumes") or {}).get(VOLUME) or {}).get("name", "")
     if not service or volume not in compose.engine.volumes(compose.project):
         return
-    of_image = _ask(
-        compose, "docker", "image", "inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", image(compose)
-    )  # fmt: skip
-    majors = [line.removeprefix("PG_MAJOR=") for line in of_image.split() if line.startswith("PG_MAJOR=")]
-    of_files = _ask(
-        compose, "docker", "run", "--rm", "--network", "none", "--volume", f"{volume}:/files:ro", "--entrypoint", "cat",
-        image(compose), "/files/PG_VERSION",
-    )  # fmt: skip
-    if majors and of_files and majors[0] != of_files:
+    told = _ask(
+        compose, "docker", "run", "--rm", "--network", "none", "--volume", f"{volume}:/files:ro", "--entrypoint", "sh",
+        image(compose), "-c", BOTH_MAJORS,
+    ).split()  # fmt: skip
+    if len(set(told)) == 2:
+        of_image, of_files = told
         raise StackError(
-            f"the database's files (volume {volume}) are PostgreSQL {of_files}'s and the image is {majors[0]}",
+            f"the database's files (volume {volume}) are PostgreSQL {of_files}'s and the image is {of_image}",
             f"set POSTGRES_IMAGE in .env back to one of major {of_files}, then `invoke compose-up --build`; another "
             "major needs a new volume: `invoke db-backup` now, then db-restore in a second stack (README)",
             ExitCode.NOT_READY,

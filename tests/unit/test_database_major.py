@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.base.errors import ExitCode, StackError
-from scripts.engine.database_server import require_not_replaced, require_same_major
+from scripts.engine.database_server import BOTH_MAJORS, require_not_replaced, require_same_major
 from tests.unit.fakes import Checkout, container, model
 
 VOLUME = "wepppy_postgres-data"
@@ -24,11 +24,8 @@ def checkout(folder: Path, *, files: str, image: str, running_image: str = "sha2
     runner = made.runner
     runner.on("config", "json", stdout=json.dumps(document))
     runner.on("docker", "volume", "ls", stdout=f"{VOLUME}\n" if files else "\n")
-    runner.on("docker", "run", "/files/PG_VERSION", stdout=f"{files}\n")
+    runner.on("docker", "run", BOTH_MAJORS, stdout=f"{image} {files}\n")
     runner.on("docker", "image", "inspect", "wepppy-postgres:dev", stdout="sha256:new\n")
-    environment = f"PATH=/bin\nPG_MAJOR={image}\n" if image else "PATH=/bin\n"
-    variables = "{{range .Config.Env}}{{println .}}{{end}}"
-    runner.on("docker", "image", "inspect", variables, "wepppy-postgres:dev", stdout=environment)
     runner.on("docker", "inspect", "{{.Image}}", stdout=f"{running_image}\n")
     made.containers_are([container("postgres")])
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,6 +15,13 @@ from scripts.database.systemd import USUAL, Unit, as_found
 from scripts.engine.runner import Result
 from scripts.menu.database import bare_metal_migrate
 from tests.unit.fakes import FakeRunner, Screen
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs these tests is taken for the administrator."""
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+
 
 HANDLE, SERVER, OTHER = "postgresql.service", "postgresql@15-main.service", "postgresql@15-other.service"
 OWN = "wepp-postgres.service"
@@ -61,8 +69,8 @@ class Machine:
             failed = failed or not works
         return Result(tuple(argv), int(failed))
 
-    def found(self, name: str, *, needed: bool = False, root: bool = True) -> AbstractContextManager[Unit]:
-        return as_found(name, self.runner, self.screen.console, needed=needed, asroot=lambda: root)
+    def found(self, name: str, *, needed: bool = False) -> AbstractContextManager[Unit]:
+        return as_found(name, self.runner, self.screen.console, needed=needed)
 
     @property
     def commands(self) -> list[list[str]]:
@@ -131,9 +139,12 @@ def test_a_unit_that_was_stopped_on_request_is_not_stopped_twice() -> None:
     assert f"sudo systemctl disable {HANDLE}" in machine.said
 
 
-def test_without_root_sudo_is_asked_and_never_waits_where_nobody_can_answer() -> None:
+def test_without_root_sudo_is_asked_and_never_waits_where_nobody_can_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
     machine = Machine(**{OWN: Service()})
-    with machine.found(OWN, root=False):
+    with machine.found(OWN):
         pass
     assert machine.runner.commands("attach")[0] == ["sudo", "-n", "systemctl", "start", OWN]
 
