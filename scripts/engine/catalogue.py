@@ -143,14 +143,6 @@ def built_images(model: Mapping[str, Any], services: Collection[str]) -> list[st
     )
 
 
-def pulled_images(model: Mapping[str, Any], services: Collection[str]) -> list[str]:
-    """Return the images that the named services run as they are, without a build."""
-    each_service = (model.get("services") or {}).items()
-    return sorted(
-        {str(each["image"]) for name, each in each_service if name in services and not each.get("build")}
-    )
-
-
 def _service(project: str, name: str, each: Mapping[str, Any]) -> Service:
     labels = each.get("labels") or {}
     return Service(

@@ -17,7 +17,7 @@ from scripts.base.console import Console
 from scripts.base.errors import StackError, fail
 from scripts.base.host import LOCAL_HOST, Host, is_root
 from scripts.engine import database_server, problems
-from scripts.engine.catalogue import Service, built_images, pulled_images
+from scripts.engine.catalogue import Service
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 from scripts.engine.failure import RECOVERY_SECONDS, details, explain, unhealthy_after
@@ -195,8 +195,7 @@ class Up:
     def _build(self) -> None:
         if self.options.build is False:
             return
-        model, names = self.compose.model, self.names
-        needed = {*built_images(model, names), *pulled_images(model, names)}
+        names, needed = self.names, {each.image for each in self.involved}
         if self.options.build or not self.compose.engine.images(sorted(needed)) >= needed:
             build(self.compose, self.console, names if self.options.services else (), base=self.images)
         elif edited := last_build.changed(self.compose, names):
