@@ -89,7 +89,9 @@ def test_a_job_that_always_gets_its_process_killed_is_given_up(stack: Stack, fun
     stack.start()
     job = stack.queue.enqueue(f"worker_jobs.{function}", RUNID)
     for tries in range(1, MOST_KILLS + 2 if function == "kill_its_worker" else 1):
-        wait_until(lambda tries=tries: worker_jobs.starts(RUNID) == tries, "the next try")
+        wait_until(
+            lambda tries=tries: worker_jobs.starts(RUNID) == tries, f"the next try\n{stack.log}", attempts=900
+        )
         wait_until(lambda: not alive(stack.horse(job)), "the work-horse dying with its worker")
         overdue(stack)
     stack.ended(job, "failed")

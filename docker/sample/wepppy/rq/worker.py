@@ -172,11 +172,8 @@ class WepppyRqWorker(Worker):
             job.retries_left = MOST_KILLS  # taken from the queue by a worker that died before it began
         self._note_failure(job, exc_string)
         super().handle_job_failure(job, queue, *args, **kwargs)
-        status = job.get_status()
-        if status in (JobStatus.QUEUED, JobStatus.SCHEDULED):
-            self._announce(job, "requeued")
-        elif status in (JobStatus.FAILED, JobStatus.STOPPED):
-            self._announce(job, "canceled" if self._cancelled or status == JobStatus.STOPPED else "failed")
+        ended = "canceled" if self._cancelled else "failed"
+        self._announce(job, ended if job.get_status() == JobStatus.FAILED else "requeued")
 
     def _announce_abandoned(self, job: Job, kind: Any, *_: Any) -> bool:
         """Publish what rq does with a job that a dead worker left behind."""
