@@ -28,7 +28,7 @@ from wepppy.terrain.flow import (
     step_lengths,
     upstream_first,
 )
-from wepppy.terrain.surface import close_holes, horn, light, slope_and_aspect
+from wepppy.terrain.surface import close_holes, slope_and_aspect
 
 # Few distinct heights make flats and ties, None makes nodata: the cases that go wrong.
 HEIGHTS = st.one_of(st.integers(0, 4).map(float), st.floats(-100, 100), st.just(math.nan))
@@ -267,23 +267,6 @@ def test_aspect_agrees_with_gdaldem(mountain: tuple[np.ndarray, Path]) -> None:
     difference = np.abs((slope_and_aspect(elevation, 30.0)[1] - theirs + 180) % 360 - 180)
     assert np.isfinite(difference).sum() > 15_000
     assert np.nanmax(difference) < 0.05  # GDAL computes in single precision
-
-
-def test_light_agrees_with_gdaldem(mountain: tuple[np.ndarray, Path]) -> None:
-    elevation, path = mountain
-    theirs = gdaldem("hillshade", path)[1:-1, 1:-1]
-    ours = 1 + 254 * light(*horn(elevation, 30.0, 30.0))
-    assert np.abs(ours - theirs)[~np.ma.getmaskarray(theirs) & np.isfinite(ours)].max() <= 1
-
-
-def test_light_falls_from_the_north_west() -> None:
-    row, column = np.mgrid[0:20, 0:20].astype("float64")
-    planes = (row + column, -row - column, row * 0)
-    towards, away, flat = (light(*horn(plane * 10, 10.0, 10.0))[9, 9] for plane in planes)
-    # The plane that falls to the north-west faces the light; cos 45 degrees is what a level place gets.
-    assert flat == pytest.approx(np.sqrt(0.5))
-    assert towards > 0.98
-    assert away == pytest.approx(0, abs=0.01)
 
 
 def test_only_holes_that_do_not_reach_the_border_are_closed() -> None:

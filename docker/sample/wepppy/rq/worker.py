@@ -39,6 +39,8 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
 _DURATION = re.compile(f"(?:{_PART.pattern})+")
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_libc = ctypes.CDLL(None, use_errno=True)
+_parent = 0
 
 # rq logs every search for abandoned jobs: two lines every few seconds.
 logging.getLogger("rq.worker").addFilter(lambda record: "cleaning" not in str(record.msg))
@@ -79,7 +81,11 @@ class WepppyRqWorker(Worker):
     # -- life ---------------------------------------------------------------------------------------------------
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
-        """Register. SIGUSR1 is meant for the work-horse; its default would end the worker."""
+        """Register; from here on a process that this one forks is killed when this one is gone.
+
+        An orphaned work-horse would go on beside the next one of its job. SIGUSR1 is meant for the work-horse.
+        """
+        os.register_at_fork(before=_remember_parent, after_in_child=_end_with_parent)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         super().bootstrap(*args, **kwargs)
 
@@ -112,13 +118,9 @@ class WepppyRqWorker(Worker):
     # -- jobs ---------------------------------------------------------------------------------------------------
 
     def setup_work_horse_signals(self) -> None:
-        """In the work-horse: SIGUSR1 cancels the job, and the end of its worker kills it: another will run the job."""
+        """In the work-horse: SIGUSR1 cancels the job."""
         super().setup_work_horse_signals()
         signal.signal(signal.SIGUSR1, self._cancel)
-        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-        if os.getppid() != self.pid:  # gone before the kernel knew that it matters
-            os.kill(os.getpid(), signal.SIGKILL)
 
     def _cancel(self, signum: int, frame: FrameType | None) -> None:
         self._cancelled = True
@@ -214,6 +216,18 @@ def job_runid(job: Job) -> str | None:
         candidates = []
     candidates.append(job.meta.get("runid"))
     return next((candidate for candidate in candidates if isinstance(candidate, str) and candidate), None)
+
+
+def _remember_parent() -> None:
+    global _parent
+    _parent = os.getpid()
+
+
+def _end_with_parent() -> None:
+    if _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != _parent:  # gone before the kernel knew that it matters
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _log_into_run(runid: str | None) -> None:

@@ -1,8 +1,7 @@
-"""The shape of a surface: slope, aspect, light, colours by height, and small holes closed."""
+"""The shape of a surface: slope, aspect, colours by height, and small holes closed."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -16,32 +15,6 @@ from wepppy.terrain.flow import Floats
 GROUND = ((36, 112, 86), (146, 182, 106), (236, 222, 150), (178, 122, 82), (250, 250, 248))
 
 
-def horn(elevation: NDArray[Any], width: float, height: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return metres of rise per metre eastwards and northwards for all cells but the outermost ring.
-
-    `width` and `height` are a cell's, in metres; the type of the elevations is kept. Source: Horn (1981), Hill shading
-    and the reflectance map, Proceedings of the IEEE 69.
-    """
-    across = elevation[:-2] + 2 * elevation[1:-1] + elevation[2:]
-    down = elevation[:, :-2] + 2 * elevation[:, 1:-1] + elevation[:, 2:]
-    return (across[:, 2:] - across[:, :-2]) / (8 * width), (down[:-2] - down[2:]) / (8 * height)
-
-
-def light(
-    eastwards: NDArray[Any], northwards: NDArray[Any], azimuth: float = 315.0, altitude: float = 45.0
-) -> NDArray[Any]:
-    """Return the share of light (0 to 1) on ground that rises so many metres per metre.
-
-    `azimuth` is where the light comes from, degrees clockwise from north; `altitude` degrees above the horizon.
-    """
-    level, high = math.cos(math.radians(altitude)), math.sin(math.radians(altitude))
-    east, north = (level * math.sin(math.radians(azimuth)), level * math.cos(math.radians(azimuth)))
-    # The cosine between the light and the surface's normal (-eastwards, -northwards, 1).
-    cosine = high - east * eastwards - north * northwards
-    shade: NDArray[Any] = np.maximum(cosine / np.sqrt(1 + eastwards**2 + northwards**2), 0)
-    return shade
-
-
 def ground_colours(share: NDArray[Any]) -> NDArray[np.float64]:
     """Return red, green, blue (0 to 255, in a last axis) of ground by its height, 0 the lowest to 1 the highest."""
     stops = np.linspace(0, 1, len(GROUND))
@@ -51,9 +24,14 @@ def ground_colours(share: NDArray[Any]) -> NDArray[np.float64]:
 def slope_and_aspect(elevation: Floats, cell_size: float) -> tuple[Floats, Floats]:
     """Return the steepest slope (m/m), and where it faces in degrees clockwise from north, NaN on level ground.
 
-    Both are NaN where one of a cell's neighbours has no data.
+    Both are NaN where one of a cell's neighbours has no data. Source: Horn (1981), Hill shading and the reflectance
+    map, Proceedings of the IEEE 69.
     """
-    eastwards, northwards = horn(np.pad(elevation, 1, constant_values=np.nan), cell_size, cell_size)
+    padded = np.pad(elevation, 1, constant_values=np.nan)
+    across = padded[:-2] + 2 * padded[1:-1] + padded[2:]
+    down = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    eastwards = (across[:, 2:] - across[:, :-2]) / (8 * cell_size)
+    northwards = (down[:-2] - down[2:]) / (8 * cell_size)
     slope = np.where(np.isnan(elevation), np.nan, np.hypot(eastwards, northwards))
     aspect = np.degrees(np.arctan2(-eastwards, -northwards)) % 360.0
     return slope, np.where(slope > 0, aspect, np.nan)
