@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import math
@@ -178,6 +179,10 @@ def _open(path: Path) -> tuple[rasterio.DatasetReader, str | None]:
 def _opened(path: Path, _: tuple[int, int, int]) -> tuple[rasterio.DatasetReader, str | None]:
     dataset = rasterio.open(path)
     return dataset, dataset.crs.to_wkt() if dataset.crs else None
+
+
+# One that is still open when the interpreter ends prints an empty error.
+atexit.register(_opened.cache_clear)
 
 
 def _answer(
