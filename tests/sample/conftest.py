@@ -339,3 +339,12 @@ def elevation_run(elevation_volumes: Path, request: pytest.FixtureRequest) -> Pa
 def _make_public_run(folder: Path) -> None:
     (folder / "ron.nodb").write_text("{}")
     (folder / "PUBLIC").touch()
+
+
+def subscribed_runs() -> list[str]:
+    """The runs that browsers want to hear of, those that are gone among them."""
+    from wepppy.microservices import webpush_store
+
+    return [
+        runid for (runid,) in webpush_store._execute("SELECT runid FROM webpush_subscription ORDER BY id")
+    ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PASSWORD
+from conftest import PASSWORD, subscribed_runs
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import delete
@@ -18,7 +18,7 @@ from test_weppcloud_accounts import log_in
 from test_weppcloud_runs import make_run
 from wepppy.config.redis_settings import RedisDB, redis_client
 from wepppy.config.run_paths import get_wd
-from wepppy.microservices.webpush_store import Store
+from wepppy.microservices import webpush_store
 from wepppy.prep import RedisPrep
 from wepppy.weppcloud.models import Run, db
 
@@ -120,9 +120,8 @@ def test_a_folder_of_which_no_row_can_be_made_is_moved_aside(
 def test_rows_and_hashes_of_runs_that_are_gone_are_removed(site: Flask, owner: FlaskClient) -> None:
     kept, gone = make_run(owner), make_run(owner)
     RedisPrep(gone).timestamp("fetch_dem")
-    subscriptions = Store()
     for runid in (kept, gone):
-        assert subscriptions.add(runid, "https://push.example/one", "key", "secret")
+        assert webpush_store.add(runid, "https://push.example/one", "key", "secret")
     shutil.rmtree(get_wd(gone))
     client = redis_client(RedisDB.LOCK)
     client.hset("calm-fern-000000", mapping={"attrs:loaded": "true", "timestamps:fetch_dem": "1"})
@@ -132,7 +131,7 @@ def test_rows_and_hashes_of_runs_that_are_gone_are_removed(site: Flask, owner: F
     fixed = found(site, "--fix")["fixed"]
     assert (fixed["rows_removed"], fixed["hashes_removed"]) == (1, 1)
     assert not client.exists(gone, "calm-fern-000000")
-    assert subscriptions.runids() == [kept]
+    assert subscribed_runs() == [kept]
     assert kept in owner.get("/").text
     assert gone not in owner.get("/").text
 

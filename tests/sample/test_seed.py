@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RedisServer
+from conftest import RedisServer, subscribed_runs
 from flask import Flask
 from sqlalchemy import func, select
 from test_weppcloud_accounts import EMAIL
 from test_weppcloud_runs import make_run
 from wepppy.config.redis_settings import RedisDB, redis_client
-from wepppy.microservices.webpush_store import Store
+from wepppy.microservices import webpush_store
 from wepppy.prep import RedisPrep
 from wepppy.rq.jobs import TASKS
 from wepppy.rq.project import read_project
@@ -172,15 +172,14 @@ def test_a_reset_removes_what_seed_made_and_nothing_of_what_people_made(site: Fl
 
 
 def test_a_reset_removes_the_push_subscriptions_of_the_runs_it_removes(seeded: Flask) -> None:
-    store = Store()
     client = seeded.test_client()
     by_a_person = make_run(client)
     with seeded.app_context():
         [of_seed, *_] = db.session.scalars(select(Run.runid).where(Run.runid != by_a_person))
     for runid in (by_a_person, of_seed):
-        assert store.add(runid, "https://push.example/one", "key", "secret")
+        assert webpush_store.add(runid, "https://push.example/one", "key", "secret")
     answer(seeded, "--reset", "--scale", "0")
-    assert store.runids() == [by_a_person]
+    assert subscribed_runs() == [by_a_person]
 
 
 def test_an_account_on_which_a_persons_run_depends_stays(seeded: Flask) -> None:

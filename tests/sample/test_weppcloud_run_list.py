@@ -8,14 +8,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import PostgresServer
+from conftest import PostgresServer, subscribed_runs
 from flask import Flask
 from flask.testing import FlaskClient
 from test_weppcloud_accounts import log_in, token
 from test_weppcloud_runs import add_user, make_run, post
 from wepppy.config.redis_settings import RedisDB, redis_client
 from wepppy.config.run_paths import get_wd
-from wepppy.microservices.webpush_store import Store
+from wepppy.microservices import webpush_store
 from wepppy.weppcloud.run_results import compare, digits, zipped
 
 
@@ -84,16 +84,15 @@ def test_a_deleted_run_leaves_no_push_subscription_and_no_result_of_its_job(
 ) -> None:
     from rq.job import Job, JobStatus
 
-    store = Store()
     runid, kept = make_run(owner), make_run(owner)
     for run in (runid, kept):
-        assert store.add(run, "https://push.example/one", "key", "secret")
+        assert webpush_store.add(run, "https://push.example/one", "key", "secret")
     _, started = post(owner, f"/api/runs/{runid}/start")
     jobs = redis_client(RedisDB.RQ, decode_responses=False)
     job = Job.fetch(started["Content"]["job_id"], connection=jobs)
     job.set_status(JobStatus.FINISHED)
     assert send(owner, runid, "delete") == 303
-    assert store.runids() == [kept]
+    assert subscribed_runs() == [kept]
     assert not Job.exists(job.id, connection=jobs)
 
 
