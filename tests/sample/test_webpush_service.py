@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import jwt
 import psycopg
 import pytest
 import redis
@@ -16,6 +17,7 @@ from conftest import PostgresServer, RedisServer
 from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
 from push_service import UNCOMPRESSED, Browser, PushService, check_sender, decode, encode, message
+from wepppy.config.run_paths import MARKER, PUBLIC_MARKER, get_wd
 from wepppy.microservices import webpush, webpush_store
 
 RUNID = "amber-creek-000001"
@@ -40,6 +42,10 @@ def servers(
     with psycopg.connect(postgres_env.url) as connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO run (runid, config) VALUES (%s, 'sample')", (RUNID,))
     connection.close()
+    folder = get_wd(RUNID)
+    folder.mkdir(parents=True)
+    for name in (MARKER, PUBLIC_MARKER):
+        (folder / name).touch()
     return postgres_env
 
 
@@ -89,6 +95,29 @@ def test_a_browser_subscribes_and_unsubscribes(servers: PostgresServer) -> None:
             gone = await client.request("DELETE", f"/subscriptions/{RUNID}", json={"endpoint": ENDPOINT})
             assert (gone.status_code, gone.json()) == (200, {})
         assert rows(servers) == []
+
+    run(scenario)
+
+
+def test_a_private_run_is_subscribed_to_by_who_may_read_it_and_absent_for_all_others(
+    servers: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "a secret that is long enough for HS256"
+    monkeypatch.setenv("WEPP_AUTH_JWT_SECRETS", secret)
+    (get_wd(RUNID) / PUBLIC_MARKER).unlink()
+    token = jwt.encode({"aud": "rq-engine", "jti": "one", "exp": 2**33, "runid": RUNID}, secret, "HS256")
+    sent = Browser().subscription(ENDPOINT)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        private, absent = [await client.post(f"/subscriptions/{run}", json=sent) for run in (RUNID, "none")]
+        assert (
+            (private.status_code, private.json())
+            == (absent.status_code, absent.json())
+            == (404, absent.json())
+        )
+        assert rows(servers) == []
+        client.cookies.set("wepp_browse_jwt", token)
+        assert (await client.post(f"/subscriptions/{RUNID}", json=sent)).status_code == 201
 
     run(scenario)
 

@@ -198,8 +198,14 @@ def test_logging_out_ends_the_session_in_redis_and_the_tokens_given_to_the_brows
     assert cookie is not None
     claims = jwt.decode(cookie.value, secret, algorithms=["HS256"], audience="rq-engine")
     assert claims["runid"] == runid
-    for websocket in (f"status/{runid}:wepp", f"status/{runid}:rq", f"preflight/{runid}"):
-        shown = client.get_cookie("wepp_browse_jwt", path=f"/weppcloud-microservices/{websocket}")
+    names = (
+        f"status/{runid}:wepp",
+        f"status/{runid}:rq",
+        f"preflight/{runid}",
+        f"webpush/subscriptions/{runid}",
+    )
+    for name in names:
+        shown = client.get_cookie("wepp_browse_jwt", path=f"/weppcloud-microservices/{name}")
         assert shown is not None
         assert shown.value == cookie.value
     assert set(claims["roles"]) == {"User", "Admin", "Root"}

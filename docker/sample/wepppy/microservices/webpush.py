@@ -16,7 +16,7 @@ Failures: `{"error": {"message", "code", "details"}[, "errors": [{"code", "messa
 
 The message a service worker receives (`event.data.json()`): `{"type": "run", "runid", "config", "status": "finished" or
 "failed", "title", "body", "url", "tag"}`; `url` is the run page's path, `tag` makes a later message replace an
-earlier one of the same run. Whoever knows a run's id may subscribe; a message says how the run ended, nothing else.
+earlier one of the same run. Whoever may read a run may subscribe to it (`browse_access`).
 
 `webpush_watch` notices the end of a job and sends the message, signed with `VAPID_PRIVATE_KEY[_FILE]` (32 bytes in
 base64url); `VAPID_SUBJECT` is how a push service reaches the operator, `mailto:...` or `https://...`.
@@ -44,6 +44,7 @@ from starlette.routing import Route
 
 from wepppy.config.secrets import get_secret
 from wepppy.microservices import webpush_store
+from wepppy.microservices.browse_access import check_access
 from wepppy.microservices.service_errors import ServiceError, invalid_input, run_not_found
 from wepppy.microservices.webpush_watch import Watcher, is_push_service, vapid_subject
 
@@ -159,6 +160,7 @@ async def read_body(request: Request, model: type[Model]) -> Model:
 
 async def _runid(request: Request) -> str:
     runid: str = request.path_params["runid"]
+    await run_in_threadpool(check_access, request, runid, "")
     if not await run_in_threadpool(webpush_store.run_exists, runid):
         raise run_not_found()
     return runid

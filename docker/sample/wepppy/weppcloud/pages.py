@@ -96,9 +96,9 @@ def run(runid: str, config: str) -> Response:
         owner=owner_name(shown),
     )
     response = current_app.make_response(page)
-    # Also to the websockets that the page opens, as a browser writes their paths.
-    websockets = (f"status/{quote(runid)}:wepp", f"status/{quote(runid)}:rq", f"preflight/{quote(runid)}")
-    give_token(response, shown, [address, *(f"{SERVICES}/{name}" for name in websockets)])
+    # Also to what the page asks elsewhere, as a browser writes those paths.
+    names = "status/{}:wepp", "status/{}:rq", "preflight/{}", "webpush/subscriptions/{}"
+    give_token(response, shown, [address, *(f"{SERVICES}/{name.format(quote(runid))}" for name in names)])
     return response
 
 
