@@ -302,12 +302,17 @@ def site(site_env: dict[str, str]) -> Iterator[Flask]:
 @pytest.fixture
 def owner(site: Flask) -> FlaskClient:
     """A browser in which owner@example.org is logged in."""
+    return logged_in(site, "owner@example.org")
+
+
+def logged_in(site: Flask, email: str) -> FlaskClient:
+    """Make an account and return a browser in which it is logged in."""
     from test_weppcloud_accounts import log_in
     from test_weppcloud_runs import add_user
 
-    add_user(site, "owner@example.org")
+    add_user(site, email)
     client = site.test_client()
-    assert log_in(client, "secret", "owner@example.org") == 200
+    assert log_in(client, "secret", email) == 200
     return client
 
 

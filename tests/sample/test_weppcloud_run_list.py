@@ -8,11 +8,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import PostgresServer, subscribed_runs
+from conftest import PostgresServer, logged_in, subscribed_runs
 from flask import Flask
 from flask.testing import FlaskClient
 from test_weppcloud_accounts import log_in, token
-from test_weppcloud_runs import add_user, make_run, post
+from test_weppcloud_runs import make_run, post
 from wepppy.config.redis_settings import RedisDB, redis_client
 from wepppy.config.run_paths import get_wd
 from wepppy.microservices import webpush_store
@@ -21,10 +21,7 @@ from wepppy.weppcloud.run_results import compare, digits, zipped
 
 @pytest.fixture
 def other(site: Flask) -> FlaskClient:
-    add_user(site, "other@example.org")
-    client = site.test_client()
-    assert log_in(client, "secret", "other@example.org") == 200
-    return client
+    return logged_in(site, "other@example.org")
 
 
 def send(client: FlaskClient, runid: str, action: str, **form: object) -> int:
