@@ -38,10 +38,13 @@ COMPOSE_SETS = (
      "docker-compose.wepppy-image.yml", "docker-compose.wepppy-open-files.yml", "docker-compose.external-postgres.yml",
      "docker-compose.external-redis.yml", "docker-compose.docker-socket.yml"],
 )  # fmt: skip
-# Database tests with stacks of their own, which are run beside the others.
+# Database tests that are run beside the others: as many minutes of them.
 BESIDE = [
     "tests/database/migrate",
-    *(f"tests/database/test_{name}.py" for name in ("external", "full_disks", "new_cluster")),
+    *(
+        f"tests/database/test_{name}.py"
+        for name in ("external", "full_disks", "new_cluster", "sweep_of_deaths")
+    ),
 ]
 # What some of them require.
 COMPOSE_SETTINGS = (

@@ -26,7 +26,7 @@ from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError, refuse, usage
 from scripts.base.host import LOCAL_HOST, Host, engine_is_elsewhere, free_port_numbers
 from scripts.database import recovery, switchover, systemd
-from scripts.database.sidecar_client import ProgramKilled, ProgramRun
+from scripts.database.sidecar_client import ProgramRun
 from scripts.database.switchover import Application, confirmed, report, switch_over, upgrade
 from scripts.engine import database_server
 from scripts.engine.catalogue import built_images
@@ -184,16 +184,18 @@ def _cleaned(
         run.send(json.dumps(source.password))
         return run
 
+    run = started()
     try:
-        with started() as run:
+        with run:
             yield run
-    except ProgramKilled:
-        try:
-            with started("--clean") as cleaning:
-                cleaning.result()
-        except StackError as error:
-            console.warn(f"{error.what}; the next bare-metal-migrate removes what is left at the source")
-        raise
+    finally:
+        # Whatever is told of it meanwhile: what is live was perhaps asked in vain.
+        if run.was_killed:
+            try:
+                with started("--clean") as cleaning:
+                    cleaning.result()
+            except StackError as error:
+                console.warn(f"{error.what}; the next bare-metal-migrate removes what is left at the source")
 
 
 def mover(source: SourceServer, options: Options, *, starting: bool) -> tuple[list[str], list[str]]:

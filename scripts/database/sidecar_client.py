@@ -29,10 +29,6 @@ FULL_DISK = (
 )
 
 
-class ProgramKilled(StackError):  # noqa: N818 - what happened
-    """The program ended without an answer: it, its container or its machine was killed."""
-
-
 class ProgramRun:
     """One command of the program, from its start to its result.
 
@@ -43,7 +39,7 @@ class ProgramRun:
 
     options: further flags of `docker compose run`, such as `--volume`; a container of its own is made for them.
     service: whose container that is. Raise StackError for each problem that the program tells, with its own exit
-    status, and ProgramKilled.
+    status, and when it `was_killed`: it ended without an answer.
     """
 
     def __init__(
@@ -60,7 +56,7 @@ class ProgramRun:
         self.console = console
         self.clock = clock
         self._began = clock.monotonic()
-        self._is_loss_shown = False
+        self.was_killed = self._is_loss_shown = False
         started = None if options or service != sidecar.SERVICE else self._in_sidecar(command)
         self._process = started or self._start(
             compose.argv(
@@ -138,7 +134,8 @@ class ProgramRun:
                     database_server.restart_if_killed(self.compose)
                     raise self._problem(event)
         status, complaints = self._process.end()
-        raise ProgramKilled(
+        self.was_killed = True
+        raise StackError(
             f"the program at the database ended without an answer (status {status})",
             "see the lines above and whether its container has too little memory, then run the same command again",
             ExitCode.FAILED,

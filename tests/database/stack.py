@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import subprocess
@@ -191,11 +192,15 @@ class LightStack(Stack):
 
     def left_behind(self) -> list[str]:
         """Everything that a task should have taken away: databases, containers, programs, temporary files, the note."""
+        # A backup of the schedule's own has a temporary file; it holds this lock meanwhile.
+        with (self.backups / ".lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            hidden = [each.name for each in self.backups.glob(".*") if each.name not in SIDECARS_OWN]
         return [
             *(name for name in self.databases() if "_incoming_" in name),
             *self.one_offs(),
             *self.programs(),
-            *(each.name for each in self.backups.glob(".*") if each.name not in SIDECARS_OWN),
+            *hidden,
             *(each.name for each in self.notes),
         ]
 

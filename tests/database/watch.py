@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from tests.database.stack import LightStack
 
 # $1: `asked` where only what `wepp-backup --json` runs is meant, for the sidecar works for itself too; the others:
-# names of programs. Says `+` when the first of them lives and `-` when none does any more; a line on its input makes it
-# kill what lives, or what lives next. In a container there is a shell, but neither pgrep nor pkill.
+# names of programs. Says `+` when the first of them lives and `-` when none does any more. Its input says `strike`,
+# which kills what lives, or what lives next, and `spare`. A container has a shell, but neither pgrep nor pkill.
 LOOK = """
 only=$1
 shift
@@ -53,7 +53,7 @@ while :; do
   fi
   word=
   IFS= read -r -t 0.02 word || [ $? -gt 128 ] || exit
-  [ -z "$word" ] || strike=now
+  case $word in strike) strike=now ;; spare) strike= ;; esac
 done 2>/dev/null
 """
 # The helper containers of tasks and the sidecar, in which tasks run their programs; the server's own for their psql.
@@ -126,9 +126,8 @@ class Watch:
         )  # fmt: skip
         with self._guard:
             self._looks.append(look)
-            # A task that takes back what a killed program left starts another one, which shall live.
-            if self._striking and not self._struck.is_set():
-                self._tell(look)
+            if self._striking:
+                self._tell(look, "strike")
         self._thread(self._hear, look)
 
     def _hear(self, look: subprocess.Popen[str]) -> None:
@@ -143,23 +142,31 @@ class Watch:
                 since = 0.0
                 self.ends.append(now)
             elif word == "killed":
-                self._struck.set()
+                self._spare()
         if since:
             self.lives.append((since, time.monotonic()))
 
     @staticmethod
-    def _tell(look: subprocess.Popen[str]) -> None:
+    def _tell(look: subprocess.Popen[str], word: str) -> None:
         with contextlib.suppress(OSError):
             assert look.stdin
-            look.stdin.write("strike\n")
+            look.stdin.write(f"{word}\n")
             look.stdin.flush()
+
+    def _spare(self) -> None:
+        """A task that asks what a killed program did, or takes it back, starts another one, which shall live."""
+        with self._guard:
+            self._striking = False
+            self._struck.set()
+            for each in self._looks:
+                self._tell(each, "spare")
 
     def strike(self) -> None:
         """Has the programs killed that live now, or the next ones."""
         with self._guard:
             self._striking = True
             for each in self._looks:
-                self._tell(each)
+                self._tell(each, "strike")
 
     def struck(self, seconds: float) -> bool:
         """True once something was killed; waits so long for it."""

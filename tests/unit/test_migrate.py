@@ -231,6 +231,26 @@ def test_an_older_schema_is_brought_up_to_date_in_the_staging_database(
     assert "POSTGRES_DB=wepppy_incoming_1" in upgrade
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [(1, "without an answer"), (2, "is not known"), (3, "the new wepppy is live now")],
+    ids=["while it loads", "while it switches over", "after that"],
+)
+def test_what_a_killed_mover_left_at_the_source_is_removed_whatever_is_live(
+    tmp_path: Path, said: int, told: str
+) -> None:
+    scene = Scene(tmp_path, said=lines()[:said], ill="weppcloud is ill" if said == 3 else "")
+    cleaning = FakeLineProcess([event("result", answer={})])
+    live = {"database": "wepppy", "id": 8, "kept": SWITCHED["kept"]}
+    silent, answers = event("problem", what="no server", fix="m", exit=4), event("result", answer=live)
+    looks = [FakeLineProcess([answer]) for answer in {2: [silent], 3: [answers, answers]}.get(said, [])]
+    scene.made.runner.conversations.extend([*looks, cleaning])
+    with pytest.raises(StackError, match=told):
+        scene.migrate(yes=True)
+    assert json.loads(cleaning.heard[0]) == SECRET.strip("\n")
+    assert scene.made.runner.commands("line_process")[-1][-1] == "--clean"
+
+
 def test_a_refusal_leaves_no_report(tmp_path: Path) -> None:
     said = [*lines()[:2], event("problem", what="the source was written", fix="stop it", exit=4)]
     scene = Scene(tmp_path, said=said)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.base.errors import ExitCode, StackError
-from scripts.database.sidecar_client import ProgramKilled, ProgramRun, answer
+from scripts.database.sidecar_client import ProgramRun, answer
 from scripts.engine.runner import Runner
 from tests.unit.fakes import Checkout, FakeLineProcess, Screen, container
 
@@ -63,7 +63,7 @@ def test_a_problem_of_the_program_is_the_tasks_own_with_its_status(tmp_path: Pat
 
 def test_a_program_that_dies_without_an_answer_is_a_failure_that_shows_its_last_words(tmp_path: Path) -> None:
     made = compose_with(tmp_path, FakeLineProcess([], status=137, complaints="Killed"))
-    with pytest.raises(ProgramKilled) as caught:
+    with pytest.raises(StackError) as caught:
         answer(made.compose(), Screen().console, ["restore"])
     assert caught.value.exit_code == ExitCode.FAILED
     assert "137" in caught.value.what
