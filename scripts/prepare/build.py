@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
-from scripts.engine.catalogue import Catalogue
 from scripts.engine.compose import Compose
-from scripts.prepare import last_build, ownership, public_files
+from scripts.prepare import ownership, public_files
 from scripts.prepare.images import chosen_images, ensure
 from scripts.prepare.source_check import checks
 
@@ -35,8 +34,6 @@ def build(
             checks.require_buildable(compose)
         # Files keep their modes on the way into an image.
         public_files.make_readable(compose)
-    active = [each.name for each in Catalogue.of(compose.model).active(compose.active_profiles)]
-    made_of = last_build.look(compose, services or active)
     flags = [flag for flag, wanted in (("--no-cache", no_cache), ("--pull", pull)) if wanted]
     console.say("building the images (only what changed is built anew)")
     result = compose.stream("build", *flags, *services, profiles=compose.profiles)
@@ -46,5 +43,3 @@ def build(
             "fix it and run the same command again: finished steps are kept, running services were left alone",
             ExitCode.FAILED,
         )
-    if not compose.runner.dry:
-        last_build.write(compose, made_of)

@@ -27,7 +27,6 @@ from scripts.engine.sidecar import backups_are_here, backups_folder
 from scripts.prepare import (
     build_environment,
     env_init,
-    last_build,
     last_up,
     lock,
     overlays,
@@ -83,7 +82,6 @@ class Up:
         self.dry = compose.runner.dry
         self.started = clock.monotonic()
         self.changed = False
-        self.unbuilt = False
 
     def run(self) -> None:
         """All steps. Raise StackError; what was running before a step that failed runs on."""
@@ -195,13 +193,9 @@ class Up:
     def _build(self) -> None:
         if self.options.build is False:
             return
-        names, needed = self.names, {each.image for each in self.involved}
+        needed = {each.image for each in self.involved}
         if self.options.build or not self.compose.engine.images(sorted(needed)) >= needed:
-            build(self.compose, self.console, names if self.options.services else (), base=self.images)
-        elif edited := last_build.changed(self.compose, names):
-            # Only a build brings in what was edited since the images were built.
-            self.unbuilt = True
-            self.console.warn(last_build.complaint(edited, self.console.again("compose-up", "--build")))
+            build(self.compose, self.console, self.names if self.options.services else (), base=self.images)
 
     def _start(self) -> None:
         if not self.dry:
@@ -238,8 +232,10 @@ class Up:
 
     def _start_one_shots(self) -> None:
         """All runs already; what is done at every start is done all the same: the source may be another."""
-        if not self.unbuilt:
-            self.console.say("nothing changed since the last compose-up")
+        self.console.say(
+            "nothing changed since the last compose-up; what images are made of (Go code, requirements, Dockerfiles, "
+            "in production the tree) is looked at with --build"
+        )
         one_shots = [each for each in self.involved if each.one_shot]
         if one_shots and not self.compose.engine.start_again([each.container for each in one_shots]):
             self._fail([each.name for each in one_shots], "a job that belongs to every start failed")

@@ -262,6 +262,17 @@ def test_nothing_is_started_twice_but_the_jobs_of_every_start_are(attempt: Attem
     assert attempt.streamed("start") == [["docker", "start", "wepppy-upgrade-1"]]
 
 
+def test_a_start_that_changes_nothing_names_the_flag_that_looks_at_what_images_are_made_of(
+    attempt: Attempt,
+) -> None:
+    attempt.run()
+    assert "--build" not in attempt.screen.err.getvalue()
+    attempt.run()
+    assert "(Go code, requirements, Dockerfiles, in production the tree) is looked at with --build" in (
+        attempt.screen.err.getvalue()
+    )
+
+
 def test_a_job_that_fails_at_a_repeated_start_is_a_failure(attempt: Attempt) -> None:
     attempt.run()
     attempt.checkout.runner.on("docker", "wait", stdout="1\n")
