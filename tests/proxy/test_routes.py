@@ -90,7 +90,14 @@ def test_an_error_of_a_service_itself_passes_unchanged(site: Proxy) -> None:
 @pytest.mark.parametrize("path", UNKNOWN)
 def test_an_unknown_path_is_not_found_and_reaches_no_service(site: Proxy, path: str) -> None:
     reply = site.ask(path)
-    assert (reply.status, reply.body) == (404, b"Not found")
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (404, "not_found")
+
+
+def test_a_browser_is_shown_a_page_for_an_unknown_path(site: Proxy) -> None:
+    reply = site.ask("/nothing", Accept=BROWSER)
+    assert (reply.status, reply.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert b"<h1>There is nothing at this address.</h1>" in reply.body
+    assert b'href="/weppcloud/"' in reply.body
 
 
 @pytest.mark.parametrize("path", ["/", "/weppcloud"])

@@ -266,3 +266,20 @@ def test_no_secret_of_the_run_is_on_any_page(run: Path) -> None:
         assert SECRET not in text
         assert ".hidden" not in text
         assert "_logs" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"{URL}/browse/none", 404),
+        (f"{URL}/download/none", 404),
+        (f"{URL}/gdalinfo/notes.txt", 400),
+        ("/weppcloud/batch/spring/browse/", 404),
+        (f"{URL}/nothing", 404),
+    ],
+)
+def test_browsers_get_errors_as_a_page_and_programs_as_text(run: Path, path: str, status: int) -> None:
+    for accept, kind in (("text/html,*/*;q=0.8", "text/html"), ("*/*", "text/plain")):
+        answer = call(path, {"accept": accept})
+        assert (answer.status, answer.headers["content-type"].partition(";")[0]) == (status, kind)
+        assert "<script" not in answer.text

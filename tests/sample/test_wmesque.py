@@ -70,12 +70,15 @@ def test_crops_equal_those_of_the_successor(client: FlaskClient, file_format: st
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ({}, "bbox not supplied"),
+        ({}, "bbox: Field required"),
         ({"bbox": "1,2,3"}, "Invalid bbox format. Use four comma-separated floats: left,bottom,right,top"),
-        ({"bbox": BOX, "cellsize": "x"}, "cellsize should be a float"),
-        ({"bbox": BOX, "cellsize": "0.5"}, "cellsize must be at least 1"),
-        ({"bbox": BOX, "cellsize": "nan"}, "cellsize must be at least 1"),
-        ({"bbox": BOX, "format": "JPEG"}, "Unknown format. Expecting one of: GTiff, AAIGrid, PNG, ENVI"),
+        (
+            {"bbox": BOX, "cellsize": "x"},
+            "cellsize: Input should be a valid number, unable to parse string as a number",
+        ),
+        ({"bbox": BOX, "cellsize": "0.5"}, "cellsize: Input should be greater than or equal to 1"),
+        ({"bbox": BOX, "cellsize": "nan"}, "cellsize: Input should be a finite number"),
+        ({"bbox": BOX, "format": "JPEG"}, "format: Input should be 'GTiff', 'AAIGrid', 'PNG' or 'ENVI'"),
         ({"bbox": "-120,40,-110,47"}, "Output size cannot exceed 4096x4096 pixels"),
         (
             {"bbox": "1,86,2,87"},

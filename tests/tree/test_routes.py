@@ -50,7 +50,7 @@ def test_a_service_that_is_on_answers_through_the_proxy_and_one_that_is_off_with
     if service in running:
         assert reply.status == (404 if service in ABSENT else 200), reply.body[:500]
         assert b"service_unavailable" not in reply.body
-        assert reply.body != b"Not found"
+        assert b"There is nothing at this address." not in reply.body
     else:
         assert (reply.status, json.loads(reply.body)["error"]["code"]) == (503, "service_unavailable")
 

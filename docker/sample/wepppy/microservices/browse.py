@@ -16,7 +16,7 @@ websocket services ask it for their visitors.
 
 A public run (it holds a file `PUBLIC`) is open, its `files` list included: the real service requires a token
 for that even where the same names are on the public page, which protects nothing. Other runs need a token,
-see `browse_access`. Failures of `files` are JSON; the other routes answer text, or a browser a page.
+see `browse_access`. Failures of `files` are JSON; elsewhere a browser gets a page, a program text.
 Names with a leading dot are hidden and `_logs` is refused. Nothing outside of the run can be reached, see
 `browse_tree`.
 """
@@ -63,7 +63,7 @@ from wepppy.config.run_tokens import signing_secrets
 from wepppy.microservices import browse_contents
 from wepppy.microservices.browse_access import Access, check_access
 from wepppy.microservices.browse_tree import Node, file_paths, is_listed, open_node
-from wepppy.microservices.service_errors import ServiceError, invalid, invalid_input
+from wepppy.microservices.service_errors import ServiceError, invalid, invalid_input, json_error
 
 PREFIX = site_prefix()
 TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
@@ -350,20 +350,13 @@ def _own_names() -> set[str]:
     return {"localhost", "127.0.0.1", "[::1]"} | {name.strip() for name in names if name.strip()}
 
 
-async def service_error(request: Request, error: Exception) -> Response:
-    """Answer an expected error as JSON, text or a page, as its route does."""
-    assert isinstance(error, ServiceError)  # noqa: S101 - registered for this class alone
-    endpoint = request.scope.get("endpoint")
-    if endpoint is files:
-        return error.as_response()
-    if endpoint is browse and "text/html" in request.headers.get("accept", ""):
-        return page("error.html", error.status, message=error.message)
-    return PlainTextResponse(error.message, error.status)
-
-
-async def http_error(request: Request, error: Exception) -> Response:
-    """Answer an unknown address or method as text."""
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Answer an error as JSON where the route does, as a page to a browser, else as text."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
+    if request.scope.get("endpoint") is files:
+        return await json_error(request, error)
+    if "text/html" in request.headers.get("accept", ""):
+        return page("error.html", error.status_code, message=error.detail)
     return PlainTextResponse(error.detail, error.status_code, error.headers)
 
 
@@ -382,6 +375,6 @@ app = Starlette(
         Route(_run + "/gdalinfo/{path:path}", gdalinfo),
         Route(_run + "/aria2c.spec", aria2c),
     ],
-    exception_handlers={ServiceError: service_error, HTTPException: http_error},
+    exception_handlers={HTTPException: answer_error},
 )
 app.router.redirect_slashes = False  # such an answer would repeat the Host header

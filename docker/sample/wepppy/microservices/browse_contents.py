@@ -78,7 +78,7 @@ def preview(node: Node) -> dict[str, Any]:
                 text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
         return {"text": text, "note": note}
     except ServiceError as error:
-        return {"note": error.message}
+        return {"note": error.detail}
 
 
 def _csv_table(text: str, delimiter: str, note: str) -> dict[str, Any]:

@@ -22,13 +22,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from wepppy.config.environment import site_prefix
-from wepppy.config.run_paths import geodata_root, get_wd, wc1_root
-from wepppy.microservices.browse_access import check_access
+from wepppy.config.run_paths import geodata_root, wc1_root
+from wepppy.microservices.browse_access import Access, check_access
 from wepppy.microservices.service_errors import ServiceError
-from wepppy.webservices.bounded_work import RETRY_AFTER_SECONDS, BoundedWork, BusyError
-from wepppy.webservices.parameters import Refusal, number
+from wepppy.webservices.bounded_work import BoundedWork
 from wepppy.webservices.raster_crs import WGS84, CrsError, transform_point
 from wepppy.webservices.raster_dataset import volume_problem
+from wepppy.webservices.refusals import Refusal, number
 
 SITE_PREFIX = site_prefix()
 MAX_BODY_BYTES = 64 * 1024
@@ -54,37 +54,35 @@ async def elevationquery(request: Request) -> Response:
     values: dict[str, Any] = dict(request.query_params)
     if request.method == "POST":
         values = await _json_body(request) | values
-    runid = request.path_params["runid"]
-    try:
-        return await run_in_threadpool(_look_up, runid, values, await _is_open(request, runid))
-    except (BusyError, ServiceError) as error:
-        raise HTTPException(503, str(error), {"Retry-After": str(RETRY_AFTER_SECONDS)}) from error
+    return await run_in_threadpool(_look_up, request, values)
 
 
-async def _is_open(request: Request, runid: str) -> bool:
-    """Return whether the visitor may read the run. Raises ServiceError 503 while that can't be checked."""
-    try:
-        await run_in_threadpool(check_access, request, runid, request.path_params["config"])
-    except ServiceError as error:
-        if error.status != 404:
-            raise
-        return False
-    return True
-
-
-def _look_up(runid: str, values: dict[str, Any], open_to_visitor: bool) -> Response:
+def _look_up(request: Request, values: dict[str, Any]) -> Response:
     longitude = latitude = None
     try:
         lat, lng = (number(name, values.get(name)) for name in ("lat", "lng"))
         srs = WGS84 if values.get("srs") in (None, "") else str(values["srs"])
+        access = _find_run(request)
         with _work:
             longitude, latitude = _to_wgs(srs, lng, lat)
-            if not open_to_visitor:
-                raise Refusal(_missing(runid))
-            elevation = _sample(_find_dem(_project_folder(runid, values.get("pup"))), srs, lng, lat)
+            if access is None:
+                raise Refusal(f"Run '{request.path_params['runid']}' not found")
+            elevation = _sample(_find_dem(_project_folder(access, values.get("pup"))), srs, lng, lat)
     except Refusal as problem:
+        if problem.status == 503:
+            raise HTTPException(503, str(problem), problem.headers) from problem
         return _answer(None, longitude, latitude, str(problem))
     return _answer(elevation, longitude, latitude)
+
+
+def _find_run(request: Request) -> Access | None:
+    """Return the run, None unless the visitor may read it. Raises ServiceError 503 while that can't be checked."""
+    try:
+        return check_access(request, request.path_params["runid"], request.path_params["config"])
+    except ServiceError as error:
+        if error.status_code != 404:
+            raise
+        return None
 
 
 async def _json_body(request: Request) -> dict[str, Any]:
@@ -110,26 +108,21 @@ def _to_wgs(srs: str, x: float, y: float) -> tuple[float, float]:
         raise Refusal("Could not transform lng, lat to wgs") from None
 
 
-def _missing(runid: str) -> str:
-    return f"Run '{runid}' not found"
-
-
-def _project_folder(runid: str, pup: object) -> Path:
-    missing = _missing(runid)
+def _project_folder(access: Access, pup: object) -> Path:
+    if pup in (None, ""):
+        return access.run
+    parts = pup.split("/") if isinstance(pup, str) else [""]
+    missing = Refusal(f"Pup project '{pup}' not found for run '{access.runid}'")
+    if any(part in ("", ".", "..") or "\\" in part for part in parts):
+        raise missing
     try:
-        folder = get_wd(runid)
-        if folder.is_dir() and pup in (None, ""):
-            return folder
-        if folder.is_dir():
-            missing = f"Pup project '{pup}' not found for run '{runid}'"
-            parts = pup.split("/") if isinstance(pup, str) else [""]
-            inner = (folder / "_pups").joinpath(*parts).resolve()
-            proper = not any(part in ("", ".", "..") or "\\" in part for part in parts)
-            if proper and inner.is_relative_to((folder / "_pups").resolve()) and inner.is_dir():
-                return inner
+        pups = (access.run / "_pups").resolve()
+        inner = pups.joinpath(*parts).resolve()
+        if inner.is_relative_to(pups) and inner.is_dir():
+            return inner
     except (ValueError, OSError, RuntimeError) as error:
-        raise Refusal(missing) from error
-    raise Refusal(missing)
+        raise missing from error
+    raise missing
 
 
 def _find_dem(folder: Path) -> Path:

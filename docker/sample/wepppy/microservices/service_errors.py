@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import ValidationError
-from starlette.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 
-class ServiceError(Exception):
+class ServiceError(HTTPException):
     """A request that can't be answered: HTTP status, code of the interface, and a message without paths.
 
     faults: what is wrong, by the parameter's name.
     """
 
     def __init__(self, status: int, code: str, message: str, faults: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
+        super().__init__(status, message, {"Retry-After": "5"} if status == 503 else None)
         self.code = code
-        self.message = message
         self.faults = faults or {}
 
-    def as_response(self) -> JSONResponse:
-        """Return `{"error": {"message", "code", "details"}}`, with `errors` if there are faults."""
-        details = "; ".join(f"{path}: {message}" for path, message in self.faults.items()) or self.message
-        body: dict[str, Any] = {"error": {"message": self.message, "code": self.code, "details": details}}
-        if self.faults:
-            body["errors"] = [
-                {"code": self.code, "message": message, "path": path} for path, message in self.faults.items()
-            ]
-        return JSONResponse(body, self.status)
+
+async def json_error(_: Request, error: Exception) -> Response:
+    """Answer `{"error": {"message", "code", "details"}}`, with `errors` if there are faults."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
+    code = error.code if isinstance(error, ServiceError) else HTTPStatus(error.status_code).name.lower()
+    faults = error.faults if isinstance(error, ServiceError) else {}
+    details = "; ".join(f"{path}: {message}" for path, message in faults.items()) or error.detail
+    body: dict[str, Any] = {"error": {"message": error.detail, "code": code, "details": details}}
+    if faults:
+        body["errors"] = [
+            {"code": code, "message": message, "path": path} for path, message in faults.items()
+        ]
+    return JSONResponse(body, error.status_code, error.headers)
 
 
 def invalid(message: str, faults: dict[str, str] | None = None) -> ServiceError:

@@ -45,7 +45,7 @@ from starlette.routing import Route
 from wepppy.config.secrets import get_secret
 from wepppy.microservices import webpush_store
 from wepppy.microservices.browse_access import check_access
-from wepppy.microservices.service_errors import ServiceError, invalid_input, run_not_found
+from wepppy.microservices.service_errors import ServiceError, invalid_input, json_error, run_not_found
 from wepppy.microservices.webpush_watch import Watcher, is_push_service, vapid_subject
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -166,25 +166,10 @@ async def _runid(request: Request) -> str:
     return runid
 
 
-async def service_error(request: Request, error: Exception) -> Response:
-    """Answer an expected error as JSON."""
-    assert isinstance(error, ServiceError)  # noqa: S101 - registered for this class alone
-    return error.as_response()
-
-
 async def database_error(request: Request, error: Exception) -> Response:
     """Answer that Postgres does not."""
     _log.warning("postgres does not answer: %s", type(error).__name__)
-    return ServiceError(503, "unavailable", "postgres does not answer. Try again.").as_response()
-
-
-async def http_error(request: Request, error: Exception) -> Response:
-    """Answer an unknown address or method as JSON."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
-    answer = ServiceError(error.status_code, code, error.detail).as_response()
-    answer.headers.update(error.headers or {})
-    return answer
+    return await json_error(request, ServiceError(503, "unavailable", "postgres does not answer. Try again."))
 
 
 @contextlib.asynccontextmanager
@@ -213,11 +198,7 @@ app = Starlette(
         Route("/subscriptions/{runid}", unsubscribe, methods=["DELETE"]),
     ],
     lifespan=lifespan,
-    exception_handlers={
-        ServiceError: service_error,
-        HTTPException: http_error,
-        psycopg.Error: database_error,
-    },
+    exception_handlers={HTTPException: json_error, psycopg.Error: database_error},
 )
 app.state.watcher, app.state.problem = None, "the service is starting"
 app.router.redirect_slashes = False  # such an answer would repeat the Host header

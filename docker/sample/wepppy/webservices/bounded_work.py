@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import threading
 
+from wepppy.webservices.refusals import Refusal
+
 RETRY_AFTER_SECONDS = 5
-
-
-class BusyError(Exception):
-    """All places are taken; worth another try after RETRY_AFTER_SECONDS."""
 
 
 class BoundedWork:
@@ -22,9 +20,9 @@ class BoundedWork:
         self._turn = threading.BoundedSemaphore(workers)
 
     def __enter__(self) -> None:
-        """Wait for a turn. Raises BusyError when every place is taken."""
+        """Wait for a turn. Raises Refusal 503 when every place is taken."""
         if not self._places.acquire(blocking=False):
-            raise BusyError("The service is busy. Try again in a moment.")
+            raise Refusal("The service is busy. Try again in a moment.", 503, RETRY_AFTER_SECONDS)
         self._turn.acquire()
 
     def __exit__(self, *_: object) -> None:

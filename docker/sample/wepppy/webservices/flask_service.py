@@ -8,6 +8,7 @@ from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from wepppy.webservices.raster_dataset import geodata_problem
+from wepppy.webservices.refusals import Refusal
 
 
 def create_service(name: str) -> Flask:
@@ -16,6 +17,7 @@ def create_service(name: str) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # such a redirect would repeat the Host header
     app.add_url_rule("/health", view_func=health)
+    app.register_error_handler(Refusal, refuse)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, unexpected)
     return app
@@ -25,6 +27,11 @@ def health() -> Response | tuple[Response, int]:
     """Answer the JSON string "OK", or 503 with the reason when the geodata can't be read."""
     problem = geodata_problem()
     return (jsonify({"Error": problem}), 503) if problem else jsonify("OK")
+
+
+def refuse(error: Refusal) -> tuple[Response, int, dict[str, str]]:
+    """Answer an expected problem with the status that clients expect, or 503 while there is too much to do."""
+    return jsonify({"Error": str(error)}), 503 if error.status == 503 else 200, error.headers
 
 
 def http_error(error: HTTPException) -> HTTPException | tuple[Response, int]:

@@ -16,33 +16,28 @@ from werkzeug.exceptions import BadRequest
 
 from wepppy.config.run_paths import geodata_root
 from wepppy.webservices.flask_service import create_service
-from wepppy.webservices.parameters import Refusal, number
-from wepppy.webservices.raster_dataset import DatasetMissingError, find_dataset
-from wepppy.webservices.raster_grid import BoxFormatError, GridError, degrees_box
+from wepppy.webservices.raster_grid import BoxFormatError, degrees_box
 from wepppy.webservices.raster_series import (
     METHODS,
-    SeriesError,
     SeriesFileError,
     crop_daily,
     daily_at_point,
     values_at_point,
 )
+from wepppy.webservices.refusals import Refusal, number
 
+_VARIABLES = {
+    "ppt": ("Mean total precipitation", "Precipitation", "mm"),
+    "tmin": ("Mean daily minimum air temperature", "Minimum air temperature", "degrees C"),
+    "tmax": ("Mean daily maximum air temperature", "Maximum air temperature", "degrees C"),
+}
 MONTHLY = {
-    "daymet/monthly/ppt": {"Description": "Mean total precipitation of each month", "Units": "mm"},
-    "daymet/monthly/tmin": {
-        "Description": "Mean daily minimum air temperature of each month",
-        "Units": "degrees C",
-    },
-    "daymet/monthly/tmax": {
-        "Description": "Mean daily maximum air temperature of each month",
-        "Units": "degrees C",
-    },
+    f"daymet/monthly/{name}": {"Description": f"{text} of each month", "Units": units}
+    for name, (text, _, units) in _VARIABLES.items()
 }
 DAILY = {
-    "daymet/daily/ppt": {"Description": "Precipitation of each day", "Units": "mm"},
-    "daymet/daily/tmin": {"Description": "Minimum air temperature of each day", "Units": "degrees C"},
-    "daymet/daily/tmax": {"Description": "Maximum air temperature of each day", "Units": "degrees C"},
+    f"daymet/daily/{name}": {"Description": f"{text} of each day", "Units": units}
+    for name, (_, text, units) in _VARIABLES.items()
 }
 MONTHS = 12
 FIRST_YEAR, LAST_YEAR, MOST_YEARS = 1900, 2200, 100
@@ -57,9 +52,7 @@ Values = Mapping[str, Any]
 @app.get("/monthly/catalog")
 def monthly_catalog() -> Response:
     """Describe the monthly datasets that are there."""
-    return jsonify(
-        {name: entry for name, entry in MONTHLY.items() if (geodata_root() / name / ".vrt").is_file()}
-    )
+    return jsonify({name: entry for name, entry in MONTHLY.items() if _monthly_file(name).is_file()})
 
 
 @app.get("/daily/catalog")
@@ -91,13 +84,14 @@ def monthly() -> Response:
 
 
 def _monthly_values(dataset: str, lng: float, lat: float, method: str) -> list[float | None]:
+    path = _monthly_file(dataset)
+    if not path.is_file():
+        raise Refusal(f'could not find dataset "{dataset}"')
     try:
-        with rasterio.open(find_dataset(dataset)) as source:
+        with rasterio.open(path) as source:
             if source.crs is None or source.count != MONTHS:
                 raise RasterioError("not twelve bands of a known reference system")
             return values_at_point(source, lng, lat, method)
-    except DatasetMissingError:
-        raise Refusal(f'could not find dataset "{dataset}"') from None
     except RasterioError as error:
         _log.warning("%s can't be read: %s", dataset, error)
         raise Refusal(f'could not read dataset "{dataset}"') from None
@@ -191,6 +185,10 @@ def _year(values: Values, name: str) -> int:
     return int(text)
 
 
+def _monthly_file(dataset: str) -> Path:
+    return geodata_root() / dataset / ".vrt"
+
+
 def _daily_folder(dataset: str) -> tuple[Path, str]:
     collection, _, variable = dataset.rpartition("/")
     return geodata_root() / collection, f"{variable}.nc"
@@ -208,14 +206,6 @@ def _daily_files(dataset: str, years: list[int]) -> dict[int, Path]:
 def _years(dataset: str) -> list[int]:
     folder, name = _daily_folder(dataset)
     return sorted(int(path.parent.name) for path in folder.glob(f"[0-9][0-9][0-9][0-9]/{name}"))
-
-
-@app.errorhandler(Refusal)
-@app.errorhandler(SeriesError)
-@app.errorhandler(GridError)
-def refuse(error: Exception) -> Response:
-    """Answer an expected problem."""
-    return jsonify({"Error": str(error)})
 
 
 @app.errorhandler(SeriesFileError)

@@ -9,29 +9,22 @@ from pathlib import Path
 
 from wepppy.config.environment import setting
 from wepppy.config.run_paths import geodata_root
+from wepppy.webservices.refusals import Refusal
 
 VRT = ".vrt"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}\Z")
 _DEEPEST = 7
 
 
-class DatasetPathError(ValueError):
-    """A name that can't be a dataset's."""
-
-
-class DatasetMissingError(LookupError):
-    """A proper name that no dataset has."""
-
-
 def find_dataset(name: str) -> Path:
-    """Return the `.vrt` of a dataset. Raises DatasetPathError or DatasetMissingError."""
+    """Return the `.vrt` of a dataset. Raises Refusal 400 for a name that can't be one's, 404 for one that none has."""
     parts = [part for part in name.split("/") if part]
     if not 1 <= len(parts) <= _DEEPEST or not all(map(_NAME.match, parts)):
-        raise DatasetPathError("Invalid dataset path.")
+        raise Refusal("Invalid dataset path.")
     root = geodata_root()
     path = root.joinpath(*parts, VRT)
     if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
-        raise DatasetMissingError(f"Cannot find dataset: {'/'.join(parts)}")
+        raise Refusal(f"Cannot find dataset: {'/'.join(parts)}", 404)
     return path
 
 
@@ -66,6 +59,6 @@ def volume_problem(root: Path, name: str) -> str | None:
 def _exists(path: str) -> bool:
     try:
         find_dataset(path.removesuffix(f"/{VRT}"))
-    except (DatasetPathError, DatasetMissingError):
+    except Refusal:
         return False
     return True

@@ -9,6 +9,7 @@ from affine import Affine
 from pyproj.exceptions import ProjError
 
 from wepppy.webservices.raster_crs import WGS84, CrsError, parse_crs, transformer
+from wepppy.webservices.refusals import Refusal
 
 MAX_SIDE = 4096  # cells
 # Where UTM ends; the poles have a system of their own.
@@ -17,11 +18,7 @@ _LOWEST_LATITUDE, _HIGHEST_LATITUDE = -80.0, 84.0
 Bounds = tuple[float, float, float, float]
 
 
-class GridError(ValueError):
-    """A box that no grid can be made of."""
-
-
-class BoxFormatError(GridError):
+class BoxFormatError(Refusal):
     """A text that is not four numbers."""
 
 
@@ -35,7 +32,7 @@ class Grid(NamedTuple):
 
 
 def parse_box(text: str) -> Bounds:
-    """Return (left, bottom, right, top) of four comma-separated numbers. Raises BoxFormatError, GridError."""
+    """Return (left, bottom, right, top) of four comma-separated numbers. Raises BoxFormatError, Refusal."""
     usage = "Invalid bbox format. Use four comma-separated floats: left,bottom,right,top"
     try:
         numbers = [float(part) for part in text.split(",")]
@@ -45,25 +42,25 @@ def parse_box(text: str) -> Bounds:
         raise BoxFormatError(usage)
     left, bottom, right, top = numbers
     if not (left < right and bottom < top):
-        raise GridError("Expecting bbox defined as: left,bottom,right,top")
+        raise Refusal("Expecting bbox defined as: left,bottom,right,top")
     return left, bottom, right, top
 
 
 def degrees_box(text: str) -> Bounds:
-    """Return a box whose numbers are degrees of longitude and latitude. Raises GridError."""
+    """Return a box whose numbers are degrees of longitude and latitude. Raises Refusal."""
     box = left, bottom, right, top = parse_box(text)
     if left < -180 or right > 180 or bottom < -90 or top > 90:
-        raise GridError("bbox is outside of -180 to 180 degrees of longitude or -90 to 90 of latitude")
+        raise Refusal("bbox is outside of -180 to 180 degrees of longitude or -90 to 90 of latitude")
     return box
 
 
 def utm_code(longitude: float, latitude: float) -> str:
     """Return the EPSG code of the UTM zone of a point (degrees), with the exceptions around Norway.
 
-    Zones: Defense Mapping Agency TM 8358.1 (1990). Raises GridError beyond 80 degrees south or 84 north.
+    Zones: Defense Mapping Agency TM 8358.1 (1990). Raises Refusal beyond 80 degrees south or 84 north.
     """
     if not _LOWEST_LATITUDE <= latitude <= _HIGHEST_LATITUDE:
-        raise GridError("bbox has its upper left corner outside of the latitudes of UTM, -80 to 84 degrees")
+        raise Refusal("bbox has its upper left corner outside of the latitudes of UTM, -80 to 84 degrees")
     zone = int((longitude + 180) // 6) % 60 + 1
     if 56 <= latitude < 64 and 3 <= longitude < 12:
         zone = 32
@@ -76,9 +73,9 @@ def make_grid(bbox: str, bbox_crs: str | None, cellsize: float) -> Grid:
     """Return the grid of a box: UTM of its upper left corner, holding all of it, or the box in `bbox_crs`.
 
     `bbox` is in degrees of WGS84, or in the units of the projected system `bbox_crs`; `cellsize` is in
-    metres, or in those units. Raises GridError.
+    metres, or in those units. Raises Refusal.
     """
-    too_large = GridError(f"Output size cannot exceed {MAX_SIDE}x{MAX_SIDE} pixels")
+    too_large = Refusal(f"Output size cannot exceed {MAX_SIDE}x{MAX_SIDE} pixels")
     if bbox_crs is None or not bbox_crs.strip():
         degrees = degrees_box(bbox)
         crs = utm_code(degrees[0], degrees[3])
@@ -93,7 +90,7 @@ def make_grid(bbox: str, bbox_crs: str | None, cellsize: float) -> Grid:
         raise too_large
     columns, rows = int(width + 0.5), int(height + 0.5)
     if columns < 1 or rows < 1:
-        raise GridError("bbox is smaller than a cell")
+        raise Refusal("bbox is smaller than a cell")
     return Grid(crs, Affine(cellsize, 0, box[0], 0, -cellsize, box[3]), columns, rows)
 
 
@@ -110,7 +107,7 @@ def _projected_crs(text: str) -> str:
     try:
         crs = parse_crs(text)
     except CrsError:
-        raise GridError("bbox_crs is not a coordinate reference system") from None
+        raise Refusal("bbox_crs is not a coordinate reference system") from None
     if not crs.is_projected:
-        raise GridError("bbox_crs must be a projected coordinate reference system")
+        raise Refusal("bbox_crs must be a projected coordinate reference system")
     return str(crs.to_wkt())

@@ -6,35 +6,27 @@ import base64
 import json
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import rasterio
 import rasterio.shutil
+from pydantic import BaseModel, Field
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.warp import reproject
 
 from wepppy.raster_bytes import encode_raster
-from wepppy.terrain.surface import GROUND
-from wepppy.webservices.bounded_work import RETRY_AFTER_SECONDS, BoundedWork, BusyError
+from wepppy.webservices.bounded_work import BoundedWork
 from wepppy.webservices.raster_crs import WGS84, crs_name
-from wepppy.webservices.raster_dataset import DatasetMissingError, DatasetPathError, find_dataset
-from wepppy.webservices.raster_grid import Grid, GridError, make_grid, parse_box, transform_box
+from wepppy.webservices.raster_dataset import find_dataset
+from wepppy.webservices.raster_grid import Grid, make_grid, parse_box, transform_box
+from wepppy.webservices.refusals import Refusal
 
-CELLSIZE = 30.0
 ELEVATION_DATASETS = "ned1"
-Resample = Literal[
-    "near", "bilinear", "cubic", "cubicspline", "lanczos", "average", "rms",
-    "mode", "max", "min", "med", "q1", "q3", "sum",
-]  # fmt: skip
-Format = Literal["GTiff", "AAIGrid", "PNG", "ENVI"]
-Mode = Literal["hillshade", "slope", "aspect", "tri", "tpi", "roughness", "color-relief"]
-_CHOICES = {"format": get_args(Format), "resample": get_args(Resample), "gdaldem": get_args(Mode)}
 _RASTERIO_NAMES = {"near": "nearest", "cubicspline": "cubic_spline"}
 # Name: media type, suffix, GDAL's options.
 _FORMATS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -55,55 +47,36 @@ _large_turns = BoundedWork(1, 4)
 _small_turns = BoundedWork(2, 16)
 
 
-class RetrievalError(Exception):
-    """A crop that can't be given: HTTP status (503: not now), message, and headers of the answer."""
+class Retrieval(BaseModel):
+    """The parameters of a request, as the query string names them."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """The parameters of a request; the names are those of the query string."""
-
-    dataset: str
-    bbox: str
-    bbox_crs: str | None = None
-    cellsize: float = CELLSIZE
-    resample: str | None = None
-    format: str = "GTiff"
-    gdaldem: str | None = None
+    bbox: str = Field(description="left,bottom,right,top in degrees of WGS84 or units of bbox_crs")
+    bbox_crs: str | None = Field(None, description="a projected reference system")
+    cellsize: float = Field(30.0, gt=0, allow_inf_nan=False, description="metres, or units of bbox_crs")
+    resample: Literal[
+        "near", "bilinear", "cubic", "cubicspline", "lanczos", "average", "rms",
+        "mode", "max", "min", "med", "q1", "q3", "sum",
+    ] | None = Field(None, description="bilinear for measurements, near for codes")  # fmt: skip
+    format: Literal["GTiff", "AAIGrid", "PNG", "ENVI"] = "GTiff"
+    gdaldem: Literal["hillshade", "slope", "aspect", "tri", "tpi", "roughness"] | None = Field(
+        None, description="a measure of relief instead of the elevation"
+    )
 
 
-def retrieve(request: Retrieval) -> tuple[bytes, str, dict[str, str]]:
-    """Return the requested crop as a file, its media type and its headers. Raises RetrievalError."""
-    for name, known in _CHOICES.items():
-        value = getattr(request, name)
-        if value is not None and value not in known:
-            raise RetrievalError(400, f"Unknown {name}. Expecting one of: {', '.join(known)}")
-    name = "/".join(part for part in request.dataset.split("/") if part)
-    if request.gdaldem and name.split("/")[0] != ELEVATION_DATASETS:
-        raise RetrievalError(400, f"gdaldem needs a dataset of elevations: {ELEVATION_DATASETS}")
+def retrieve(dataset: str, wanted: Retrieval) -> tuple[bytes, str, dict[str, str]]:
+    """Return the requested crop as a file, its media type and its headers. Raises Refusal."""
+    name = "/".join(part for part in dataset.split("/") if part)
+    if wanted.gdaldem and name.split("/")[0] != ELEVATION_DATASETS:
+        raise Refusal(f"gdaldem needs a dataset of elevations: {ELEVATION_DATASETS}")
+    path = find_dataset(name)
+    grid = make_grid(wanted.bbox, wanted.bbox_crs, wanted.cellsize)
+    turns = _large_turns if grid.width * grid.height > _LARGE else _small_turns
     try:
-        path = find_dataset(name)
-        grid = make_grid(request.bbox, request.bbox_crs, request.cellsize)
-        with (
-            _large_turns if grid.width * grid.height > _LARGE else _small_turns,
-            TemporaryDirectory(prefix="crop-") as folder,
-        ):
-            content, meta = _make(request, path, grid, Path(folder))
-    except (DatasetPathError, GridError) as error:
-        raise RetrievalError(400, str(error)) from error
-    except DatasetMissingError as error:
-        raise RetrievalError(404, str(error)) from error
-    except BusyError as error:
-        raise RetrievalError(503, str(error)) from error
+        with turns, TemporaryDirectory(prefix="crop-") as folder:
+            content, meta = _make(wanted, path, grid, Path(folder))
     except (RasterioError, CPLE_BaseError, ValueError) as error:
-        raise RetrievalError(400, "The dataset can't be warped.") from error
-    media_type, suffix, _ = _FORMATS[request.format]
+        raise Refusal("The dataset can't be warped.") from error
+    media_type, suffix, _ = _FORMATS[wanted.format]
     description = json.dumps({"wmesque": {"dataset": name, **meta}}, separators=(",", ":"))
     encoded = base64.urlsafe_b64encode(description.encode("ascii")).decode("ascii").rstrip("=")
     headers = {
@@ -114,14 +87,14 @@ def retrieve(request: Retrieval) -> tuple[bytes, str, dict[str, str]]:
     return content, media_type, headers
 
 
-def _make(request: Retrieval, path: Path, grid: Grid, folder: Path) -> tuple[bytes, dict[str, Any]]:
+def _make(wanted: Retrieval, path: Path, grid: Grid, folder: Path) -> tuple[bytes, dict[str, Any]]:
     """Return the file and its description. Without `resample` codes are picked and measurements interpolated."""
     warped = folder / "warped.tif"
     with rasterio.open(path) as source:
         kind = np.dtype(source.dtypes[0])
         if source.count * grid.width * grid.height * kind.itemsize > _MOST_BYTES:
-            raise RetrievalError(400, "The dataset has too many bands for an output of this size.")
-        resample = request.resample or ("bilinear" if kind.kind == "f" else "near")
+            raise Refusal("The dataset has too many bands for an output of this size.")
+        resample = wanted.resample or ("bilinear" if kind.kind == "f" else "near")
         bands = list(range(1, source.count + 1))
         profile = {"count": source.count, "dtype": kind, "nodata": source.nodata, **grid._asdict()}
         with rasterio.open(warped, "w", driver="GTiff", **profile) as crop:
@@ -133,15 +106,15 @@ def _make(request: Retrieval, path: Path, grid: Grid, folder: Path) -> tuple[byt
                 resampling=Resampling[_RASTERIO_NAMES.get(resample, resample)],
                 warp_mem_limit=_WARP_MEGABYTES,
             )
-    with rasterio.open(_relief(warped, request.gdaldem) if request.gdaldem else warped) as made:
-        content, notes = _encode(made, request.format, folder)
+    with rasterio.open(_relief(warped, wanted.gdaldem) if wanted.gdaldem else warped) as made:
+        content, notes = _encode(made, wanted.format, folder)
         bounds = tuple(made.bounds)
         meta = {
-            "bbox": parse_box(request.bbox),
-            "cellsize": request.cellsize,
+            "bbox": parse_box(wanted.bbox),
+            "cellsize": wanted.cellsize,
             "resample": resample,
-            "format": request.format,
-            "gdaldem": request.gdaldem,
+            "format": wanted.format,
+            "gdaldem": wanted.gdaldem,
             "crs": crs_name(grid.crs),
             "bounds": bounds,
             "wgs84_bounds": transform_box(grid.crs, WGS84, bounds),
@@ -157,15 +130,7 @@ def _make(request: Retrieval, path: Path, grid: Grid, folder: Path) -> tuple[byt
 
 def _relief(elevations: Path, mode: str) -> str:
     """Return what opens as `gdal raster MODE` of a file: https://gdal.org/en/stable/drivers/raster/gdalg.html."""
-    command = mode
-    if mode == "color-relief":
-        # By height within the crop's own relief, transparent without data.
-        shares = np.linspace(0, 100, len(GROUND))
-        stops = [f"{share}% {r} {g} {b} 255" for share, (r, g, b) in zip(shares, GROUND, strict=True)]
-        colours = elevations.with_name("colours.txt")
-        colours.write_text("\n".join([*stops, "nv 0 0 0 0"]))
-        command = f"color-map --add-alpha --color-map={colours}"
-    line = f"gdal raster {command} --output-format=stream {elevations} streamed_dataset"
+    line = f"gdal raster {mode} --output-format=stream {elevations} streamed_dataset"
     return json.dumps({"type": "gdal_streamed_alg", "command_line": line})
 
 
@@ -175,8 +140,8 @@ def _encode(made: rasterio.DatasetReader, file_format: str, folder: Path) -> tup
     kind = np.dtype(made.dtypes[0])
     if file_format == "PNG" and made.count == 1 and kind != np.uint8:
         return _grey(made)
-    if made.count not in {"PNG": (1, 4), "AAIGrid": (1,)}.get(file_format, (made.count,)):
-        raise RetrievalError(400, f"{file_format} holds one band only")
+    if file_format in ("PNG", "AAIGrid") and made.count != 1:
+        raise Refusal(f"{file_format} holds one band only")
     if file_format == "GTiff" and kind.itemsize < 8:
         options = {**options, "predictor": 3 if kind.kind == "f" else 2}
     elif file_format == "AAIGrid" and kind.kind == "f":

@@ -24,15 +24,12 @@ from rasterio.windows import Window
 
 from wepppy.webservices.raster_crs import WGS84, CrsError, transform_point
 from wepppy.webservices.raster_grid import Bounds, transform_box
+from wepppy.webservices.refusals import Refusal
 
 METHODS = ("nearest", "bilinear", "cubic")
 MAX_VALUES = 50_000_000
 # The HDF5 library inside is not made for several threads.
 _lock = threading.Lock()
-
-
-class SeriesError(Exception):
-    """A question that this climate can't answer."""
 
 
 class SeriesFileError(Exception):
@@ -44,14 +41,14 @@ def values_at_point(
 ) -> list[float | None]:
     """Return each band's value at a point (degrees), None where the cell that holds it has no data.
 
-    Raises SeriesError outside the raster.
+    Raises Refusal outside the raster.
     """
     try:
         column, row = ~source.transform @ transform_point(WGS84, _crs(source), longitude, latitude)
     except CrsError:
         column = row = math.inf
     if not (0 <= column < source.width and 0 <= row < source.height):
-        raise SeriesError("Location outside dataset extent")
+        raise Refusal("Location outside dataset extent")
     cell = Window(math.floor(column), math.floor(row), 1, 1)
     values = source.read(window=cell, masked=True)[:, 0, 0].astype(float).filled(np.nan)
     missing = ~np.isfinite(values)
@@ -74,7 +71,7 @@ def daily_at_point(
 ) -> list[float | None]:
     """Return one value per day of the years, of the cell that holds a point (degrees), None without data.
 
-    A leap year that was written with 365 days, as Daymet does, has its last day repeated. Raises SeriesError
+    A leap year that was written with 365 days, as Daymet does, has its last day repeated. Raises Refusal
     outside the grid, SeriesFileError.
     """
     days: list[float | None] = []
@@ -90,7 +87,7 @@ def daily_at_point(
 def crop_daily(files: dict[int, Path], variable: str, box: Bounds) -> bytes:
     """Return a NetCDF file of the cells whose centres lie in a box (degrees), all years in turn.
 
-    Raises SeriesError if there are no such cells or too many, SeriesFileError.
+    Raises Refusal if there are no such cells or too many, SeriesFileError.
     """
     paths = list(files.values())
     parts: list[NDArray[Any]] = []
@@ -101,7 +98,7 @@ def crop_daily(files: dict[int, Path], variable: str, box: Bounds) -> bytes:
             rows, columns = _inside(axes, transform_box(WGS84, _crs(raster), box))
             size = (columns.stop - columns.start) * (rows.stop - rows.start)
             if size * 366 * len(paths) > MAX_VALUES:
-                raise SeriesError("bbox and years hold too many values; ask for less")
+                raise Refusal("bbox and years hold too many values; ask for less")
             time = first["time"]
             for path in paths:
                 with netCDF4.Dataset(path) as dataset:
@@ -143,7 +140,7 @@ def _inside(axes: tuple[NDArray[Any], NDArray[Any]], box: Bounds | None) -> tupl
     left, bottom, right, top = box or (math.inf,) * 4
     rows, columns = np.flatnonzero((y >= bottom) & (y <= top)), np.flatnonzero((x >= left) & (x <= right))
     if not (rows.size and columns.size):
-        raise SeriesError("bbox holds no cell of the dataset")
+        raise Refusal("bbox holds no cell of the dataset")
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 

@@ -10,15 +10,8 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from wepppy.webservices.raster_dataset import geodata_problem, list_datasets
-from wepppy.webservices.raster_retrieval import (
-    CELLSIZE,
-    Format,
-    Mode,
-    Resample,
-    Retrieval,
-    RetrievalError,
-    retrieve,
-)
+from wepppy.webservices.raster_retrieval import Retrieval, retrieve
+from wepppy.webservices.refusals import Refusal
 
 _log = logging.getLogger(__name__)
 
@@ -50,29 +43,16 @@ def catalog() -> list[str]:
 
 
 @app.get("/retrieve/{dataset:path}", response_class=Response)
-def retrieve_dataset(
-    dataset: str,
-    bbox: Annotated[str, Query(description="left,bottom,right,top in degrees of WGS84 or units of bbox_crs")],
-    cellsize: Annotated[
-        float, Query(gt=0, allow_inf_nan=False, description="metres, or units of bbox_crs")
-    ] = CELLSIZE,
-    resample: Annotated[
-        Resample | None, Query(description="bilinear for measurements, near for codes")
-    ] = None,
-    file_format: Annotated[Format, Query(alias="format")] = "GTiff",
-    gdaldem: Annotated[Mode | None, Query(description="a measure of relief instead of the elevation")] = None,
-    bbox_crs: Annotated[str | None, Query(description="a projected reference system")] = None,
-) -> Response:
+def retrieve_dataset(dataset: str, wanted: Annotated[Retrieval, Query()]) -> Response:
     """Return a crop as an attachment; `WMesque-Meta` (base64url of JSON) describes it."""
-    wanted = Retrieval(dataset, bbox, bbox_crs, cellsize, resample, file_format, gdaldem)
-    content, media_type, headers = retrieve(wanted)
+    content, media_type, headers = retrieve(dataset, wanted)
     return Response(content, media_type=media_type, headers=headers)
 
 
-@app.exception_handler(RetrievalError)
-def refuse(_: Request, error: RetrievalError) -> Response:
+@app.exception_handler(Refusal)
+def refuse(_: Request, error: Refusal) -> Response:
     """Answer a crop that can't be given."""
-    return JSONResponse({"detail": error.message}, error.status, error.headers)
+    return JSONResponse({"detail": str(error)}, error.status, error.headers)
 
 
 @app.exception_handler(Exception)

@@ -1,4 +1,4 @@
-"""Parameters of the services whose expected problems are answered with status 200."""
+"""Requests that can't be granted, in words for whoever sent them; numbers in parameters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import math
 
 
 class Refusal(Exception):  # noqa: N818 - an expected answer, not an error of the program
-    """An expected problem: the text of the answer's `Error`, with status 200."""
+    """A request that can't be granted: a text without paths, and the HTTP status for interfaces that tell it by one."""
+
+    def __init__(self, message: str, status: int = 400, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
 
 
 def number(name: str, value: object) -> float:
