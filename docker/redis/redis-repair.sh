@@ -104,22 +104,6 @@ cut_increments() {
   done
 }
 
-# Cuts at the first entry that is one by its format and that Redis refuses all the same: found by halving.
-cut_refused_entry() {
-  name=$(grep -o 'appendonly\.aof\.[0-9]*\.incr\.aof' "$log" | tail -n 1)
-  [ -n "$name" ] || return 1
-  cp "$copy/$name" "$data/appendonlydir.entry"
-  good=0 bad=$(size "$copy/$name")
-  while [ $((bad - good)) -gt 1 ]; do
-    middle=$(((good + bad) / 2))
-    head -c "$middle" "$data/appendonlydir.entry" >"$copy/$name"
-    if load >/dev/null; then good=$middle; else bad=$middle; fi
-  done
-  mv "$data/appendonlydir.entry" "$copy/$name"
-  printf 'found=%s holds an entry that Redis refuses at byte %s of %s\n' "$name" "$good" "$(size "$copy/$name")"
-  cut_at "$name" "$good"
-}
-
 # Without a base the increments mean nothing: the newest snapshot that is whole, else an empty store.
 start_over() {
   for file in "$copy"/*; do
@@ -144,7 +128,7 @@ flock --nonblock 9 || {
   exit 1
 }
 
-rm -rf "$copy" "$data/appendonlydir.entry"
+rm -rf "$copy"
 if [ -d "$current" ]; then
   cp -a "$current" "$copy"
 elif [ -d "$repaired" ]; then
@@ -176,12 +160,10 @@ else
   else
     cut_increments
   fi
-  until keys=$(load); do
-    cut_refused_entry || {
-      tail -n 5 "$log" >&2
-      exit 1
-    }
-  done
+  keys=$(load) || {
+    tail -n 5 "$log" >&2
+    exit 1
+  }
 fi
 printf 'state=%s\nsource=%s\nlost=%s\nkeys=%s\n' "$state" "$source" "$lost" "$keys"
 

@@ -37,7 +37,7 @@ REDIS_EVENTS = ("/opt/venv/bin/python", "-I", "/opt/stack/redis-events.py")
 REFUSED = "password authentication failed"
 # What Redis (and its entry point) say of files that they do not start with.
 DAMAGED_FILES = re.compile(
-    r"(?:Bad file format|Unknown command .*|Error|Unexpected end of file) reading (?:from )?the append only file"
+    r"(?:Bad file format|Error|Unexpected end of file) reading (?:from )?the append only file"
     r"|Invalid AOF manifest|Unable to obtain the AOF file|AOF .*doesn't exist|Redis would start empty"
     r"|Wrong RDB checksum|Internal error in RDB|RDB CRC error|Wrong signature trying to load DB"
     r"|Short read or OOM loading DB|Fatal error loading the DB"

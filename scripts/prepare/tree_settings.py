@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from packaging.version import Version
-
 from scripts.base.errors import ExitCode, StackError
 from scripts.prepare.source_check import packages, python_code
 from scripts.prepare.source_mounts import SIBLINGS
@@ -17,15 +15,10 @@ from scripts.settings import envfile, secret_ids
 
 DEFAULTS = ("docker/defaults.env", "docker/.env")
 REQUIREMENTS = ("docker/requirements-uv.txt", "requirements.txt")
-# Compiled siblings, by interpreter: py312 and the like.
-RELEASES = "wepppyo3/release/linux"
+# The one that the real tree's compiled siblings are made for.
 INTERPRETER = "3.12"
-# Programs that the tree runs, by Debian package; what in the tree tells that it does.
-PROGRAMS = {
-    "gdal-bin": r"\bgdal(info|warp|_translate|dem|buildvrt|locationinfo)\b",
-    "nco": r"\b(ncks|ncecat|ncrcat)\b",
-    "aria2": r"\baria2c\b",
-}
+# Programs that the services of a wepppy checkout run, by Debian package.
+PROGRAMS = "gdal-bin nco aria2"
 SITE_KEY = "CAP_SITE_KEY"
 CONSTRAINTS_DIR, CONSTRAINTS_NAME = "WEPPPY_CONSTRAINTS_DIR", "constraints.txt"
 CONSTRAINTS = f"fastapi<{packages.FASTAPI_WITHOUT_ENUM}\n"
@@ -102,8 +95,8 @@ def _python(tree: Path, constraints: Path) -> Iterator[Choice]:
     siblings = tree.parent
     if beside := [name for name in SIBLINGS if (siblings / name).is_dir()]:
         yield Choice("WEPPPY_SIBLINGS_DIR", str(siblings), f"{', '.join(beside)} lie beside the tree")
-    yield _interpreter(tree, siblings)
-    programs = {name: place for name in PROGRAMS if (place := _runs(tree, name))}
+    yield _interpreter(tree)
+    yield Choice("WEPPPY_SYSTEM_PACKAGES", PROGRAMS, "programs that services of a wepppy checkout run")
     # Debian packages that requirements are built with, and why.
     build: dict[str, str] = {}
     requirements = next((name for name in REQUIREMENTS if (tree / name).is_file()), "")
@@ -114,11 +107,7 @@ def _python(tree: Path, constraints: Path) -> Iterator[Choice]:
         if asked.git:
             build["git"] = "a git requirement"
         if "gdal" in asked.wanted:
-            programs.setdefault("gdal-bin", requirements)
             build["g++ libgdal-dev python3-dev"] = "GDAL's bindings, made against the image's library"
-    if programs:
-        why = ", ".join(f"{name}: {place}" for name, place in programs.items())
-        yield Choice("WEPPPY_SYSTEM_PACKAGES", " ".join(programs), why)
     if build:
         why = f"{requirements}: {' and '.join(build.values())}"
         yield Choice("WEPPPY_BUILD_PACKAGES", " ".join(build), why)
@@ -135,36 +124,12 @@ def _constraints(tree: Path, requirements: str, folder: Path) -> Iterator[Choice
             return
 
 
-def _interpreter(tree: Path, siblings: Path) -> Choice:
-    compiled = {
-        Version(f"3.{folder.name.removeprefix('py3')}"): sum(each.is_file() for each in folder.rglob("*"))
-        for folder in (siblings / RELEASES).glob("py3*")
-        if folder.name.removeprefix("py3").isdigit()
-    }
-    if compiled:
-        complete = [version for version, files in compiled.items() if files == max(compiled.values())]
-        best = Version(INTERPRETER) if Version(INTERPRETER) in complete else max(complete)
-        return Choice("PYTHON_VERSION", str(best), f"{RELEASES} is most complete for it")
+def _interpreter(tree: Path) -> Choice:
     file = tree / "docker" / "Dockerfile"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     if match := re.search(r"^FROM\s+python:(3\.\d+)", text, re.MULTILINE):
         return Choice("PYTHON_VERSION", match[1], "the tree's docker/Dockerfile starts from it")
     return Choice("PYTHON_VERSION", INTERPRETER, "the real tree's compiled siblings are made for it")
-
-
-def _runs(tree: Path, package: str) -> str:
-    """Return the file of the tree that installs the package or runs one of its programs; empty for none."""
-    dockerfile = tree / "docker" / "Dockerfile"
-    if dockerfile.is_file():
-        text = dockerfile.read_text(encoding="utf-8", errors="replace")
-        if re.search(rf"(^|\s){re.escape(package)}(\s|\\|$)", text):
-            return "docker/Dockerfile"
-    program = re.compile(PROGRAMS[package])
-    for folder in ("microservices", "webservices"):
-        for path in sorted((tree / "wepppy" / folder).rglob("*.py")):
-            if program.search(path.read_text(encoding="utf-8", errors="replace")):
-                return str(path.relative_to(tree))
-    return ""
 
 
 # ---- folders of the host ----

@@ -102,10 +102,9 @@ class Up:
             with contextlib.suppress(StackError):
                 public_files.make_readable(self.compose)
         findings = examination.examine(self.compose, self.host)
-        # A dry run has made none of the secret files; a build renews what is in the image.
-        later = {"secrets"} if self.dry else set()
-        later |= {STALE_CHECK} if self.options.build else set()
-        examination.require(self.console, [each for each in findings if each.check not in later])
+        # A build renews what is in the image.
+        later = STALE_CHECK if self.options.build else ""
+        examination.require(self.console, [each for each in findings if each.check != later])
         self.recover(self.compose, self.console)
         if not self.dry:
             public_files.make_readable(self.compose)

@@ -122,13 +122,9 @@ def checkout(tmp_path: Path, rendered: str) -> Checkout:
     shutil.copytree(TREE / "siblings", tmp_path / "siblings", ignore=shutil.ignore_patterns("__pycache__"))
     for path in (tmp_path, *tmp_path.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
-    for name in ("wc1", "geodata", "secrets"):
+    for name in ("wc1", "geodata"):
         (tmp_path / name).mkdir()
         (tmp_path / name).chmod(0o777)
-    for name, each in json.loads(rendered)["secrets"].items():
-        if str(each["file"]).startswith(PLACE):
-            (tmp_path / "secrets" / name).write_text("s")
-            (tmp_path / "secrets" / name).chmod(0o444)
     (tmp_path / "constraints.txt").write_text("fastapi==0.154.0\n")
     settings = {
         "WEPPPY_SRC": str(tmp_path / "wepppy"),
@@ -204,16 +200,6 @@ def mode(name: str, bits: int) -> Spoil:
     return lambda checkout: (checkout.folder / name).chmod(bits)
 
 
-def emptied(name: str) -> Spoil:
-    """A file holds nothing."""
-
-    def spoil(checkout: Checkout) -> None:
-        (checkout.folder / name).unlink()
-        (checkout.folder / name).touch(mode=0o444)
-
-    return spoil
-
-
 # Name: defect, a service that it stops, what is said, the fix.
 DEFECTS: dict[str, tuple[Spoil, str, str, str]] = {
     "a service's module": (
@@ -252,11 +238,6 @@ DEFECTS: dict[str, tuple[Spoil, str, str, str]] = {
         without("services/preflight2"), "preflight", "the tree has no services/preflight2",
         "check out a revision that has it",
     ),
-    "a Go command": (
-        without("services/status2/cmd/status2/main.go"), "status", "services/status2/cmd/status2 holds no Go code",
-        "check out a revision that has it",
-    ),
-    "go.sum": (without("services/status2/go.sum"), "status", "services/status2 has no go.sum", "go mod tidy"),
     "requirements": (
         without("docker/requirements-uv.txt"), "weppcloud",
         "the tree has no docker/requirements-uv.txt", "WEPPPY_REQUIREMENTS",
@@ -317,18 +298,6 @@ DEFECTS: dict[str, tuple[Spoil, str, str, str]] = {
     "runs' owner": (
         mode("wc1", 0o755), "rq-worker", f"the containers run as {UID}:{UID} and cannot write to", f"{UID}:{UID}",
     ),
-    "a secret": (
-        lambda checkout: (checkout.folder / "secrets/redis_password").unlink(), "weppcloud",
-        "secrets/redis_password is missing", "invoke env-init",
-    ),
-    "a secret's value": (
-        emptied("secrets/flask_secret_key"), "rq-engine",
-        "secrets/flask_secret_key is empty", "invoke env-init",
-    ),
-    "a readable secret": (
-        mode("secrets/postgres_password", 0o600), "weppcloud", "secrets/postgres_password belongs to",
-        "chmod 0444",
-    ),
 }  # fmt: skip
 BASE_IMAGE_OF = {"a pin's interpreter": "wepp-base/python:3.13-trixie"}
 
@@ -352,10 +321,7 @@ def test_each_planted_defect_is_told_with_a_service_that_it_stops_and_a_fix(
 
 
 def test_what_this_kit_brings_by_itself_is_not_missing(checkout: Checkout) -> None:
-    """The token of the vendor package is a secret of the stack, and optional secrets are empty files."""
+    """The token of the vendor package is a secret of the stack."""
     (checkout.siblings / "weppcloud2/weppcloud2/discord_bot/.bot_token").unlink()
-    for name in ("discord_bot_token", "openet_api_key", "oauth_github_client_secret"):
-        emptied(f"secrets/{name}")(checkout)
     (checkout.tree / "docker/wepppyo3-interchange-preflight.py").unlink()
-    checkout.rendered = checkout.rendered.replace('"/dev/null"', f'"{PLACE}/secrets/not-yet-written"')
     assert errors(checkout.report()) == []

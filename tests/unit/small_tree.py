@@ -83,8 +83,6 @@ class SmallTree:
                 self.write(folder / name, text)
         (root / "stack").mkdir()
         self.checkout = Checkout(root / "stack")
-        self.secret = self.write(root / "secrets" / "cap_secret", "s")
-        self.secret.chmod(0o444)
         self.folders = {name: root / name for name in ("wc1", "geodata")}
         for folder in self.folders.values():
             folder.mkdir()
@@ -149,12 +147,10 @@ class SmallTree:
                     "image": "wepppy-cap:dev",
                     "user": "10001:10001",
                     "build": {"context": str(self.tree), "dockerfile": "services/cap/Dockerfile"},
-                    "secrets": [{"source": "cap_secret"}],
                 },
                 "assets": self.python("python", "/opt/stack/assets.py"),
                 "assets-vendor": {"image": "node"},
             },
-            "secrets": {"cap_secret": {"file": str(self.secret)}},
         }  # fmt: skip
 
     def report(self, *profiles: str) -> Report:

@@ -194,42 +194,14 @@ def test_settings_that_are_open_misspelt_missing_or_ambiguous_are_warnings(check
     assert errors(checkout) == []
 
 
-def test_an_empty_secret_and_an_unknown_profile_are_errors(checkout: Checkout) -> None:
+def test_an_unknown_profile_is_an_error(checkout: Checkout) -> None:
     checkout.with_env(COMPOSE_PROFILES="geo,gee")
-    checkout.with_secrets(postgres_password="")
-    mounts(checkout, "postgres_password")
-    what = [each.what for each in errors(checkout)]
-    assert any("secrets/postgres_password is empty" in each for each in what)
-    assert "there is no profile gee" in what
-
-
-@pytest.mark.parametrize(
-    ("name", "fix"), [("cap_secret", "run `invoke env-init`"), ("of_mine", "write the secret")]
-)
-def test_the_fix_of_a_missing_secret_is_one_that_can_make_it(checkout: Checkout, name: str, fix: str) -> None:
-    mounts(checkout, name)
-    finding = only(errors(checkout))
-    assert finding.what.endswith(f"secrets/{name} is missing")
-    assert finding.fix.startswith(fix)
-
-
-def test_an_empty_file_of_an_optional_secret_is_no_finding(checkout: Checkout) -> None:
-    mounts(checkout, "wc_token")
-    checkout.with_secrets(wc_token="")
-    assert errors(checkout) == []
+    assert "there is no profile gee" in [each.what for each in errors(checkout)]
 
 
 def test_a_folder_of_secrets_that_is_open_to_others_is_a_warning(checkout: Checkout) -> None:
     (checkout.root / ".docker-data" / "secrets").chmod(0o755)
     assert "secrets is open to others (mode 0755)" in warnings(checkout)[0]
-
-
-def mounts(checkout: Checkout, name: str) -> None:
-    """A service mounts one more secret file."""
-    changed = model(checkout.root)
-    changed["services"]["status"]["secrets"] = [{"source": name}]
-    changed["secrets"][name] = {"file": str(checkout.root / ".docker-data" / "secrets" / name)}
-    checkout.runner.on("config", "json", stdout=json.dumps(changed))
 
 
 @pytest.mark.parametrize(

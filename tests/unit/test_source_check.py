@@ -124,15 +124,6 @@ DEFECTS: dict[str, tuple[Callable[[SmallTree], None], tuple[str, ...], str, str]
         in_tree("services/status2/go.mod", "module m\n\ngo 1.99\n"), ("status",),
         "says go 1.99, the builder golang:1.27-trixie is Go 1.27", "GO_IMAGE",
     ),
-    "Go command": (
-        in_tree("services/status2/cmd/status2/main.go"), ("status",), "services/status2/cmd/status2 holds no Go code",
-        "check out a revision",
-    ),
-    "Go replacement": (
-        in_tree("services/status2/go.mod", "module m\n\ngo 1.25\n\nreplace m/live => ../live\n"), ("status",),
-        "replaces a module by services/live, which is not there", "check out a revision",
-    ),
-    "Go sums": (in_tree("services/status2/go.sum"), ("status",), "services/status2 has no go.sum", "go mod tidy"),
     "requirements": (
         setting("WEPPPY_REQUIREMENTS", "requirements.txt"), PYTHON, "the tree has no requirements.txt",
         "set WEPPPY_REQUIREMENTS in .env to docker/requirements-uv.txt",

@@ -1,4 +1,4 @@
-"""What a checkout needs of this machine (image, folders, secrets, rights), and how what is found is told."""
+"""What a checkout needs of this machine (image, folders, rights), and how what is found is told."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_an_image_is_looked_into_once(small: SmallTree) -> None:
     assert len(looks) == 1
 
 
-# ---- folders, secrets, rights ----
+# ---- folders, rights ----
 
 
 def test_a_folder_for_runs_that_does_not_exist_is_told(small: SmallTree) -> None:
@@ -147,24 +147,6 @@ def test_one_shots_that_fill_the_samples_folders_stop_no_real_tree(small: SmallT
     assert errors(small.report()) == []
     (small.tree / "wepppy/sample_data").mkdir()
     assert only(small.report()).services == ("sample-data",)
-
-
-def test_a_secret_that_the_containers_user_cannot_read_is_told_without_its_value(small: SmallTree) -> None:
-    small.secret.write_text("do-not-tell")
-    small.secret.chmod(0o600)
-    lack = only(small.report())
-    assert f"{small.secret} belongs to {OWNER}" in lack.what
-    assert "in the containers 10001:10001 cannot read it" in lack.what
-    assert "do-not-tell" not in lack.what
-    assert lack.fix.startswith(f"chmod 0444 {small.secret}")
-    assert lack.services == ("cap",)
-
-
-def test_a_secret_that_is_missing_is_told_with_who_needs_it(small: SmallTree) -> None:
-    small.secret.unlink()
-    lack = only(small.report())
-    assert lack.what == f"the secret {small.secret} is missing"
-    assert lack.services == ("cap",)
 
 
 @pytest.mark.parametrize("name", ["", "wepp_runner", "wepppy/nodb/base.py"])

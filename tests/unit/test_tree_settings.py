@@ -28,26 +28,16 @@ def checkout(tmp_path: Path) -> Checkout:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A checkout with a requirements file, settings of its own and a program that it runs."""
+    """A checkout with a requirements file and settings of its own."""
     root = tmp_path / "code" / "wepppy"
-    (root / "wepppy" / "microservices").mkdir(parents=True)
+    (root / "wepppy").mkdir(parents=True)
     (root / "docker").mkdir()
-    (root / "wepppy" / "microservices" / "climate.py").write_text("run(['ncks', '-O'])\n")
     (root / "docker" / "requirements-uv.txt").write_text("gdal==3.10.2\nx @ git+https://example.org/x.git\n")
     (root / "docker" / "defaults.env").write_text(
         f"UID=1\nWC1_DIR={tmp_path / 'wc1'}\nGEODATA_DIR=/not/there\nEXTERNAL_HOST=wepp.example.org\nSECRET_KEY=x\n"
         "UNKNOWN_HERE=1\n"
     )
     return root
-
-
-def compiled(tree: Path, **files: int) -> None:
-    """The compiled sibling, with so many files for each interpreter."""
-    for name, count in files.items():
-        folder = tree.parent / "wepppyo3" / "release" / "linux" / name
-        folder.mkdir(parents=True)
-        for number in range(count):
-            (folder / f"{number}.so").touch()
 
 
 def chosen(tree: Path) -> dict[str, str]:
@@ -66,7 +56,7 @@ def test_what_fits_the_tree_is_written_into_a_new_file(
     assert values["WEPPPY_REQUIREMENTS"] == "docker/requirements-uv.txt"
     assert values["WEPPPY_SIBLINGS_DIR"] == str(tree.parent)
     assert values["PYTHON_VERSION"] == "3.12"
-    assert values["WEPPPY_SYSTEM_PACKAGES"] == "nco gdal-bin"
+    assert values["WEPPPY_SYSTEM_PACKAGES"] == "gdal-bin nco aria2"
     assert values["WEPPPY_BUILD_PACKAGES"] == "git g++ libgdal-dev python3-dev"
     assert values["WC1_DIR"] == str(tmp_path / "wc1")
     assert values["GEODATA_DIR"] == ""
@@ -150,28 +140,9 @@ def test_the_answer_can_be_had_as_json_without_any_secret(checkout: Checkout, tr
     )
 
 
-@pytest.mark.parametrize(
-    ("files", "version"),
-    [
-        ({"py312": 3, "py313": 1}, "3.12"),
-        ({"py312": 1, "py311": 2}, "3.11"),
-        ({"py39": 2, "py310": 2}, "3.10"),
-        ({"py311": 1, "py312-old": 2}, "3.11"),
-    ],
-)
-def test_the_interpreter_is_the_one_that_the_compiled_sibling_is_most_complete_for(
-    tree: Path, files: dict[str, int], version: str
-) -> None:
-    compiled(tree, **files)
-    assert chosen(tree)["PYTHON_VERSION"] == version
-
-
-def test_without_compiled_siblings_the_interpreter_is_that_of_the_trees_dockerfile(tree: Path) -> None:
-    (tree / "docker" / "Dockerfile").write_text(
-        "FROM python:3.10-slim AS base\nRUN apt-get install aria2 \\\n nco\n"
-    )
+def test_the_interpreter_is_that_of_the_trees_dockerfile(tree: Path) -> None:
+    (tree / "docker" / "Dockerfile").write_text("FROM python:3.10-slim AS base\n")
     assert chosen(tree)["PYTHON_VERSION"] == "3.10"
-    assert chosen(tree)["WEPPPY_SYSTEM_PACKAGES"] == "nco aria2 gdal-bin"
 
 
 def test_containers_run_as_the_owner_of_the_runs(tree: Path, tmp_path: Path) -> None:

@@ -8,19 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.prepare.finding import Finding
-from scripts.prepare.images import BUILD_SECRETS
 from scripts.prepare.source_check.needs import TREE_AT, Need
 from scripts.prepare.source_check.tree import Tree
-from scripts.settings import secret_ids
 
-DATA_CHECK, SECRET_CHECK, READ_CHECK = "data folders", "secrets", "permissions"
-FILL_OR_REMOVE = "write the secret into it, or take the compose file that asks for it out of COMPOSE_FILE"
+DATA_CHECK, READ_CHECK = "data folders", "permissions"
 SETTING_OF = {"/wc1": "WC1_DIR", "/geodata": "GEODATA_DIR"}
 READ, WRITE, ENTER = 4, 2, 1
 
 
 def lacks(tree: Tree, need: Need) -> Iterator[Finding]:
-    """Yield what is wrong with the folders for runs and geodata, the secret files and the mounted tree."""
+    """Yield what is wrong with the folders for runs and geodata, and with the mounted tree."""
     for bind in need.binds:
         # One-shots that mount them fill them for the sample, and do nothing there for a real tree.
         if bind.target in SETTING_OF and (tree.is_sample or not need.one_shot):
@@ -32,9 +29,6 @@ def lacks(tree: Tree, need: Need) -> Iterator[Finding]:
                 f"{path} belongs to {_owner(stat)}: the containers run as {_user(need)} and cannot read it",
                 f"chmod -R go+rX {tree.root}, or set UID={stat.st_uid} and GID={stat.st_gid} in .env",
             )
-    # How packages are reached is written at every start, for the user that reads it.
-    for name in need.secrets.keys() - set(BUILD_SECRETS):
-        yield from _secret(need, name, need.secrets[name])
 
 
 def _allows(path: Path, need: Need, wanted: int) -> bool:
@@ -64,29 +58,6 @@ def _data(need: Need, source: Path, target: str, *, writes: bool) -> Iterator[Fi
             fix = f"set UID={stat.st_uid} and GID={stat.st_gid} in .env, or give the folder to {user}"
             yield Finding(DATA_CHECK, what, fix if stat.st_uid else f"sudo chown {user} {path}")
             return
-
-
-def _secret(need: Need, name: str, path: Path) -> Iterator[Finding]:
-    secret = secret_ids.BY_ID.get(name)
-    make = "run `invoke env-init`, it makes it" if secret else FILL_OR_REMOVE
-    try:
-        there = path.exists()
-    except PermissionError:
-        fix = f"make it readable for yourself: sudo chown -R {os.getuid()} {path.parent}"
-        yield Finding(SECRET_CHECK, f"the secret {path} cannot be read by you", fix)
-        return
-    if not there:
-        # The first start makes the folder with all files in it.
-        if path.parent.exists():
-            yield Finding(SECRET_CHECK, f"the secret {path} is missing", make)
-    elif path.is_file() and not _allows(path, need, READ):
-        yield Finding(
-            SECRET_CHECK,
-            f"the secret {path} belongs to {_owner(path.stat())}: in the containers {_user(need)} cannot read it",
-            f"chmod 0444 {path} (its folder keeps others on this machine out)",
-        )
-    elif path.is_file() and path.stat().st_size == 0 and secret and secret.generate:
-        yield Finding(SECRET_CHECK, f"the secret {path} is empty", make)
 
 
 def _unreadable(tree: Tree, need: Need) -> Path | None:

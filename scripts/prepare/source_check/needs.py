@@ -35,7 +35,7 @@ class Need:
     """One service. python: it runs in the image that holds the tree's requirements.
 
     modules: `module` or `module:attribute`. files: paths inside the tree. go_service: folder below services/.
-    dockerfile: inside the tree. user: uid and gid in the container, None where the image decides. secrets: files by id.
+    dockerfile: inside the tree. user: uid and gid in the container, None where the image decides.
     """
 
     name: str
@@ -49,7 +49,6 @@ class Need:
     dockerfile: str
     user: tuple[int, int] | None
     groups: tuple[int, ...]
-    secrets: Mapping[str, Path]
     binds: tuple[Bind, ...]
 
 
@@ -57,9 +56,6 @@ def read(model: Mapping[str, Any], tree: Path, profiles: Sequence[str]) -> list[
     """Read every service of the model, in the model's order. tree: the checkout's root."""
     catalogue = Catalogue.of(model).services
     application = catalogue.get("weppcloud")
-    files = {
-        name: Path(each["file"]) for name, each in (model.get("secrets") or {}).items() if each.get("file")
-    }
     needs = []
     for service in catalogue.values():
         each = model["services"][service.name]
@@ -84,7 +80,6 @@ def read(model: Mapping[str, Any], tree: Path, profiles: Sequence[str]) -> list[
                 dockerfile=_dockerfile(build, tree),
                 user=(int(uid), int(gid or 0)) if uid.isdigit() and (gid or "0").isdigit() else None,
                 groups=tuple(int(group) for group in each.get("group_add") or () if str(group).isdigit()),
-                secrets={name: files[name] for name in service.secrets if name in files},
                 binds=tuple(
                     Bind(Path(bind["source"]), bind["target"], bool(bind.get("read_only")))
                     for bind in each.get("volumes") or ()
