@@ -83,22 +83,17 @@ class Engine:
 
     def images(self, names: Sequence[str]) -> set[str]:
         """Return those of `names` that the engine holds."""
-        if not names:
-            return set()
-        present = self._lines("images", "--format", "{{.Repository}}:{{.Tag}}")
-        return {name for name in names if with_tag(name) in present or self._has_digest(name)}
+        return set(self.image_ids(names))
 
     def image_ids(self, names: Sequence[str]) -> dict[str, str]:
         """Return what image each name means; names that mean none are left out."""
-        result = self._ask_for(
-            "image", "inspect", "--format", "{{.Id}}{{range .RepoTags}}\t{{.}}{{end}}", *names
-        )
-        meanings = {
-            tag: fields[0]
-            for fields in (row.split("\t") for row in result.stdout.splitlines())
-            for tag in fields[1:]
-        }
-        return {name: meanings[with_tag(name)] for name in names if with_tag(name) in meanings}
+        if not names:
+            return {}
+        ids = self._ask_for("image", "inspect", "--format", "{{.Id}}", *names).stdout.split()
+        if 1 < len(names) != len(ids):
+            # Which of them are missing is not told: each is asked for by itself.
+            return {key: value for name in names for key, value in self.image_ids([name]).items()}
+        return dict(zip(names, ids, strict=False))
 
     def start_again(self, names: Sequence[str]) -> bool:
         """Start finished containers once more, all at once, and wait for their end; True when all ended well."""
@@ -126,12 +121,6 @@ class Engine:
         """Run the container's own health check now; the engine would look only after its interval."""
         command = ["docker", "exec", container.name, *container.health_test]
         return self.runner.capture(command, timeout=ANSWER_SECONDS)
-
-    def _has_digest(self, name: str) -> bool:
-        # Names with a digest or a registry's host are listed in other ways; ask for those by name.
-        if "@" not in name and "." not in name.split("/")[0]:
-            return False
-        return self.runner.capture(["docker", "image", "inspect", "--format", "{{.Id}}", name]).ok
 
     def volumes(self, project: str) -> list[str]:
         return self._names("volume", project)
@@ -235,11 +224,6 @@ def _filters(project: str, *labels: str) -> list[str]:
     """
     wanted = (f"{PROJECT_LABEL}={project}", HASH_LABEL, *labels)
     return [word for label in wanted for word in ("--filter", f"label={label}")]
-
-
-def with_tag(name: str) -> str:
-    """Return the image name with the tag it means."""
-    return name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
 
 
 def version_of(text: str) -> tuple[int, ...]:

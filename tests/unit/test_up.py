@@ -292,7 +292,7 @@ def test_whatever_changed_since_the_last_start_is_seen(attempt: Attempt, change:
         answers = [*answers]
         answers[0] = container("caddy", health="starting")
     elif change == "image":
-        checkout.runner.on("docker", "image", "inspect", stdout="sha256:new\twepppy-caddy:dev\n")
+        checkout.runner.on("docker", "image", "inspect", stdout="sha256:new\n")
     else:
         rendered = json.loads(json.dumps(checkout.compose().model))
         rendered["services"]["status"]["environment"] = {"NEW": "1"}
