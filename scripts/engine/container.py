@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,11 @@ class Container:
         if self.exit_code == 137:
             return " (exit status 137: killed, for lack of memory or after the stop grace period)"
         return f" (exit status {self.exit_code})"
+
+
+def by_service(containers: Iterable[Container]) -> dict[str, Container]:
+    """Return the containers by their services; of several containers of one, the one that is not well."""
+    return {each.service: each for each in sorted(containers, key=lambda each: not each.fine)}
 
 
 def container_of(answer: dict[str, Any]) -> Container:

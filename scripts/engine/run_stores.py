@@ -16,8 +16,6 @@ from scripts.engine.runner import Result
 
 SERVICE = "weppcloud"
 PROGRAM = ("flask", "runs-check")
-# Only the sample has it; a real tree brings runs of its own.
-SIGN_OF_THE_SAMPLE = "wepppy/sample_data"
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,6 @@ class Found:
             f"{len(self.only_in_redis)} in Redis alone" if self.only_in_redis else "",
         ]
         return f"runs: {', '.join(part for part in parts if part)}"
-
-
-def is_sample(compose: Compose) -> bool:
-    """Return whether the stack runs the bundled sample, or a copy of it."""
-    named = compose.setting("WEPPPY_SRC")
-    return (compose.root / "docker" / (named or "sample") / SIGN_OF_THE_SAMPLE).is_dir()
 
 
 def find(compose: Compose) -> Found:

@@ -15,7 +15,7 @@ from typing import Any
 from scripts.base.files import read_note, write_note
 from scripts.engine.catalogue import Service
 from scripts.engine.compose import Compose
-from scripts.engine.container import Container
+from scripts.engine.container import Container, by_service
 from scripts.prepare.ownership import LAST_UP
 
 
@@ -26,17 +26,13 @@ def describe(
 
     containers: the project's. Raise StackError when the engine does not answer.
     """
-    # Of several containers of one service, the one that is not well counts.
-    by_service = {each.service: each for each in sorted(containers, key=lambda each: not each.fine)}
-    found: dict[str, Container] = {}
-    for service in services:
-        container = by_service.get(service.name)
-        if container is None or not container.fine:
-            return None
-        found[service.name] = container
+    there = by_service(containers)
+    found = {each.name: there.get(each.name) for each in services}
+    if not all(each and each.fine for each in found.values()):
+        return None
     return {
         "model": hashlib.sha256(json.dumps(compose.model, sort_keys=True).encode()).hexdigest(),
-        "containers": {name: each.id for name, each in sorted(found.items())},
+        "containers": {name: each.id for name, each in sorted(found.items()) if each},
         # What the names mean now; a new build makes them mean something else.
         "images": compose.engine.image_ids(sorted({service.image for service in services})),
     }

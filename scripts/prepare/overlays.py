@@ -12,6 +12,7 @@ from scripts.base.errors import StackError
 from scripts.engine.compose import Compose
 from scripts.prepare import source_mounts
 from scripts.settings import env_editing, secret_files, secret_ids
+from scripts.settings.envfile import holds_sample
 
 # A store that somebody else runs, by the setting that says where; its value where the stack's own is used.
 EXTERNAL_STORES = {
@@ -25,7 +26,6 @@ KEYS = (*(key for key, _ in EXTERNAL_STORES.values()), TREE, IMAGE, OPEN_FILES)
 # The sidecar's way to whoever watches over the backups; its address is a secret and not shown.
 HOOK_FILE, HOOK = "docker/docker-compose.backup-hook.yml", secret_ids.HOOK
 PRODUCTION_FILE = "docker/docker-compose.prod.yml"
-SIGN_OF_THE_SAMPLE = Path("wepppy") / "sample_data"
 # Those of a real tree, in the order that they must be listed in: each amends the ones before it.
 WEPPPY = "docker/docker-compose.wepppy"
 TREE_FILE, DEV_FILE, PROD_FILE = f"{WEPPPY}.yml", f"{WEPPPY}-dev.yml", f"{WEPPPY}-prod.yml"
@@ -41,7 +41,7 @@ def real_tree(root: Path, named: str) -> Path | None:
         return None
     # As Compose does it: relative to the first compose file.
     tree = Path(os.path.normpath(root / "docker" / named))
-    return None if (tree / SIGN_OF_THE_SAMPLE).is_dir() else tree
+    return None if holds_sample(tree) else tree
 
 
 def wanted(

@@ -41,12 +41,6 @@ def own_sources(compose: Compose) -> list[Path]:
     ]
 
 
-def is_closed(root: Path) -> bool:
-    """Return True for a checkout as a strict umask leaves it."""
-    sample = root / "docker" / "sample"
-    return sample.is_dir() and sample.stat().st_mode & 0o005 != 0o005
-
-
 def make_readable(compose: Compose) -> None:
     """Let everybody read what containers get of this kit's own files (`chmod a+rX`).
 

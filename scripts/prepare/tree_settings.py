@@ -61,7 +61,7 @@ def choose(tree: Path, example: Mapping[str, str], constraints: Path) -> list[Ch
     if not (tree / "wepppy").is_dir():
         what = "has no folder wepppy" if tree.is_dir() else "is no folder"
         raise StackError(f"{tree} {what}", "name the root of a wepppy checkout", ExitCode.USAGE)
-    if (tree / "wepppy" / "sample_data").is_dir():
+    if envfile.holds_sample(tree):
         return [Choice("WEPPPY_SRC", "", "it is the bundled sample", asked=True)]
     theirs = _defaults(tree)
     found = [

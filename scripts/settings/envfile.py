@@ -125,6 +125,11 @@ class Settings:
         return Path(os.path.normpath(self.root / "docker" / name))
 
     @property
+    def is_sample(self) -> bool:
+        """True when the stack runs the bundled sample, or a copy of it."""
+        return holds_sample(self.root / "docker" / (self.setting("WEPPPY_SRC") or "sample"))
+
+    @property
     def is_second(self) -> bool:
         """True for a stack that is not the one of the root's `.env`: they must not share backups or secrets."""
         if self.env_path != self.root / ".env":
@@ -134,6 +139,11 @@ class Settings:
     def forget(self) -> None:
         """Read `.env` anew the next time it is asked for."""
         self.__dict__.pop("env", None)
+
+
+def holds_sample(tree: Path) -> bool:
+    """Return whether a source tree is the bundled sample: a wepppy checkout brings no data of its own."""
+    return (tree / "wepppy" / "sample_data").is_dir()
 
 
 def read(path: Path) -> EnvFile:

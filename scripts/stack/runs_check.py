@@ -39,7 +39,7 @@ def check(
     """
     if (aside or yes) and not fix:
         usage("--aside and --yes say how to reconcile", "add --fix, or leave them out")
-    if not run_stores.is_sample(compose):
+    if not compose.is_sample:
         refuse(
             f"the stack runs the tree {compose.setting('WEPPPY_SRC')}: what else belongs to a run there, only it knows",
             "compare by hand: `SELECT runid FROM run` in `invoke db-shell` with "

@@ -13,7 +13,6 @@ from typing import Any
 
 from scripts.base.console import Console, Update
 from scripts.base.errors import fail, refuse, usage
-from scripts.engine import run_stores
 from scripts.engine.compose import Compose
 from scripts.prepare import lock
 from scripts.stack.service_commands import WEB, require_running
@@ -47,7 +46,7 @@ def seed(compose: Compose, console: Console, options: Options) -> None:
         usage("--seed is a whole number from 0", "for example: --seed=7")
     if options.scale is not None and not 0 <= options.scale <= MOST_RUNS:
         usage(f"--scale is a number of runs from 0 to {MOST_RUNS}", "for example: --scale=1000")
-    if not run_stores.is_sample(compose):
+    if not compose.is_sample:
         refuse(
             f"the stack runs the tree {compose.setting('WEPPPY_SRC')}, which has no sample data to seed",
             "seed a stack of the bundled sample (WEPPPY_SRC empty), or restore a dump of that tree's database",

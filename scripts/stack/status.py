@@ -10,7 +10,7 @@ from scripts.base.clock import SYSTEM_CLOCK, Clock, duration, moment
 from scripts.base.console import Console
 from scripts.engine import problems
 from scripts.engine.compose import Compose
-from scripts.engine.container import Container
+from scripts.engine.container import Container, by_service
 
 COLUMNS = ["service", "state", "ports", "uptime", "memory", "purpose"]
 WATCH_SECONDS = 2.0
@@ -43,17 +43,15 @@ def rows(compose: Compose, now: float) -> list[Row]:
         memory = compose.engine.memory(running)
         catalogue = catalogue_told.result()
     active = {service.name for service in catalogue.active(compose.active_profiles)}
-    # Of several containers of one service, the one that is not well is told.
-    by_service = {each.service: each for each in sorted(containers, key=lambda each: not each.fine)}
+    there = by_service(containers)
     found = []
     for name, service in catalogue.services.items():
-        container = by_service.pop(name, None)
+        container = there.pop(name, None)
         if container or name in active:
             found.append(_row(name, service.about, name in active, container, memory, now))
     # Left over from an earlier version of the compose files.
     found += [
-        _row(name, "(not in the compose files)", False, each, memory, now)
-        for name, each in by_service.items()
+        _row(name, "(not in the compose files)", False, each, memory, now) for name, each in there.items()
     ]
     return found
 

@@ -19,7 +19,7 @@ from scripts.base.host import LOCAL_HOST, Host, is_root
 from scripts.engine import database_server, problems
 from scripts.engine.catalogue import Service
 from scripts.engine.compose import Compose
-from scripts.engine.container import Container
+from scripts.engine.container import Container, by_service
 from scripts.engine.failure import RECOVERY_SECONDS, details, explain, unhealthy_after
 from scripts.engine.proof import Fetch, Proof, fetch, prove, visits_document
 from scripts.engine.runner import Result
@@ -97,10 +97,6 @@ class Up:
             self._steps()
 
     def _steps(self) -> None:
-        if not self.dry and public_files.is_closed(self.compose.root):
-            # Why the files do not render is for the examination to tell.
-            with contextlib.suppress(StackError):
-                public_files.make_readable(self.compose)
         findings = examination.examine(self.compose, self.host)
         # A build renews what is in the image.
         later = STALE_CHECK if self.options.build else ""
@@ -261,10 +257,7 @@ class Up:
 
     def _check(self) -> dict[str, Container]:
         """Return the containers by service. Raise StackError unless each is as it should be: some end late."""
-        # Of several containers of one service, the one that is not well counts.
-        found = {
-            each.service: each for each in sorted(self.compose.containers(), key=lambda each: not each.fine)
-        }
+        found = by_service(self.compose.containers())
         bad = [each.name for each in self.involved if each.name not in found or not found[each.name].fine]
         if bad:
             self._fail(bad, f"not running or not healthy: {', '.join(bad)}")

@@ -356,7 +356,7 @@ def test_a_service_that_was_not_started_because_another_failed_is_left_out(attem
     assert error.document()["services"] == [{"name": "upgrade", "cause": "last words"}]
 
 
-def test_a_clone_made_under_a_strict_umask_is_opened_before_it_is_examined(attempt: Attempt) -> None:
+def test_a_clone_made_under_a_strict_umask_is_opened(attempt: Attempt) -> None:
     sample = attempt.checkout.root / "docker" / "sample"
     rendered = model(attempt.checkout.root)
     rendered["services"]["status"]["volumes"] = [

@@ -64,7 +64,7 @@ def check_runs(target: Target) -> Iterator[Finding]:
     """Database, folders and Redis know the same runs; asked where the sample's application is well."""
     compose = target.compose
     web = compose.containers([run_stores.SERVICE], running=True)
-    if not run_stores.is_sample(compose) or not any(each.fine for each in web):
+    if not compose.is_sample or not any(each.fine for each in web):
         return
     found = run_stores.find(compose)
     if not found.ok:

@@ -157,7 +157,7 @@ class _Checks:
             place = modules.enum_in_query(self.tree, need)
             yield from packages.without_enum(self.to_install, self.requirements, place)
         if not engine_is_elsewhere(self.compose.environment):
-            yield from folders.lacks(self.tree, need)
+            yield from folders.lacks(self.tree, need, own=not self.compose.setting("WEPPPY_SRC"))
 
     def _siblings_folder(self) -> Iterator[Finding]:
         if self.siblings is not None and not self.siblings.is_dir():

@@ -16,13 +16,16 @@ SETTING_OF = {"/wc1": "WC1_DIR", "/geodata": "GEODATA_DIR"}
 READ, WRITE, ENTER = 4, 2, 1
 
 
-def lacks(tree: Tree, need: Need) -> Iterator[Finding]:
-    """Yield what is wrong with the folders for runs and geodata, and with the mounted tree."""
+def lacks(tree: Tree, need: Need, *, own: bool) -> Iterator[Finding]:
+    """Yield what is wrong with the folders for runs and geodata, and with the mounted tree.
+
+    own: the tree is this kit's, whose files `compose-up` makes readable.
+    """
     for bind in need.binds:
         # One-shots that mount them fill them for the sample, and do nothing there for a real tree.
         if bind.target in SETTING_OF and (tree.is_sample or not need.one_shot):
             yield from _data(need, bind.source, bind.target, writes=not bind.read_only)
-        if bind.target.rstrip("/") == TREE_AT and (path := _unreadable(tree, need)):
+        if not own and bind.target.rstrip("/") == TREE_AT and (path := _unreadable(tree, need)):
             stat = path.stat()
             yield Finding(
                 READ_CHECK,

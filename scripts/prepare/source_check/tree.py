@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from scripts.prepare.source_check.needs import MOUNTED_AT, TREE_AT
 from scripts.prepare.source_check.python_code import Cache, Code, Import
+from scripts.settings.envfile import holds_sample
 
 # Packages at the tree's root; everything else that is imported comes from siblings or requirements.
 OWN = ("wepppy", "wepp_runner")
@@ -69,7 +70,7 @@ class Tree:
     @cached_property
     def is_sample(self) -> bool:
         """True for the bundled tree: it brings its own data."""
-        return (self.root / "wepppy" / "sample_data").is_dir()
+        return holds_sample(self.root)
 
     @property
     def restore(self) -> str:
