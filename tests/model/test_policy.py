@@ -281,7 +281,7 @@ def test_a_source_tree_of_ones_own_is_mounted_whole_and_built_from(
 def test_a_second_stack_takes_no_setting_of_the_first_from_the_link_beside_the_compose_files(
     tmp_path: Path, env_file: Path
 ) -> None:
-    for file in (ROOT / "docker").glob("docker-compose.*.yml"):
+    for file in (*(ROOT / "docker").glob("docker-compose.*.yml"), ROOT / "docker" / "production.env"):
         shutil.copy(file, tmp_path)
     (tmp_path / ".env").write_text("PORT_CADDY=1234\nSECRETS_DIR=/of/the/first\n")
     text = re.sub("(?m)^(PORT_CADDY|SECRETS_DIR)=.*\n", "", env_file.read_text())

@@ -29,7 +29,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = RECIPE.search((ROOT / "README.md").read_text(encoding="utf-8"))
     assert recipe
     blocks = [dedent(block) for block in BLOCK.findall(recipe[1])]
-    assert len(blocks) == 3
+    assert len(blocks) == 2
     for block in blocks:
         head, body = block.split("services:\n")
         path = folder / head.strip("# \n")
