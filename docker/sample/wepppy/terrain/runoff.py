@@ -8,7 +8,6 @@ from wepppy.terrain.flow import Floats
 
 INITIAL_ABSTRACTION = 0.2  # of the potential retention, as the tabulated curve numbers assume
 STORM_HOURS = 6.0  # duration of a day's excess rain: an assumption of the sample, daily data do not hold it
-_MM_PER_INCH = 25.4
 _FEET_PER_METRE = 3.28084
 
 
