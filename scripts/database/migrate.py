@@ -29,7 +29,6 @@ from scripts.database import recovery, switchover, systemd
 from scripts.database.sidecar_client import ProgramRun
 from scripts.database.switchover import Application, confirmed, report, switch_over, upgrade
 from scripts.engine import database_server
-from scripts.engine.catalogue import built_images
 from scripts.engine.compose import Compose
 from scripts.engine.database_server import DATABASE
 from scripts.engine.sidecar import SERVICE
@@ -247,7 +246,7 @@ def require_database(compose: Compose, console: Console, host: Host) -> None:
     secret_files.ensure(compose)
     external = database_server.is_external(compose)
     services = [SERVICE] if external else [DATABASE, SERVICE]
-    needed = built_images(compose.model, services)
+    needed = [compose.catalogue.services[name].image for name in services]
     if compose.engine.images(needed) < set(needed):
         build(compose, console, services)
     if external or database_server.is_running(compose):

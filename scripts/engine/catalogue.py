@@ -118,31 +118,6 @@ def _require_known(kind: str, names: Iterable[str], known: Collection[str]) -> N
             usage(f"there is no {kind} {name}", f"choose from: {', '.join(sorted(known))}")
 
 
-def base_images(model: Mapping[str, Any]) -> list[str]:
-    """Return the images that are pulled, not built: of services without a build, and those that builds start from."""
-    names: set[str] = set()
-    for service in (model.get("services") or {}).values():
-        build = service.get("build")
-        if build:
-            arguments = build.get("args") or {}
-            names |= {str(value) for key, value in arguments.items() if key.endswith("_IMAGE") and value}
-        elif service.get("image"):
-            names.add(service["image"])
-    return sorted(names)
-
-
-def built_images(model: Mapping[str, Any], services: Collection[str]) -> list[str]:
-    """Return the images that the named services need and this stack builds."""
-    project = model.get("name", "")
-    return sorted(
-        {
-            str(each.get("image") or f"{project}-{name}")
-            for name, each in (model.get("services") or {}).items()
-            if name in services and each.get("build")
-        }
-    )
-
-
 def _service(project: str, name: str, each: Mapping[str, Any]) -> Service:
     labels = each.get("labels") or {}
     return Service(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from scripts.base.errors import ExitCode, StackError
 from scripts.base.files import read_note, write_note
-from scripts.engine.catalogue import base_images
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 from scripts.engine.database_server import VOLUME
 from scripts.engine.docker import PROJECT_LABEL
+from scripts.prepare.images import chosen_images
 from scripts.settings import scram, secret_ids
 from scripts.settings.envfile import DEFAULT_PROJECT, display_path
 
@@ -183,8 +183,8 @@ def _takes_one(compose: Compose, volume: str, passwords: Iterable[str]) -> bool:
 
 def _images(compose: Compose) -> list[str]:
     services = compose.model.get("services") or {}
-    built = [str(services["postgres"]["image"])] if services.get("postgres", {}).get("image") else []
-    return [*built, *(name for name in base_images(compose.model) if "postgres" in name)]
+    images = services.get("postgres", {}).get("image"), chosen_images(compose.model).get("POSTGRES_IMAGE")
+    return [str(each) for each in images if each]
 
 
 def _has_started(compose: Compose) -> bool:

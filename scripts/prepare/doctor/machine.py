@@ -10,9 +10,10 @@ from rich.filesize import decimal
 
 from scripts.base.errors import StackError
 from scripts.base.host import engine_is_elsewhere
-from scripts.engine.catalogue import Catalogue, Port, base_images
+from scripts.engine.catalogue import Catalogue, Port
 from scripts.engine.docker import ANSWER_SECONDS, version_of
 from scripts.prepare.finding import Check, Finding, Level, Target
+from scripts.prepare.images import chosen_images
 
 ENGINE = "engine"
 # Debian's 2.26.1; others take the files since 2.29, and the model's rendering tells of those between.
@@ -70,7 +71,7 @@ def check_buildx(target: Target) -> Iterator[Finding]:
 
 def check_base_images(target: Target) -> Iterator[Finding]:
     """Base images are here, or there is a way to get them."""
-    names = base_images(target.compose.model)
+    names = sorted(set(chosen_images(target.compose.model).values()))
     absent = sorted(set(names) - target.compose.engine.images(names))
     if not absent:
         yield Finding("base images", f"all {len(names)} are here", level=Level.OK)

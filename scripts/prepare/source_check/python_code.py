@@ -16,6 +16,8 @@ from scripts.base.files import read_note, write_note
 CAUGHT = re.compile(r"\b(ImportError|ModuleNotFoundError|Exception|BaseException)\b")
 # Names that cannot be told by reading.
 ANY_NAME = re.compile(r"import \*|globals\(\)|sys\.modules|def __getattr__")
+# A call of FastAPI's `Query` with `enum`, other calls among its arguments.
+QUERY_ENUM = re.compile(r"\bQuery\((?:[^()]|\([^()]*\))*\benum\s*=")
 # A cache of another form is of no use.
 FORM = 2
 
@@ -59,9 +61,8 @@ def read(path: Path) -> Code:
         if each.is_assigned() or each.is_imported() or each.is_declared_global()
     )
     names = None if ANY_NAME.search(text) else sorted(each.get_name() for each in bound)
-    # A walk over every node costs more than the parse: only where the words are there at all.
-    enum = query_enum(tree) if "Query(" in text and "enum" in text else 0
-    return Code(tuple(_imports(tree.body)), names, enum)
+    enum = QUERY_ENUM.search(text)
+    return Code(tuple(_imports(tree.body)), names, text.count("\n", 0, enum.start()) + 1 if enum else 0)
 
 
 def _imports(body: Sequence[ast.stmt]) -> Iterator[Import]:
@@ -84,18 +85,6 @@ def _imports(body: Sequence[ast.stmt]) -> Iterator[Import]:
 
 def _is_caught(expression: ast.expr) -> bool:
     return bool(CAUGHT.search(ast.unparse(expression)))
-
-
-def query_enum(tree: ast.Module) -> int:
-    """Return the line of a call of FastAPI's `Query` with `enum`; 0 when there is none."""
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Call)
-            and ast.unparse(node.func).rpartition(".")[2] == "Query"
-            and any(keyword.arg == "enum" for keyword in node.keywords)
-        ):
-            return node.lineno
-    return 0
 
 
 class Cache:
