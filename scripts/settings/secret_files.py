@@ -24,6 +24,9 @@ from scripts.settings.envfile import Settings
 FILE_MODE = 0o444
 # Where a wepppy tree keeps the files of its own deployment.
 TREE_SECRETS = Path("docker") / "secrets"
+TREE_FIX = (
+    "run `invoke env-init` as the owner of the tree's secrets, or copy them into the stack's folder yourself"
+)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def _fill(folder: Path, env: envfile.EnvFile, tree: Path | None) -> Made:
             for secret in secret_ids.ALL:
                 path, named = folder / secret.id, env.get(secret.key)
                 value = here = read(path)
-                theirs = _read_tree(tree / secret.id) if tree else ""
+                theirs = read(tree / secret.id, TREE_FIX) if tree else ""
                 # In a folder of the time before, `.env` is what the services were started with at every compose-up;
                 # the database's password alone was not: the role keeps the one that the file had at its start.
                 if named and (not here or (first and secret.id != secret_ids.DATABASE)):
@@ -119,19 +122,6 @@ def _fill(folder: Path, env: envfile.EnvFile, tree: Path | None) -> Made:
     return Made(folder, tuple(generated), tuple(taken), tuple(kept), (), tuple(left))
 
 
-def _read_tree(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise StackError(
-            f"{path} cannot be read: {reason}",
-            "run `invoke env-init` as the owner of the tree's secrets, or copy them into the stack's folder yourself",
-        ) from error
-
-
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep other tasks from filling the same folder meanwhile."""
@@ -143,10 +133,10 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def read(path: Path) -> str:
+def read(path: Path, fix: str = "") -> str:
     """Return the secret in the file without surrounding blanks; empty when there is none.
 
-    Raise StackError when the file is there and cannot be read.
+    Raise StackError, with that fix or its own, when the file is there and cannot be read.
     """
     try:
         return path.read_text(encoding="utf-8").strip()
@@ -154,12 +144,13 @@ def read(path: Path) -> str:
         return ""
     except UnicodeDecodeError as error:
         raise StackError(
-            f"{envfile.display_path(path)} is not UTF-8 text", "write the secret again, as one line of text"
+            f"{envfile.display_path(path)} is not UTF-8 text",
+            fix or "write the secret again, as one line of text",
         ) from error
     except OSError as error:
         raise StackError(
             f"{envfile.display_path(path)} cannot be read: {error.strerror}",
-            f"make it readable for yourself: sudo chown -R {os.getuid()} {path.parent}",
+            fix or f"make it readable for yourself: sudo chown -R {os.getuid()} {path.parent}",
         ) from error
 
 
