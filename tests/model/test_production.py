@@ -39,9 +39,13 @@ def test_production_is_made_of_the_same_services_as_development(production: Mode
                 assert service.get(key) == model["services"][name].get(key), (name, key)
 
 
-def test_images_of_production_have_a_tag_of_their_own(production: Model) -> None:
+@pytest.mark.parametrize(("setting", "tag"), [(None, "prod"), ("", "prod"), ("v7", "v7")])
+def test_images_of_production_have_a_tag_of_their_own_unless_one_is_set(
+    render_with: Callable[..., Model], setting: str | None, tag: str
+) -> None:
+    production = render_with([FILE], **({} if setting is None else {"STACK_TAG": setting}))
     built = {each["image"] for each in production["services"].values() if "build" in each}
-    assert {image.rpartition(":")[2] for image in built} == {"prod"}
+    assert {image.rpartition(":")[2] for image in built} == {tag}
     assert production["services"]["mover"]["image"] in built
 
 
