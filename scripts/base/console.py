@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -155,7 +155,7 @@ class Console:
         else:
             self.text(text)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """The answer as a table; empty columns are left out; plain text where there is no terminal."""
         columns, rows = without_empty_columns(columns, rows)
         if not self.pretty:
@@ -165,7 +165,7 @@ class Console:
             return
         from rich.console import Console as RichConsole
 
-        RichConsole(file=self.out).print(rich_table(columns, rows, title))
+        RichConsole(file=self.out).print(rich_table(columns, rows))
 
     @contextmanager
     def live(self, columns: Sequence[str]) -> Iterator[Show]:
@@ -296,5 +296,5 @@ def without_empty_columns(
     return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
-def _can_draw(environment: Mapping[str, str] = os.environ) -> bool:
-    return environment.get("TERM", "") not in ("", "dumb")
+def _can_draw() -> bool:
+    return os.environ.get("TERM", "") not in ("", "dumb")

@@ -63,11 +63,11 @@ def report(error: StackError, stream: TextIO | None = None) -> int:
     return int(error.exit_code)
 
 
-def report_interrupt(task: str, kept: str, again: str, stream: TextIO | None = None) -> int:
+def report_interrupt(task: str, kept: str, again: str) -> int:
     """Say what Ctrl-C leaves behind (kept: as a sentence; again: the whole command); return the exit status."""
     print(
         f"\nstopped by Ctrl-C: {task} did not finish; {kept}\n  fix: run `{again}` again",
-        file=stream or sys.stderr,
+        file=sys.stderr,
     )
     return int(ExitCode.INTERRUPTED)
 

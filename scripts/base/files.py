@@ -49,13 +49,12 @@ def write(path: Path, text: str, mode: int, owner: tuple[int, int] | None = None
         ) from error
 
 
-def replace_if_changed(path: Path, text: str, mode: int, owner: tuple[int, int] | None = None) -> bool:
-    """Write the file only when text or mode differ; return True when it was written."""
+def replace_if_changed(path: Path, text: str, mode: int) -> None:
+    """Write the file only when text or mode differ."""
     with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
         if path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o777 == mode:
-            return False
-    replace(path, text, mode, owner)
-    return True
+            return
+    replace(path, text, mode)
 
 
 def write_note(path: Path, note: object) -> None:
