@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -96,15 +95,11 @@ class Engine:
         return dict(zip(names, ids, strict=False))
 
     def start_again(self, names: Sequence[str]) -> bool:
-        """Start finished containers once more, all at once, and wait for their end; True when all ended well."""
-        with ThreadPoolExecutor(max_workers=len(names)) as pool:
-            return all(pool.map(self._start_again, names))
-
-    def _start_again(self, name: str) -> bool:
-        if not self.runner.stream(["docker", "start", name]).ok:
+        """Start finished containers once more and wait for their end; True when all ended well."""
+        if not self.runner.stream(["docker", "start", *names]).ok:
             return False
-        result = self.runner.capture(["docker", "wait", name])
-        return result.ok and result.stdout.split() == ["0"]
+        result = self.runner.capture(["docker", "wait", *names])
+        return result.ok and set(result.stdout.split()) == {"0"}
 
     def change(self, *arguments: str) -> str:
         """Start, stop, restart, ... containers, all at once; return the complaint, empty for none."""

@@ -36,12 +36,11 @@ class Row:
 
 def rows(compose: Compose, now: float) -> list[Row]:
     """Return all services that are active or have a container. Raise StackError when engine or model do not answer."""
-    with ThreadPoolExecutor() as pool:
-        catalogue_told = pool.submit(lambda: compose.catalogue)
-        containers = compose.containers()
-        running = [each.id for each in containers if each.state == "running"]
-        memory = compose.engine.memory(running)
-        catalogue = catalogue_told.result()
+    # Compose renders it meanwhile.
+    _ = compose.rendering
+    containers = compose.containers()
+    memory = compose.engine.memory([each.id for each in containers if each.state == "running"])
+    catalogue = compose.catalogue
     active = {service.name for service in catalogue.active(compose.active_profiles)}
     there = by_service(containers)
     found = []
