@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.base.console import Console
 from scripts.base.errors import ExitCode, StackError
-from scripts.base.files import replace, replace_if_changed
+from scripts.base.files import replace_if_changed, write
 from scripts.base.host import free_port_numbers
 from scripts.engine.compose import Compose
 from scripts.prepare import build_environment, tree_settings
@@ -84,7 +84,8 @@ def initialise(
         added |= _ports(defaults) if free_ports else {}
         added |= _settings_of_second(compose) if path != compose.root / ".env" else {}
         added |= {"COMPOSE_PROJECT_NAME": project} if project else {}
-        _write_new(path, env_editing.with_keys(example.read_text(encoding="utf-8"), _filled(added)), owner)
+        text = env_editing.with_keys(example.read_text(encoding="utf-8"), _filled(added))
+        write(path, text, env_editing.PRIVATE, owner)
         compose.forget()
         env_editing.set_keys(path, _how_builds_reach_packages(compose))
     elif added:
@@ -179,13 +180,3 @@ def _link_beside_compose_files(root: Path) -> None:
     link = root / "docker" / ".env"
     if not link.exists() and not link.is_symlink() and link.parent.is_dir():
         link.symlink_to(Path("..") / ".env")
-
-
-def _write_new(path: Path, text: str, owner: tuple[int, int]) -> None:
-    try:
-        replace(path, text, env_editing.PRIVATE, owner)
-    except OSError as error:
-        raise StackError(
-            f"{envfile.display_path(path)} cannot be written: {error.strerror}",
-            f"make the folder writable for yourself: {path.parent}",
-        ) from error
