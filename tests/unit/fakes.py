@@ -268,15 +268,7 @@ class Checkout:
         )
         self.images_are("wepppy-caddy:dev", "wepppy-status:dev", "postgres:17-trixie", "caddy:2.10")
         runner = self.runner
-        runner.on(
-            "docker",
-            "info",
-            stdout=json.dumps(
-                {"ServerVersion": "26.1", "NCPU": 2, "MemTotal": 16 * GIB, "DockerRootDir": "/var/lib/docker"}
-            ),
-        )
-        runner.on("docker", "compose", "version", stdout="2.26.1-4\n")
-        runner.on("docker", "buildx", "version", stdout="github.com/docker/buildx 0.13.1\n")
+        self.engine_is()
         runner.on("docker", "ps", "label=com.docker.compose.service=postgres-backup")
         runner.on("config", "json", stdout=json.dumps(model(root)))
         runner.on("docker", "volume", "ls", stdout="wepppy_pgdata\nwepppy_wc1\n")
@@ -290,6 +282,15 @@ class Checkout:
         runner.on("build")
         runner.on("up")
         runner.on("down")
+
+    def engine_is(self, version: str = "26.1", **plugins: str) -> None:
+        """What the engine and its client say of themselves. plugins: their versions."""
+        plugins = plugins or {"compose": "2.26.1-4", "buildx": "0.13.1"}
+        answer = {
+            "ServerVersion": version, "NCPU": 2, "MemTotal": 16 * GIB, "DockerRootDir": "/var/lib/docker",
+            "ClientInfo": {"Plugins": [{"Name": name, "Version": text} for name, text in plugins.items()]},
+        }  # fmt: skip
+        self.runner.on("docker", "info", stdout=json.dumps(answer))
 
     def with_env(self, *, mode: int = 0o600, **changes: str) -> Path:
         """Writes a `.env` that is complete, apart from the changes."""

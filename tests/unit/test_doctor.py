@@ -76,7 +76,7 @@ def test_an_engine_error_inside_a_good_answer_is_found_too(checkout: Checkout) -
 
 
 def test_docker_itself_may_be_missing(checkout: Checkout) -> None:
-    for words in (["info"], ["compose"], ["buildx"]):
+    for words in (["info"], ["compose"]):
         checkout.runner.on("docker", *words, stderr="docker is not installed", returncode=127)
     found = errors(checkout)
     assert "docker is not installed" in [each.what for each in found]
@@ -85,17 +85,17 @@ def test_docker_itself_may_be_missing(checkout: Checkout) -> None:
 
 @pytest.mark.parametrize("version", ["1.29.2", "v2.24.0", "v2.25.0", "nonsense"])
 def test_an_old_compose_is_an_error(checkout: Checkout, version: str) -> None:
-    checkout.runner.on("docker", "compose", "version", stdout=version)
+    checkout.engine_is(compose=version, buildx="0.13.1")
     assert "older than 2.26" in only(errors(checkout)).what
 
 
 def test_an_engine_that_refuses_quick_health_checks_is_told(checkout: Checkout) -> None:
-    checkout.runner.on("docker", "info", stdout='{"ServerVersion": "24.0.9", "NCPU": 2}')
+    checkout.engine_is("24.0.9")
     assert "older than 25" in only(errors(checkout)).what
 
 
 def test_missing_buildx_is_an_error(checkout: Checkout) -> None:
-    checkout.runner.on("docker", "buildx", returncode=1)
+    checkout.engine_is(compose="2.26.1")
     assert "buildx is missing" in only(errors(checkout)).what
 
 

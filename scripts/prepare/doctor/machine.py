@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from scripts.base.errors import StackError
 from scripts.base.host import engine_is_elsewhere
 from scripts.engine.catalogue import Catalogue, Port
-from scripts.engine.docker import ANSWER_SECONDS, version_of
+from scripts.engine.docker import version_of
 from scripts.prepare.finding import Check, Finding, Level, Target
 from scripts.prepare.images import chosen_images
 
@@ -41,32 +41,19 @@ def check_engine(target: Target) -> Iterator[Finding]:
         yield Finding(ENGINE, f"engine {version}, {info.get('NCPU', '?')} cores", level=Level.OK)
 
 
-def check_compose(target: Target) -> Iterator[Finding]:
-    """Compose v2 is there and new enough."""
-    result = target.compose.runner.capture(
-        ["docker", "compose", "version", "--short"], timeout=ANSWER_SECONDS
-    )
-    needed = ".".join(map(str, MINIMUM_COMPOSE))
-    if not result.ok:
-        yield Finding("compose", "Docker Compose v2 is missing", "scripts/setup installs it")
-    elif version_of(result.stdout) < MINIMUM_COMPOSE:
-        yield Finding(
-            "compose",
-            f"Docker Compose {result.stdout.strip()} is older than {needed}",
-            "scripts/setup installs a newer one",
-        )
-    else:
-        yield Finding("compose", f"Compose {result.stdout.strip()}", level=Level.OK)
-
-
-def check_buildx(target: Target) -> Iterator[Finding]:
-    """buildx is there: builds need cache mounts and secrets."""
-    result = target.compose.runner.capture(["docker", "buildx", "version"], timeout=ANSWER_SECONDS)
-    if result.ok:
-        version = result.stdout.split()
-        yield Finding("buildx", f"buildx {version[1] if len(version) > 1 else ''}".strip(), level=Level.OK)
-    else:
-        yield Finding("buildx", "docker buildx is missing", "scripts/setup installs it")
+def check_plugins(target: Target) -> Iterator[Finding]:
+    """Compose v2 is there and new enough, and buildx: builds need cache mounts and secrets."""
+    client = target.compose.engine.info.get("ClientInfo") or {}
+    versions = {each["Name"]: each.get("Version", "") for each in client.get("Plugins") or ()}
+    for name, minimum in (("compose", MINIMUM_COMPOSE), ("buildx", (0,))):
+        if name not in versions:
+            yield Finding(name, f"docker {name} is missing", "scripts/setup installs it")
+        elif version_of(versions[name]) < minimum:
+            needed = ".".join(map(str, minimum))
+            what = f"docker {name} {versions[name]} is older than {needed}"
+            yield Finding(name, what, "scripts/setup installs a newer one")
+        else:
+            yield Finding(name, f"{name} {versions[name]}", level=Level.OK)
 
 
 def check_base_images(target: Target) -> Iterator[Finding]:
@@ -175,6 +162,6 @@ def _problem(target: Target, port: Port, service: str, holder: tuple[str, str]) 
     return f"port {port.number} of {service} is taken by {who or 'another process (run this as root to see which)'}"
 
 
-CHECKS: list[Check] = [check_engine, check_compose, check_buildx]
+CHECKS: list[Check] = [check_engine, check_plugins]
 DISK_CHECKS: list[Check] = [check_data_disk]
 MODEL_CHECKS: list[Check] = [check_base_images, check_memory, check_engine_disk, check_ports]
