@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,12 +111,9 @@ def chosen_images(model: Mapping[str, Any]) -> dict[str, str]:
 class BaseImages:
     """Looks for, pulls and builds the images that the stack's own images start from."""
 
-    def __init__(
-        self, compose: Compose, console: Console, which: Callable[[str], str | None] = shutil.which
-    ) -> None:
+    def __init__(self, compose: Compose, console: Console) -> None:
         self.compose = compose
         self.console = console
-        self.which = which
         self.folder = compose.root / "docker" / "base"
         self.chosen = chosen_images(compose.model)
         self.secrets = build_secrets(compose.model)
@@ -219,10 +215,6 @@ class BaseImages:
         reference = f"{NAMESPACE}/debian:{release}"
         if not force and self.is_here(reference):
             return
-        if self.which("mmdebstrap") is None:
-            raise StackError(
-                "mmdebstrap is missing, base images need it", "run scripts/setup", ExitCode.NOT_READY
-            )
         self.console.say(f"building {reference}")
         folder = self.compose.root / ".docker-data" / "base"
         folder.mkdir(parents=True, exist_ok=True)
@@ -233,7 +225,8 @@ class BaseImages:
                 ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates", *lagging,
                  release, str(archive), self.mirror()],
                 f"Debian {release} could not be bootstrapped",
-                "read the lines above; another mirror can be named in .env: DEBIAN_MIRROR=...",
+                "read the lines above; scripts/setup installs mmdebstrap; another mirror can be named in .env: "
+                "DEBIAN_MIRROR=...",
             )  # fmt: skip
             self.must(
                 ["docker", "import", str(archive), reference],

@@ -40,7 +40,7 @@ def builder(folder: Path, postgres: str) -> tuple[BaseImages, FakeRunner]:
     for command in ("build", "import"):
         runner.on("docker", command)
     runner.on("mmdebstrap")
-    return BaseImages(checkout.compose(), Screen().console, which=lambda name: name), runner
+    return BaseImages(checkout.compose(), Screen().console), runner
 
 
 def remembered(made: BaseImages) -> dict[str, str]:

@@ -32,7 +32,7 @@ def examine(compose: Compose, host: Host = LOCAL_HOST, *, running: bool = False)
         if machine.ENGINE not in wrong:
             later += machine.MODEL_CHECKS
             later += running_checks.CHECKS if running else []
-    found += _run(target, [*later, *machine.DISK_CHECKS])
+    found += _run(target, later)
     # What several checks stumble over is told once.
     told: dict[str, Finding] = {}
     for each in found:

@@ -162,6 +162,5 @@ def _problem(target: Target, port: Port, service: str, holder: tuple[str, str]) 
     return f"port {port.number} of {service} is taken by {who or 'another process (run this as root to see which)'}"
 
 
-CHECKS: list[Check] = [check_engine, check_plugins]
-DISK_CHECKS: list[Check] = [check_data_disk]
+CHECKS: list[Check] = [check_engine, check_plugins, check_data_disk]
 MODEL_CHECKS: list[Check] = [check_base_images, check_memory, check_engine_disk, check_ports]

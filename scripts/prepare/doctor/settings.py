@@ -47,10 +47,9 @@ def check_settings(target: Target) -> Iterator[Finding]:
 def check_keys(target: Target) -> Iterator[Finding]:
     """Keys that nothing reads (a typing error, mostly), and keys that an update of the stack brought."""
     example_path = target.compose.root / ".env.example"
-    if not example_path.is_file() or not target.compose.env_path.is_file():
+    if not example_path.is_file():
         return
-    example = envfile.read(example_path).values
-    values = envfile.read(target.compose.env_path).values
+    example, values = envfile.read(example_path).values, target.compose.env.values
     name = envfile.display_path(target.compose.env_path)
     # A real tree reads settings of its own from the same file; only the sample's are all known.
     if not values.get("WEPPPY_SRC"):
@@ -63,7 +62,7 @@ def check_keys(target: Target) -> Iterator[Finding]:
                 Level.WARNING,
             )
     new = sorted(example.keys() - values.keys())
-    if new and values:
+    if new:
         yield Finding(
             "settings",
             f"{name} lacks keys that are new in .env.example: {', '.join(new)}",
@@ -75,17 +74,14 @@ def check_keys(target: Target) -> Iterator[Finding]:
 def check_values(target: Target) -> Iterator[Finding]:
     """Values can work, those that the caller exports over `.env` among them."""
     compose = target.compose
-    values = envfile.read(compose.env_path).values if compose.env_path.is_file() else {}
-    for problem in setting_values.problems({key: compose.setting(key) for key in values}):
+    for problem in setting_values.problems({key: compose.setting(key) for key in compose.env.values}):
         yield Finding("settings", problem.what, problem.fix)
 
 
 def check_exported(target: Target) -> Iterator[Finding]:
     """No variable that the caller exports stands over `.env` unnoticed: for Compose it counts, in every task."""
     compose = target.compose
-    if not compose.env_path.is_file():
-        return
-    env, name = envfile.read(compose.env_path).values, envfile.display_path(compose.env_path)
+    env, name = compose.env.values, envfile.display_path(compose.env_path)
     interpolated = {"COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PROFILES", *KNOWN_ELSEWHERE}
     for path in (compose.root / "docker").glob("docker-compose.*.yml"):
         interpolated |= set(INTERPOLATED.findall(path.read_text(encoding="utf-8")))
