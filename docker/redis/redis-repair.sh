@@ -70,10 +70,7 @@ rebuild_manifest() {
 
 base_is_sound() {
   for name in $(listed b); do
-    case $name in
-      *.rdb) redis-check-rdb "$copy/$name" >/dev/null 2>&1 || return 1 ;;
-      *) redis-check-aof "$copy/$name" >/dev/null 2>&1 || return 1 ;;
-    esac
+    redis-check-aof "$copy/$name" >/dev/null 2>&1 || return 1
   done
 }
 

@@ -28,9 +28,8 @@ SYSTEM_CLOCK = Clock()
 
 def moment(text: str) -> float | None:
     """Return the seconds since the epoch of an RFC 3339 moment as the engine writes it; None for another text."""
-    head, _, tail = text.rstrip("Z").partition(".")
     try:
-        return datetime.fromisoformat(f"{head}.{tail[:6] or '0'}+00:00").timestamp()
+        return datetime.fromisoformat(text).timestamp()
     except ValueError:
         return None
 
