@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scripts.base.console import Console
 from scripts.base.errors import StackError
-from scripts.engine.compose import Compose
+from scripts.engine.compose import DEFAULT_FILE, Compose
 from scripts.prepare import source_mounts
 from scripts.settings import env_editing, secret_files, secret_ids
 from scripts.settings.envfile import holds_sample
@@ -26,11 +26,11 @@ KEYS = (*(key for key, _ in EXTERNAL_STORES.values()), TREE, IMAGE, OPEN_FILES)
 # The sidecar's way to whoever watches over the backups; its address is a secret and not shown.
 HOOK_FILE, HOOK = "docker/docker-compose.backup-hook.yml", secret_ids.HOOK
 PRODUCTION_FILE = "docker/docker-compose.prod.yml"
-# Those of a real tree, in the order that they must be listed in: each amends the ones before it.
+BASE_FILES = (DEFAULT_FILE, PRODUCTION_FILE)
+# Those of a real tree.
 WEPPPY = "docker/docker-compose.wepppy"
 TREE_FILE, DEV_FILE, PROD_FILE = f"{WEPPPY}.yml", f"{WEPPPY}-dev.yml", f"{WEPPPY}-prod.yml"
 IMAGE_FILE, OPEN_FILES_FILE = f"{WEPPPY}-image.yml", f"{WEPPPY}-open-files.yml"
-TREE_FILES = (TREE_FILE, DEV_FILE, PROD_FILE, IMAGE_FILE, source_mounts.NAME, OPEN_FILES_FILE)
 # Which an `.env` of an earlier release may list.
 GONE = ("docker/docker-compose.fast-start.yml", f"{WEPPPY}-fast-start.yml")
 
@@ -47,14 +47,11 @@ def real_tree(root: Path, named: str) -> Path | None:
 def wanted(
     settings: Mapping[str, str], *, production: bool = False, tree: Path | None = None
 ) -> dict[str, tuple[bool, str]]:
-    """For each overlay whether it belongs in the list, and why. tree: the real checkout, None for the sample."""
+    """For each overlay whether it belongs in the list, and why; each amends the ones before it.
+
+    tree: the real checkout, None for the sample.
+    """
     choice = dict.fromkeys(GONE, (False, "all health checks begin quickly now"))
-    for name, (key, own) in EXTERNAL_STORES.items():
-        where = settings.get(key) or own
-        choice[name] = (where != own, f"{key} is {where}")
-    if HOOK in settings:
-        hook = bool(settings[HOOK])
-        choice[HOOK_FILE] = (hook, f"the secret file {HOOK} is {'filled' if hook else 'empty'}")
     real = tree is not None
     source = f"{TREE} is {tree}" if real else "the tree is the sample"
     mode = "production" if production else "development"
@@ -65,18 +62,20 @@ def wanted(
     choice[source_mounts.NAME] = (real and not production, f"{source}, in {mode}")
     files = settings.get(OPEN_FILES)
     choice[OPEN_FILES_FILE] = (real and bool(files), f"{OPEN_FILES} is {files or 'empty'}")
+    for name, (key, own) in EXTERNAL_STORES.items():
+        where = settings.get(key) or own
+        choice[name] = (where != own, f"{key} is {where}")
+    hook = bool(settings.get(HOOK))
+    choice[HOOK_FILE] = (hook, f"the secret file {HOOK} is {'filled' if hook else 'empty'}")
     return choice
 
 
 def chosen(files: Sequence[str], choice: Mapping[str, tuple[bool, str]], present: Sequence[str]) -> list[str]:
-    """Return the files with each overlay that is wanted and present, without those that are not; others as they are."""
-    kept = [
-        name for name in files if choice.get(name, (True, ""))[0] and (name not in choice or name in present)
-    ]
-    added = [name for name, (yes, _) in choice.items() if yes and name in present and name not in kept]
-    listed = [*kept, *added]
-    ordered = iter(sorted((name for name in listed if name in TREE_FILES), key=TREE_FILES.index))
-    return [next(ordered) if name in TREE_FILES else name for name in listed]
+    """Return the files without the overlays of the choice, and behind this kit's base file those wanted and present."""
+    others = [name for name in files if name not in choice]
+    wanted_ones = [name for name, (yes, _) in choice.items() if yes and name in present]
+    place = next((n for n, name in enumerate(others, 1) if name in BASE_FILES), len(others))
+    return [*others[:place], *wanted_ones, *others[place:]]
 
 
 def choose(compose: Compose, console: Console) -> None:
@@ -108,6 +107,7 @@ def follow(compose: Compose) -> None:
     # An unusable `.env` is told by whoever needs it.
     with contextlib.suppress(StackError):
         settings = {key: exported.get(key, compose.env.get(key)) for key in KEYS}
+        settings[HOOK] = HOOK_FILE if HOOK_FILE in compose.listed_files else ""
         before, after, _ = _decide(compose, settings)
         if after != before:
             compose.overrides["COMPOSE_FILE"] = _joined(compose, after)

@@ -15,9 +15,9 @@ from scripts.prepare.overlays import (
     OPEN_FILES_FILE,
     PROD_FILE,
     TREE_FILE,
-    TREE_FILES,
     choose,
     chosen,
+    follow,
     real_tree,
     wanted,
 )
@@ -48,8 +48,23 @@ def test_an_empty_setting_means_the_stacks_own_store() -> None:
     assert chosen([DEV], wanted({"POSTGRES_HOST": "", "REDIS_HOST": ""}), ALL) == [DEV]
 
 
-def test_files_of_the_users_own_keep_their_place() -> None:
+def test_files_of_the_users_own_amend_the_overlays_wherever_those_are_listed() -> None:
     assert chosen([DEV, "docker/mine.yml"], wanted({}), ALL) == [DEV, "docker/mine.yml"]
+    away = wanted({"POSTGRES_HOST": "db.example.org"})
+    assert chosen([DEV, "docker/mine.yml"], away, ALL) == [DEV, POSTGRES, "docker/mine.yml"]
+    assert chosen(["docker/one.yml", DEV, "two.yml", POSTGRES], away, ALL) == [
+        "docker/one.yml", DEV, POSTGRES, "two.yml"
+    ]  # fmt: skip
+    assert chosen(["docker/alone.yml"], away, ALL) == ["docker/alone.yml", POSTGRES]
+
+
+def test_the_overlay_of_a_watcher_stays_where_an_exported_setting_chooses_others(tmp_path: Path) -> None:
+    checkout = checkout_with_overlays(tmp_path, COMPOSE_FILE=f"{DEV}:{HOOK_FILE}")
+    (tmp_path / HOOK_FILE).write_text("services: {}\n")
+    checkout.environment["POSTGRES_HOST"] = "db.example.org"
+    compose = checkout.compose()
+    follow(compose)
+    assert compose.files == [DEV, POSTGRES, HOOK_FILE]
 
 
 def test_a_watcher_of_the_backups_brings_its_overlay_and_its_address_is_not_told() -> None:
@@ -106,7 +121,7 @@ def test_files_that_the_caller_exports_are_the_callers(tmp_path: Path) -> None:
 
 # ---- a real tree ----
 
-TREE_OVERLAYS = [*TREE_FILES]
+TREE_OVERLAYS = [TREE_FILE, DEV_FILE, PROD_FILE, IMAGE_FILE, source_mounts.NAME, OPEN_FILES_FILE]
 
 
 def tree_of(tmp_path: Path, **settings: str) -> dict[str, tuple[bool, str]]:
@@ -117,8 +132,8 @@ def test_a_real_tree_brings_its_files_in_the_order_in_which_they_amend_each_othe
     files = chosen([DEV], tree_of(tmp_path), [*ALL, *TREE_OVERLAYS])
     assert files == [DEV, TREE_FILE, DEV_FILE, source_mounts.NAME]
     given = chosen(files, tree_of(tmp_path, WEPPPY_IMAGE="w:1", WORKER_NOFILE="9"), [*ALL, *TREE_OVERLAYS])
-    assert [name for name in given if name in TREE_FILES] == [
-        TREE_FILE, DEV_FILE, IMAGE_FILE, source_mounts.NAME, OPEN_FILES_FILE
+    assert given == [
+        DEV, TREE_FILE, DEV_FILE, IMAGE_FILE, source_mounts.NAME, OPEN_FILES_FILE
     ]  # fmt: skip
 
 
