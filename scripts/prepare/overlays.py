@@ -73,9 +73,9 @@ def wanted(
 def chosen(files: Sequence[str], choice: Mapping[str, tuple[bool, str]], present: Sequence[str]) -> list[str]:
     """Return the files without the overlays of the choice, and behind this kit's base file those wanted and present."""
     others = [name for name in files if name not in choice]
-    wanted_ones = [name for name, (yes, _) in choice.items() if yes and name in present]
+    overlays = [name for name, (yes, _) in choice.items() if yes and name in present]
     place = next((n for n, name in enumerate(others, 1) if name in BASE_FILES), len(others))
-    return [*others[:place], *wanted_ones, *others[place:]]
+    return [*others[:place], *overlays, *others[place:]]
 
 
 def choose(compose: Compose, console: Console) -> None:

@@ -228,8 +228,8 @@ class Up:
     def _start_one_shots(self) -> None:
         """All runs already; what is done at every start is done all the same: the source may be another."""
         self.console.say(
-            "nothing changed since the last compose-up; what images are made of (Go code, requirements, Dockerfiles, "
-            "in production the tree) is looked at with --build"
+            "nothing changed since the last compose-up; an edit of what images are made of (Go code, requirements, "
+            "Dockerfiles, in production the tree) comes in with --build"
         )
         one_shots = [each for each in self.involved if each.one_shot]
         if one_shots and not self.compose.engine.start_again([each.container for each in one_shots]):

@@ -268,7 +268,7 @@ def test_a_start_that_changes_nothing_names_the_flag_that_looks_at_what_images_a
     attempt.run()
     assert "--build" not in attempt.screen.err.getvalue()
     attempt.run()
-    assert "(Go code, requirements, Dockerfiles, in production the tree) is looked at with --build" in (
+    assert "(Go code, requirements, Dockerfiles, in production the tree) comes in with --build" in (
         attempt.screen.err.getvalue()
     )
 

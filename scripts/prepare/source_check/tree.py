@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.prepare.source_check.needs import MOUNTED_AT, TREE_AT
-from scripts.prepare.source_check.python_code import Cache, Code, Import
+from scripts.prepare.source_check.python_code import Cache, Import
 from scripts.settings.envfile import holds_sample
 
 # Packages at the tree's root; everything else that is imported comes from siblings or requirements.
@@ -58,8 +58,9 @@ class Tree:
         self.siblings = siblings
         self.extra_path = tuple(extra_path)
         self.cache = cache
-        self._code: dict[Path, Code] = {}
-        self._found: dict[str, Module | None] = {}
+        # What a file says, and the module of a dotted name (None: there is none).
+        self.code = functools.cache(cache.code)
+        self.find = functools.cache(self._find)
         self._reached: dict[str, Reached] = {}
         # Whoever misses a module, the same import of it is told.
         self._told: dict[str, Missing] = {}
@@ -67,7 +68,7 @@ class Tree:
     def __contains__(self, name: str) -> bool:
         return (self.root / name).exists()
 
-    @cached_property
+    @functools.cached_property
     def is_sample(self) -> bool:
         """True for the bundled tree: it brings its own data."""
         return holds_sample(self.root)
@@ -79,7 +80,7 @@ class Tree:
             return "get it back: git checkout -- docker/sample"
         return f"check out a revision that has it (git -C {self.root} status)"
 
-    @cached_property
+    @functools.cached_property
     def search_path(self) -> list[Path]:
         """The folders that modules are looked for in: the tree, then what its `.pth` files and the kit name."""
         named = [
@@ -103,20 +104,11 @@ class Tree:
         """Return a path as people name it: within the tree where it is inside."""
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
-    def code(self, file: Path) -> Code:
-        """Return what a file says."""
-        if file not in self._code:
-            self._code[file] = self.cache.code(file)
-        return self._code[file]
-
-    def find(self, name: str) -> Module | None:
-        """Return the module of that dotted name, or None."""
-        if name not in self._found:
-            parent, _, last = name.rpartition(".")
-            package = self.find(parent) if parent else None
-            within = [package.folder] if package and package.folder else []
-            self._found[name] = _best(name, last, within if parent else self.search_path)
-        return self._found[name]
+    def _find(self, name: str) -> Module | None:
+        parent, _, last = name.rpartition(".")
+        package = self.find(parent) if parent else None
+        within = [package.folder] if package and package.folder else []
+        return _best(name, last, within if parent else self.search_path)
 
     def reach(self, name: str) -> Reached:
         """Follow the unconditional imports of a module; of one that is not there they reach nothing."""
