@@ -194,6 +194,15 @@ def test_settings_that_are_open_misspelt_missing_or_ambiguous_are_warnings(check
     assert errors(checkout) == []
 
 
+def test_a_key_that_nothing_reads_is_a_warning_and_one_that_a_compose_file_reads_is_none(
+    checkout: Checkout,
+) -> None:
+    (checkout.root / "docker" / "docker-compose.base.yml").write_text("pids: ${STATUS_PIDS:-512}\n")
+    checkout.with_env(STATUS_PIDS="300", STATUS_PIDZ="300", COMPOSE_PATH_SEPARATOR=":")
+    (told,) = (each for each in warnings(checkout) if "knows" in each)
+    assert told.partition(" (")[0].endswith("neither .env.example nor a compose file knows: STATUS_PIDZ")
+
+
 def test_an_unknown_profile_is_an_error(checkout: Checkout) -> None:
     checkout.with_env(COMPOSE_PROFILES="geo,gee")
     assert "there is no profile gee" in [each.what for each in errors(checkout)]

@@ -11,14 +11,8 @@ from scripts.prepare import overlays
 from scripts.prepare.finding import Check, Finding, Level, Target
 from scripts.settings import envfile, secret_files, secret_ids, setting_values
 
-# Keys that tasks and Compose read but that no `.env.example` needs to list.
-KNOWN_ELSEWHERE = {
-    "COMPOSE_PATH_SEPARATOR",
-    "DOCKER_DATA_DIR",
-    "SECRETS_DIR",
-    "STACK_ENV_FILE",
-    "STACK_TAG",
-}
+# What Compose itself reads.
+COMPOSES_OWN = {"COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME"}
 # Settings whose values are not shown.
 HIDDEN = re.compile(r"PASSWORD|SECRET|TOKEN|KEY|SALT|URL")
 # How compose files ask for a setting.
@@ -53,11 +47,12 @@ def check_keys(target: Target) -> Iterator[Finding]:
     name = envfile.display_path(target.compose.env_path)
     # A real tree reads settings of its own from the same file; only the sample's are all known.
     if not values.get("WEPPPY_SRC"):
-        unknown = sorted(values.keys() - example.keys() - KNOWN_ELSEWHERE - secret_ids.BY_KEY.keys())
+        known = example.keys() | _read_by_compose(target.compose) | secret_ids.BY_KEY.keys()
+        unknown = sorted(values.keys() - known)
         if unknown:
             yield Finding(
                 "settings",
-                f"{name} has keys that .env.example does not know: {', '.join(unknown)}",
+                f"{name} has keys that neither .env.example nor a compose file knows: {', '.join(unknown)}",
                 "correct the spelling or delete them",
                 Level.WARNING,
             )
@@ -82,11 +77,9 @@ def check_exported(target: Target) -> Iterator[Finding]:
     """No variable that the caller exports stands over `.env` unnoticed: for Compose it counts, in every task."""
     compose = target.compose
     env, name = compose.env.values, envfile.display_path(compose.env_path)
-    interpolated = {"COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PROFILES", *KNOWN_ELSEWHERE}
-    for path in (compose.root / "docker").glob("docker-compose.*.yml"):
-        interpolated |= set(INTERPOLATED.findall(path.read_text(encoding="utf-8")))
+    read = _read_by_compose(compose) | env.keys()
     # Secrets are files, whatever is exported under their older names.
-    for key in sorted((interpolated | env.keys()) & compose.environment.keys() - secret_ids.BY_KEY.keys()):
+    for key in sorted(read & compose.environment.keys() - secret_ids.BY_KEY.keys()):
         here, exported = env.get(key, ""), compose.environment[key]
         if exported == here:
             continue
@@ -95,6 +88,12 @@ def check_exported(target: Target) -> Iterator[Finding]:
         else:
             what = f"{key}={exported} is exported and stands over {key}={here} in {name}{_consequence(key)}"
         yield Finding("environment", what, f"unset {key}, or set it in {name} for good", Level.WARNING)
+
+
+def _read_by_compose(compose: Compose) -> set[str]:
+    """Return the settings that Compose and the compose files read."""
+    files = (compose.root / "docker").glob("docker-compose.*.yml")
+    return COMPOSES_OWN.union(*(INTERPOLATED.findall(file.read_text(encoding="utf-8")) for file in files))
 
 
 def _consequence(key: str) -> str:
