@@ -49,7 +49,7 @@ def handshake(stack: Stack, service: str, topic: str, jar: CookieJar | None = No
         return refused.response.status_code, bytes(refused.response.body or b"")
 
 
-@pytest.mark.parametrize(("service", "channel"), [("status", ":wepp"), ("status", ":rq"), ("preflight", "")])
+@pytest.mark.parametrize(("service", "channel"), [("status", ":wepp"), ("preflight", "")])
 def test_the_websockets_of_a_private_run_open_for_its_owner_alone(
     stack: Stack, owner: Stack, private_run: str, service: str, channel: str
 ) -> None:

@@ -94,10 +94,10 @@ def test_the_page_of_a_raster_shows_its_facts_and_that_of_a_picture_the_picture(
     assert f'<img src="{URL}/download/map.png"' in call(f"{URL}/browse/map.png").text
 
 
-def test_a_report_is_shown_and_runs_no_script(run: Path) -> None:
+def test_a_page_that_a_job_wrote_is_shown_as_its_text_and_runs_no_script(run: Path) -> None:
     (run / "report.html").write_text("<h1>Report</h1><script>alert(1)</script>")
     page = call(f"{URL}/browse/report.html")
-    assert '<iframe sandbox srcdoc="&lt;h1&gt;Report' in page.text
+    assert "<pre>&lt;h1&gt;Report" in page.text
     assert "<script" not in page.text
     download = call(f"{URL}/download/report.html")
     assert download.headers["content-security-policy"] == "sandbox"

@@ -67,9 +67,9 @@ from wepppy.microservices.service_errors import ServiceError, invalid, invalid_i
 
 PREFIX = site_prefix()
 TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
-# No script, no outside assets. A report that a job wrote is shown in a sandbox of its own, with its styles.
+# No script, no outside assets.
 POLICY = (
-    "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; form-action 'self'; "
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'self'"
 )
 _HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")

@@ -25,11 +25,7 @@ from wepppy.microservices.service_errors import ServiceError, invalid
 TEXT_BYTES = 64 * 1024
 CSV_ROWS = 200
 BATCH_ROWS = 10_000
-KINDS = {
-    ".tif": "raster", ".tiff": "raster", ".asc": "raster", ".parquet": "parquet", ".csv": "table", ".tsv": "table",
-    ".png": "picture", ".jpg": "picture", ".jpeg": "picture", ".gif": "picture", ".webp": "picture",
-    ".html": "page", ".htm": "page",
-}  # fmt: skip
+KINDS = {".tif": "raster", ".tiff": "raster", ".asc": "raster", ".parquet": "parquet", ".csv": "table"}
 for _type, _suffix in (
     ("application/json", ".nodb"),
     ("application/geo+json", ".geojson"),
@@ -46,15 +42,16 @@ def content_type(name: str) -> str:
 
 def kind(name: str) -> str:
     """Return how a file of this name is shown; what nobody knows may be text."""
-    found = KINDS.get(os.path.splitext(name)[1].lower())  # noqa: PTH122 - a name, not a path
-    readable = mimetypes.guess_type(name)[0] or "text/plain"
-    return found or (
-        "text" if readable.startswith("text/") or readable.endswith(("json", "xml")) else "other"
-    )
+    if found := KINDS.get(os.path.splitext(name)[1].lower()):  # noqa: PTH122 - a name, not a path
+        return found
+    guessed = mimetypes.guess_type(name)[0] or "text/plain"
+    if guessed.startswith("image/"):
+        return "picture"
+    return "text" if guessed.startswith("text/") or guessed.endswith(("json", "xml")) else "other"
 
 
 def preview(node: Node) -> dict[str, Any]:
-    """Return what a file's page shows of its contents: `text`, `html`, `image`, a `table`, and a `note`."""
+    """Return what a file's page shows of its contents: `text`, `image`, a `table`, and a `note`."""
     shown = kind(node.name)
     try:
         if shown == "raster":
@@ -70,9 +67,7 @@ def preview(node: Node) -> dict[str, Any]:
         whole = len(data) == node.status.st_size
         note = "" if whole else f"The first {TEXT_BYTES // 1024} KiB"
         if shown == "table":
-            return _csv_table(text, "\t" if node.name.lower().endswith(".tsv") else ",", note)
-        if shown == "page":
-            return {"html": text, "note": note}
+            return _csv_table(text, note)
         if whole and content_type(node.name).endswith("json"):
             with contextlib.suppress(ValueError, RecursionError):  # then it is shown as it stands
                 text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
@@ -81,8 +76,8 @@ def preview(node: Node) -> dict[str, Any]:
         return {"note": error.detail}
 
 
-def _csv_table(text: str, delimiter: str, note: str) -> dict[str, Any]:
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+def _csv_table(text: str, note: str) -> dict[str, Any]:
+    rows = csv.reader(io.StringIO(text, newline=""))
     with contextlib.suppress(csv.Error):
         found = list(itertools.islice(rows, CSV_ROWS + 2))
         if len(found) > CSV_ROWS + 1:

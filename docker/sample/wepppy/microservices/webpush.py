@@ -45,7 +45,7 @@ from starlette.routing import Route
 from wepppy.config.secrets import get_secret
 from wepppy.microservices import webpush_store
 from wepppy.microservices.browse_access import check_access
-from wepppy.microservices.service_errors import ServiceError, invalid_input, json_error, run_not_found
+from wepppy.microservices.service_errors import ServiceError, invalid_input, json_error
 from wepppy.microservices.webpush_watch import Watcher, is_push_service, vapid_subject
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -133,7 +133,7 @@ async def subscribe(request: Request) -> Response:
     """Keep a browser's subscription to a run."""
     _public_key(request)
     sent = await read_body(request, PushSubscription)
-    runid = await _runid(request)
+    runid = await _open_run(request)
     new = await run_in_threadpool(webpush_store.add, runid, sent.endpoint, sent.keys.p256dh, sent.keys.auth)
     if new is None:
         raise ServiceError(409, "too_many_subscriptions", "Too many browsers wait for this run.")
@@ -143,7 +143,7 @@ async def subscribe(request: Request) -> Response:
 async def unsubscribe(request: Request) -> Response:
     """Forget a browser's subscription to a run."""
     sent = await read_body(request, Endpoint)
-    await run_in_threadpool(webpush_store.remove, await _runid(request), sent.endpoint)
+    await run_in_threadpool(webpush_store.remove, await _open_run(request), sent.endpoint)
     return JSONResponse({})
 
 
@@ -158,12 +158,8 @@ async def read_body(request: Request, model: type[Model]) -> Model:
         raise invalid_input(error) from error
 
 
-async def _runid(request: Request) -> str:
-    runid: str = request.path_params["runid"]
-    await run_in_threadpool(check_access, request, runid, "")
-    if not await run_in_threadpool(webpush_store.run_exists, runid):
-        raise run_not_found()
-    return runid
+async def _open_run(request: Request) -> str:
+    return (await run_in_threadpool(check_access, request, request.path_params["runid"], "")).runid
 
 
 async def database_error(request: Request, error: Exception) -> Response:

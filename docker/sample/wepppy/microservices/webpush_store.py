@@ -34,11 +34,6 @@ class Subscription:
     auth: str
 
 
-def run_exists(runid: str) -> bool:
-    """Return whether there is a run of this id."""
-    return "\0" not in runid and bool(_execute("SELECT 1 FROM run WHERE runid = %s", [runid]))
-
-
 def add(runid: str, endpoint: str, p256dh: str, auth: str) -> bool | None:
     """Keep a subscription and return whether it is new; None when the run has `MAX_PER_RUN` already."""
     rows = _execute(

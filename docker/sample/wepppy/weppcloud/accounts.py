@@ -66,14 +66,6 @@ def log_in(email: object, password: object) -> User:
     return user
 
 
-def log_out() -> None:
-    """End the visitor's session, in Redis as well."""
-    revoke_tokens()
-    current_app.session_interface.regenerate(session)  # type: ignore[attr-defined]
-    logout_user()
-    session.clear()
-
-
 @blueprint.get("/login")
 def login_page() -> str | AnyResponse:
     """Show the login form; redirect a visitor who is logged in to the page they came from."""
@@ -103,8 +95,11 @@ def login_form() -> tuple[str, int | None] | AnyResponse:
 
 @blueprint.post("/logout")
 def logout_form() -> AnyResponse:
-    """Log out from the button of the page."""
-    log_out()
+    """Log out from the button of the page: end the visitor's session, in Redis as well."""
+    revoke_tokens()
+    current_app.session_interface.regenerate(session)  # type: ignore[attr-defined]
+    logout_user()
+    session.clear()
     return redirect(url_for("pages.runs"))
 
 

@@ -33,13 +33,6 @@ def login() -> Response:
     return jsonify({"Content": {"email": user.email, "csrf_token": generate_csrf()}})
 
 
-@blueprint.post("/logout")
-def logout() -> Response:
-    """Log out."""
-    accounts.log_out()
-    return jsonify({})
-
-
 @blueprint.get("/runs")
 def list_runs() -> Response:
     """List the runs the visitor may see, newest first: `limit` 1 to 1000 (50), `offset` from 0, `search`."""

@@ -97,7 +97,7 @@ def run(runid: str, config: str) -> Response:
     )
     response = current_app.make_response(page)
     # Also to what the page asks elsewhere, as a browser writes those paths.
-    names = "status/{}:wepp", "status/{}:rq", "preflight/{}", "webpush/subscriptions/{}"
+    names = "status/{}:wepp", "preflight/{}", "webpush/subscriptions/{}"
     give_token(response, shown, [address, *(f"{SERVICES}/{name.format(quote(runid))}" for name in names)])
     return response
 

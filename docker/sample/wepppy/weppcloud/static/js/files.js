@@ -1,6 +1,7 @@
 // The files of a run: the first few of them, with their sizes, as the file service lists them.
 
 import { html, render } from "../vendor/lit-html-3.3.3/lit-html.js";
+import { askJson } from "./ask.js";
 import { digits } from "./numbers.js";
 
 const SHOWN = 20;
@@ -8,12 +9,8 @@ const UNITS = ["B", "kB", "MB", "GB"];
 
 /** Fill `list` with links to what lies directly in the run whose address is `runUrl`; resolves to the entries. */
 export async function showFiles(runUrl, list) {
-  let listing;
-  try {
-    const response = await fetch(`${runUrl}files/?limit=${SHOWN}&sort=name`, { headers: { Accept: "application/json" } });
-    if (!response.ok) throw new Error(response.statusText);
-    listing = await response.json();
-  } catch {
+  const listing = await askJson(`${runUrl}files/?limit=${SHOWN}&sort=name`).catch(() => null);
+  if (listing === null) {
     render(html`<li>The file service is not available.</li>`, list);
     return [];
   }

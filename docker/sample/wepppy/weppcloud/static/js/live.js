@@ -1,7 +1,7 @@
-// What happens to a run while it is computed: its log, its checklist, the state of its job.
+// What happens to a run while it is computed: its log and its checklist, over connections that come back by themselves.
 
 import { html, render } from "../vendor/lit-html-3.3.3/lit-html.js";
-import { keepConnected } from "./sockets.js";
+import { askJson } from "./ask.js";
 
 const STATUS = "/weppcloud-microservices/status";
 const PREFLIGHT = "/weppcloud-microservices/preflight";
@@ -10,15 +10,19 @@ const LOG_FILE = "rq.log";
 const LOG_BYTES = 20000; // read from the end of the file
 // What the run itself says; RQ's own remarks stand in the same file under RQ's name.
 const LOG_LINE = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d),\d+ \w+ wepppy[\w.]*: (.*)$/;
+const FIRST_DELAY = 500; // ms
+const LONGEST_DELAY = 15000; // ms
+const SILENCE = 20000; // ms without any frame; the services ping every five seconds
 
 /**
  * Follow `<runid>:wepp` into the list `element`; `status` shows whether the line is open.
  *
  * Messages are not kept for those who come late, so every (re)connection begins with the end of the log file of the
- * run whose address is `runUrl`. Returns `{catchUp(), silence()}`: to read the file again, because messages may also get
- * lost between the worker and a service whose connection to us stays open; and for how long (ms) nothing was heard.
+ * run whose address is `runUrl`. `changed()` is called for every message and (re)connection. Returns `{catchUp(),
+ * silence()}`: to read the file again, because messages may also get lost between the worker and a service whose
+ * connection to us stays open; and for how long (ms) nothing was heard.
  */
-export function followLog(runid, runUrl, element, status) {
+export function followLog(runid, runUrl, element, status, changed) {
   let lines = [];
   let meanwhile = null; // what is said while the file is being read
   let requested = false; // to read the file (again)
@@ -43,13 +47,16 @@ export function followLog(runid, runUrl, element, status) {
   function show() {
     const atEnd = element.scrollHeight - element.scrollTop - element.clientHeight < 40;
     lines = lines.slice(-LONGEST);
-    const clock = (time) => time.toLocaleTimeString([], { hour12: false });
+    const clock = (time) => time.toLocaleTimeString([], { hourCycle: "h23" });
     render(lines.map(({ time, text }) => html`<li><time>${clock(time)}</time> ${text}</li>`), element);
     if (atEnd) element.scrollTop = element.scrollHeight;
   }
 
-  keepConnected(`${STATUS}/${encodeURIComponent(runid)}:wepp`, {
-    open: catchUp,
+  keepConnected(`${STATUS}/${encodeURIComponent(runid)}:wepp`, status, {
+    open: () => {
+      catchUp();
+      changed();
+    },
     frame: (frame) => {
       if (frame.type !== "status") return;
       heard = Date.now();
@@ -57,16 +64,15 @@ export function followLog(runid, runUrl, element, status) {
       lines.push(line);
       meanwhile?.push(line);
       show();
+      changed();
     },
-    state: (state) => (status.textContent = state),
   });
   return { catchUp, silence: () => Date.now() - heard };
 }
 
 async function readLog(runUrl) {
   try {
-    const response = await fetch(`${runUrl}files/?pattern=${LOG_FILE}`, { headers: { Accept: "application/json" } });
-    if (!response.ok || !(await response.json()).entries.length) return [];
+    if (!(await askJson(`${runUrl}files/?pattern=${LOG_FILE}`)).entries.length) return [];
     // Not from the browser's cache: for the end of a file that has grown it gives the end that it had before.
     const options = { headers: { Range: `bytes=-${LOG_BYTES}` }, cache: "no-store" };
     const log = await fetch(`${runUrl}download/${LOG_FILE}`, options);
@@ -78,14 +84,9 @@ async function readLog(runUrl) {
   }
 }
 
-/** Call `changed()` for every job event of the run, and after each (re)connection: one may have passed unheard. */
-export function followJob(runid, changed) {
-  keepConnected(`${STATUS}/${encodeURIComponent(runid)}:rq`, { open: changed, frame: changed });
-}
-
 /** Keep the items of `list` (each with `data-key`) as the preflight service says; `status` shows the connection. */
 export function followChecklist(runid, list, status) {
-  keepConnected(`${PREFLIGHT}/${encodeURIComponent(runid)}`, {
+  keepConnected(`${PREFLIGHT}/${encodeURIComponent(runid)}`, status, {
     frame: ({ type, checklist = {} }) => {
       if (type !== "preflight") return;
       for (const item of list.querySelectorAll("[data-key]")) {
@@ -95,6 +96,66 @@ export function followChecklist(runid, list, status) {
         item.querySelector(".said").textContent = done ? "done" : "not done";
       }
     },
-    state: (state) => (status.textContent = state),
   });
+}
+
+/**
+ * Keep a WebSocket open to `path` on this host for as long as the page is there.
+ *
+ * `frame(frame)` gets every decoded frame that is not a ping or a hangup; `open()` is called on every (re)connection,
+ * and the element `status` says "live" or "reconnecting".
+ */
+function keepConnected(path, status, { frame, open }) {
+  const address = new URL(path, location.href);
+  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  let socket = null;
+  let delay = FIRST_DELAY;
+  let retry = 0;
+  let watch = 0;
+
+  function listen() {
+    clearTimeout(watch);
+    // A connection that is lost without a close (a laptop that slept) looks open for ever.
+    watch = setTimeout(() => lose(socket), SILENCE);
+  }
+
+  function connect() {
+    clearTimeout(retry);
+    const current = new WebSocket(address);
+    socket = current;
+    listen();
+    current.onopen = () => {
+      current.send(JSON.stringify({ type: "init" }));
+      status.textContent = "live";
+      open?.();
+    };
+    current.onmessage = (event) => {
+      if (current !== socket) return;
+      listen();
+      const received = JSON.parse(event.data);
+      delay = FIRST_DELAY; // only a connection that carries frames counts as recovered
+      if (received.type === "ping") current.send(JSON.stringify({ type: "pong" }));
+      else if (received.type === "hangup") lose(current);
+      else frame(received);
+    };
+    current.onclose = () => lose(current);
+  }
+
+  function lose(lost) {
+    if (lost !== socket) return;
+    socket = null;
+    clearTimeout(watch);
+    lost?.close();
+    status.textContent = "reconnecting";
+    retry = setTimeout(connect, delay * (0.5 + Math.random() / 2));
+    delay = Math.min(delay * 2, LONGEST_DELAY);
+  }
+
+  function hurry() {
+    if (socket === null && document.visibilityState === "visible") connect();
+  }
+
+  addEventListener("online", hurry);
+  document.addEventListener("visibilitychange", hurry);
+  connect();
 }

@@ -1,5 +1,7 @@
 // "Notify me": subscribes this browser to the end of a run by Web Push.
 
+import { askJson } from "./ask.js";
+
 const WEBPUSH = "/weppcloud-microservices/webpush";
 const OFF = "Notify me when it ends";
 const ON = "Don't notify me";
@@ -83,10 +85,6 @@ function withTimeout(answer) {
   return Promise.race([answer, silence]);
 }
 
-async function call(path, method = "GET", body = undefined) {
-  const headers = { Accept: "application/json", ...(body && { "Content-Type": "application/json" }) };
-  const response = await fetch(WEBPUSH + path, { method, headers, body: body && JSON.stringify(body) });
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.error?.message ?? "the service does not answer");
-  return answer;
+function call(path, method = "GET", body = undefined) {
+  return askJson(WEBPUSH + path, { method, headers: body && { "Content-Type": "application/json" }, body: body && JSON.stringify(body) });
 }

@@ -1,12 +1,14 @@
 // What is at a place: elevation from the run's own raster, climate from the monthly catalogue.
 
+import { askJson } from "./ask.js";
+
 const CLIMATE = "/webservices/metquery/monthly";
 const SERIES = { ppt: "daymet/monthly/ppt", tmin: "daymet/monthly/tmin", tmax: "daymet/monthly/tmax" };
 
 /** Return `{elevation (m, or null), latitude, longitude, problem}` of a place `{latitude, longitude}` of the run. */
 export async function elevationAt(runUrl, place) {
   const query = new URLSearchParams({ lng: place.longitude, lat: place.latitude });
-  const answer = await read(`${runUrl}elevationquery?${query}`);
+  const answer = await askJson(`${runUrl}elevationquery?${query}`);
   if (typeof answer.Latitude !== "number" || typeof answer.Longitude !== "number") {
     throw new Error(answer.Error ?? "that is not a place");
   }
@@ -22,19 +24,10 @@ export async function elevationAt(runUrl, place) {
 export async function monthlyClimate(latitude, longitude) {
   const wanted = Object.entries(SERIES).map(async ([name, dataset]) => {
     const query = new URLSearchParams({ lat: latitude, lng: longitude, dataset, method: "bilinear" });
-    const answer = await read(`${CLIMATE}?${query}`);
+    const answer = await askJson(`${CLIMATE}?${query}`);
     if (answer.Error || !Array.isArray(answer.MonthlyValues)) throw new Error(answer.Error ?? "no values");
     if (answer.MonthlyValues.some((value) => typeof value !== "number")) throw new Error("no data there");
     return [name, answer.MonthlyValues];
   });
   return Object.fromEntries(await Promise.all(wanted));
-}
-
-async function read(address) {
-  const response = await fetch(address, { headers: { Accept: "application/json" } });
-  const type = response.headers.get("content-type") ?? "";
-  if (!type.includes("json")) throw new Error("the service is not available");
-  const body = await response.json();
-  if (!response.ok && body.Error === undefined) throw new Error(body.error?.message ?? "the service is not available");
-  return body;
 }

@@ -1,9 +1,9 @@
 // The results of a finished run: the figures of the watershed, the layers of the map, the table of subcatchments.
 
-import { html, render } from "../vendor/lit-html-3.3.3/lit-html.js";
+import { html, nothing, render } from "../vendor/lit-html-3.3.3/lit-html.js";
+import { askJson } from "./ask.js";
 import { RESULTS, offerLayers } from "./layers.js";
 import { digits } from "./numbers.js";
-import { sortableTable } from "./tables.js";
 
 const WATER = [
   ["precipitation_mm", "Precipitation"],
@@ -22,7 +22,8 @@ export async function showResults(page, map, runUrl) {
   const at = (path) => `${runUrl}download/${path}`;
   const [report, channels, watershed, subcatchments, pictures] = await Promise.all(
     ["report.json", "watershed/channels.geojson", "map/watershed.geojson", "map/subcatchments.geojson", "map/layers.json"].map(
-      (path) => readJson(at(path)),
+      // A run that is computed again has the same address.
+      (path) => askJson(at(path), { cache: "no-cache" }).catch(() => null),
     ),
   );
   const part = (name) => page.querySelector(`#${name}`);
@@ -82,11 +83,30 @@ function showTable(part, map, features) {
   part("subcatchments-card").hidden = false;
 }
 
-async function readJson(address) {
-  try {
-    const response = await fetch(address, { cache: "no-cache" }); // a run that is computed again has the same address
-    return response.ok ? await response.json() : null;
-  } catch {
-    return null; // the file service is away; what is shown stays
+/**
+ * Fill `table` with `rows` under `columns` `[{title, value(row), text(row), open(row)}]`; `open`, where given, makes the
+ * cell a button.
+ */
+function sortableTable(table, columns, rows) {
+  show(rows, null, false);
+
+  function sortBy(column, descending) {
+    const ordered = [...rows].sort((a, b) => (column.value(a) - column.value(b)) * (descending ? -1 : 1));
+    show(ordered, column, descending);
+  }
+
+  function show(ordered, sorted, descending) {
+    // The largest first: that is what one looks for.
+    const heading = (column) => html`
+      <th scope="col" aria-sort=${column === sorted ? (descending ? "descending" : "ascending") : nothing}>
+        <button type="button" class="sort" @click=${() => sortBy(column, column !== sorted || !descending)}>${column.title}</button>
+      </th>`;
+    const cell = ({ text, open }, row) => html`
+      <td>${open ? html`<button type="button" class="link" @click=${() => open(row)}>${text(row)}</button>` : text(row)}</td>`;
+    render(
+      html`<thead><tr>${columns.map(heading)}</tr></thead>
+        <tbody>${ordered.map((row) => html`<tr>${columns.map((column) => cell(column, row))}</tr>`)}</tbody>`,
+      table,
+    );
   }
 }

@@ -1,9 +1,10 @@
 // The page of one run: puts its parts together.
 
 import { html, render } from "../vendor/lit-html-3.3.3/lit-html.js";
+import { askJson } from "./ask.js";
 import { drawClimate } from "./chart.js";
 import { showFiles } from "./files.js";
-import { followChecklist, followJob, followLog } from "./live.js";
+import { followChecklist, followLog } from "./live.js";
 import { showMap } from "./map.js";
 import { localTimes, zoneAt } from "./numbers.js";
 import { monthlyClimate, elevationAt } from "./places.js";
@@ -11,6 +12,7 @@ import { forgetNotification, offerNotifications } from "./notify.js";
 import { showResults } from "./results.js";
 
 const RECHECK = 10000; // ms
+const SETTLED = 500; // ms of silence in the log
 const WAITING = new Set(["created", "queued", "started", "deferred", "scheduled"]);
 const ENDED = new Set(["finished", "failed", "stopped", "canceled"]);
 
@@ -46,12 +48,15 @@ async function refresh() {
 }
 
 async function readState() {
-  try {
-    const response = await fetch(stateUrl, { headers: { Accept: "application/json" } });
-    if (response.ok) showState((await response.json()).Content.job?.status ?? "not started");
-  } catch {
-    // The sockets bring it back when the network returns.
-  }
+  const answer = await askJson(stateUrl).catch(() => null); // asked again when the network returns
+  if (answer) showState(answer.Content.job?.status ?? "not started");
+}
+
+let asked = 0;
+/** The state of the job follows the last word of its log. */
+function readStateSoon() {
+  clearTimeout(asked);
+  asked = setTimeout(readState, SETTLED);
 }
 
 async function startRun() {
@@ -59,12 +64,8 @@ async function startRun() {
   problem("");
   try {
     const token = document.querySelector('meta[name="csrf-token"]').content;
-    const headers = { Accept: "application/json", "X-CSRFToken": token };
-    const response = await fetch(startUrl, { method: "POST", headers });
-    const body = await response.json();
-    if (!response.ok) throw new Error(body.error?.message ?? response.statusText);
+    await askJson(startUrl, { method: "POST", headers: { "X-CSRFToken": token } });
     showState("queued");
-    readState(); // it may be over before the first event of it could be heard
   } catch (error) {
     byId("start").disabled = false;
     problem(`The run was not started: ${error.message}`);
@@ -114,12 +115,11 @@ if (extent) {
   typeIn(...middle);
   climateAt(...middle);
 } else byId("map-note").textContent = "this run does not say where it is";
-const log = followLog(runid, filesUrl, byId("log"), byId("log-state"));
+const log = followLog(runid, filesUrl, byId("log"), byId("log-state"), readStateSoon);
 showState(shown);
-followJob(runid, readState);
 followChecklist(runid, byId("checklist"), byId("checklist-state"));
 offerNotifications(byId("notify"), runid, worker, problem);
-// Messages, and the event that tells of the end, may fall into a restart of Redis while the connection to us stays up.
+// Messages may fall into a restart of Redis while the connection to us stays up.
 setInterval(() => {
   if (!WAITING.has(shown) || document.visibilityState !== "visible") return;
   readState();
