@@ -34,7 +34,7 @@ def check(answer: TestResponse, statuses: set[int], data_env: Path) -> None:
 
 
 @FUZZ
-@given(query=st.dictionaries(st.sampled_from(["limit", "offset", "page", "other"]), anything))
+@given(query=st.dictionaries(st.sampled_from(["limit", "page", "other"]), anything))
 def test_no_query_breaks_the_list_of_runs(site: Flask, data_env: Path, query: dict[str, str]) -> None:
     clean = {name: value.encode("utf-8", "replace").decode() for name, value in query.items()}
     check(site.test_client().get("/api/runs", query_string=clean), {200, 400}, data_env)
@@ -46,9 +46,9 @@ def test_no_query_breaks_the_list_of_runs(site: Flask, data_env: Path, query: di
 def test_no_run_id_breaks_a_start(site: Flask, data_env: Path, path: str) -> None:
     client = site.test_client()
     url = f"/api/runs/{quote(path, safe='', errors='replace')}/start"
-    check(client.post(url, headers={"X-CSRFToken": token(client)}), {404, 405, 308}, data_env)
+    check(client.post(url, headers={"X-CSRFToken": token(client)}), {404, 405}, data_env)
     url = f"/runs/{quote(path, safe='', errors='replace')}/sample/delete"
-    check(client.post(url, data={"csrf_token": token(client)}), {404, 405, 308}, data_env)
+    check(client.post(url, data={"csrf_token": token(client)}), {404, 405}, data_env)
 
 
 @FUZZ

@@ -266,13 +266,13 @@ def test_a_directory_without_a_row_is_not_left_behind_when_the_database_refuses(
 def test_the_list_is_paged_newest_first(site: Flask) -> None:
     client = site.test_client()
     made = [make_run(client, name=str(number)) for number in range(5)]
-    content = client.get("/api/runs?limit=2&offset=1").get_json()["Content"]
-    assert [run["runid"] for run in content["runs"]] == [made[3], made[2]]
+    content = client.get("/api/runs?limit=2&page=2").get_json()["Content"]
+    assert [run["runid"] for run in content["runs"]] == [made[2], made[1]]
     assert content["total"] == 5
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=1001", "limit=x", "limit=", "limit=-1", "offset=-1", "offset=9e9"]
+    "query", ["limit=0", "limit=1001", "limit=x", "limit=", "limit=-1", "page=0", "page=9e9"]
 )
 def test_a_bad_page_is_refused(site: Flask, query: str) -> None:
     answer = site.test_client().get(f"/api/runs?{query}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from wepppy.config.environment import setting
@@ -21,6 +22,13 @@ def wc1_root() -> Path:
 def geodata_root() -> Path:
     """Return the root of the shared geodata: `GEODATA_DIR`, else `/geodata`."""
     return Path(setting("GEODATA_DIR", "/geodata"))
+
+
+def volume_problem(root: Path, name: str) -> str | None:
+    """Return why a volume can't be used, None if all is well."""
+    if not root.is_dir():
+        return f"the {name} volume is missing"
+    return None if os.access(root, os.R_OK | os.X_OK) else f"the {name} volume can't be read"
 
 
 def get_wd(runid: str) -> Path:

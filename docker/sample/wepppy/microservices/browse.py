@@ -58,7 +58,7 @@ from werkzeug.http import parse_accept_header
 from werkzeug.sansio.http import is_resource_modified
 
 from wepppy.config.environment import setting, site_prefix
-from wepppy.config.run_paths import wc1_root
+from wepppy.config.run_paths import volume_problem, wc1_root
 from wepppy.config.run_tokens import signing_secrets
 from wepppy.microservices import browse_contents
 from wepppy.microservices.browse_access import Access, check_access
@@ -95,15 +95,12 @@ class Query(BaseModel):
 
 def health(request: Request) -> Response:
     """Answer OK when runs can be read and tokens can be checked with the configured secrets."""
+    problem = volume_problem(wc1_root(), "runs")
     try:
-        if "runs" in os.listdir(wc1_root()):  # noqa: PTH208 - a new volume has none
-            os.listdir(wc1_root() / "runs")  # noqa: PTH208 - raises at once, iterdir at its first item
         signing_secrets()
-    except OSError as error:
-        return PlainTextResponse(f"the runs directory can't be read: {error.strerror}", 503)
     except RuntimeError:
-        return PlainTextResponse("the secret file of WEPP_AUTH_JWT_SECRETS can't be read", 503)
-    return PlainTextResponse("OK")
+        problem = "the secret file of WEPP_AUTH_JWT_SECRETS can't be read"
+    return PlainTextResponse(problem or "OK", 503 if problem else 200)
 
 
 def may_read(request: Request) -> Response:

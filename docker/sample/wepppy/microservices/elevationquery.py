@@ -22,12 +22,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from wepppy.config.environment import site_prefix
-from wepppy.config.run_paths import geodata_root, wc1_root
+from wepppy.config.run_paths import geodata_root, volume_problem, wc1_root
 from wepppy.microservices.browse_access import Access, check_access
 from wepppy.microservices.service_errors import ServiceError
 from wepppy.webservices.bounded_work import BoundedWork
 from wepppy.webservices.raster_crs import WGS84, CrsError, transform_point
-from wepppy.webservices.raster_dataset import volume_problem
 from wepppy.webservices.refusals import Refusal, number
 
 SITE_PREFIX = site_prefix()
@@ -41,7 +40,7 @@ _work = BoundedWork(workers=1, waiting=31)
 async def health(_: Request) -> Response:
     """Answer `OK`, or 503 with the reason when the runs can't be read."""
     problem = volume_problem(wc1_root(), "runs")
-    return PlainTextResponse(problem, 503) if problem else PlainTextResponse("OK")
+    return PlainTextResponse(problem or "OK", 503 if problem else 200)
 
 
 async def elevationquery(request: Request) -> Response:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
 from wepppy.config.environment import setting
-from wepppy.config.run_paths import geodata_root
+from wepppy.config.run_paths import geodata_root, volume_problem
 from wepppy.webservices.refusals import Refusal
 
 VRT = ".vrt"
@@ -47,13 +46,6 @@ def list_datasets() -> list[str]:
 def geodata_problem() -> str | None:
     """Return why the geodata can't be used, None if all is well."""
     return volume_problem(geodata_root(), "geodata")
-
-
-def volume_problem(root: Path, name: str) -> str | None:
-    """Return why a volume can't be used, None if all is well."""
-    if not root.is_dir():
-        return f"the {name} volume is missing"
-    return None if os.access(root, os.R_OK | os.X_OK) else f"the {name} volume can't be read"
 
 
 def _exists(path: str) -> bool:

@@ -35,11 +35,9 @@ def login() -> Response:
 
 @blueprint.get("/runs")
 def list_runs() -> Response:
-    """List the runs the visitor may see, newest first: `limit` 1 to 1000 (50), `offset` from 0, `search`."""
-    limit, offset = _whole_number("limit", 50, 1, 1000), _whole_number("offset", 0, 0, 10**9)
-    runs, total = run_access.visible_runs(limit, offset)
-    content = _describe(*runs)
-    return jsonify({"Content": {"runs": content, "total": total, "limit": limit, "offset": offset}})
+    """List the runs the visitor may see, newest first: `limit` 1 to 1000 (50) on a `page` from 1, `search`."""
+    page = run_access.visible_runs(_whole_number("page", 1, 1, 10**6), _whole_number("limit", 50, 1, 1000))
+    return jsonify({"Content": {"runs": _describe(*page.items), "total": page.total}})
 
 
 @blueprint.post("/runs")

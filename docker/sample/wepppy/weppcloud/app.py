@@ -6,9 +6,8 @@ import logging
 import re
 import uuid
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, g, redirect, request
+from flask import Flask, Response, current_app, g, request
 from flask_migrate import Migrate
 from flask_wtf import CSRFProtect
 from sqlalchemy.exc import DBAPIError
@@ -35,6 +34,8 @@ def create_app() -> Flask:
     Raises RuntimeError when a required secret is missing or can't be read.
     """
     app = Flask(__name__)
+    # Without the redirects to an address with one slash more or less, which would repeat the Host header.
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
     app.config.update(settings())
     app.logger.setLevel(logging.INFO)
     db.init_app(app)
@@ -61,7 +62,6 @@ def create_app() -> Flask:
     app.cli.add_command(seed.seed)
     app.cli.add_command(run_check.runs_check)
     app.after_request(_headers)
-    app.after_request(_redirect_by_path)  # runs before the one above
     # Headers of the stack's proxy, and of the one of TRUSTED_PROXIES before it, are believed; no others get here.
     app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
         app.wsgi_app, x_for=app.config["PROXIES"], x_proto=1, x_host=1, x_port=1, x_prefix=1
@@ -100,17 +100,6 @@ def _headers(response: Response) -> Response:
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
     return response
-
-
-def _redirect_by_path(response: Response) -> Response:
-    """Redirect to a path of this site alone: a whole address by Werkzeug would repeat the Host header."""
-    wanted = urlsplit(response.location or "")
-    if not wanted.netloc:
-        return response
-    path = "/" + wanted.path.lstrip("/")
-    return current_app.make_response(
-        redirect(f"{path}?{wanted.query}" if wanted.query else path, response.status_code)
-    )
 
 
 app = create_app()

@@ -45,21 +45,16 @@ blueprint = Blueprint("pages", __name__)
 @blueprint.get("/")
 def runs() -> str:
     """Show the runs the visitor may see (all, or those that `search` finds), and the form that makes a new one."""
-    text = request.args.get("page", "1")
-    page = min(int(text), 10**6) if text.isascii() and text.isdigit() and len(text) < 9 and int(text) else 1
-    listed, total = run_access.visible_runs(PAGE_LENGTH, (page - 1) * PAGE_LENGTH)
+    listed = run_access.visible_runs(min(request.args.get("page", 1, type=int), 10**6), PAGE_LENGTH)
     return render_template(
         "runs.html",
         runs=listed,
-        jobs=run_store.job_states([run.runid for run in listed]),
+        jobs=run_store.job_states([run.runid for run in listed.items]),
         owner_name=owner_name,
         may_manage=run_access.may_manage,
         has_files=run_store.has_files,
         strays=run_check.count_without_row() if current_user.is_administrator else 0,
         search=run_access.search_text(),
-        total=total,
-        page=page,
-        pages=max(1, -(-total // PAGE_LENGTH)),
     )
 
 

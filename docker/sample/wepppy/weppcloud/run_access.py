@@ -6,7 +6,8 @@ from typing import Any
 
 from flask import current_app, request, session
 from flask_login import current_user
-from sqlalchemy import func, or_, select
+from flask_sqlalchemy.pagination import Pagination
+from sqlalchemy import or_, select
 from sqlalchemy.sql import Select
 
 from wepppy.weppcloud import run_store
@@ -19,8 +20,8 @@ NAME_LENGTH = 100
 MADE_KEPT = 50
 
 
-def visible_runs(limit: int, offset: int) -> tuple[list[Run], int]:
-    """Return a page of the runs the visitor may see, newest first, and how many there are in all.
+def visible_runs(page: int, length: int) -> Pagination:
+    """Return a page of the runs the visitor may see, newest first.
 
     The parameter `search` is part of a name or id; for those who are logged in also of the owner's e-mail address.
     """
@@ -34,9 +35,8 @@ def visible_runs(limit: int, offset: int) -> tuple[list[Run], int]:
         if current_user.is_authenticated:
             places.append(Run.owner.has(User.email.icontains(search, autoescape=True)))
         chosen = chosen.where(or_(*places))
-    total = db.session.scalar(select(func.count()).select_from(chosen.subquery())) or 0
-    page = chosen.order_by(Run.date_created.desc(), Run.id.desc()).limit(limit).offset(offset)
-    return list(db.session.scalars(page)), total
+    ordered = chosen.order_by(Run.date_created.desc(), Run.id.desc())
+    return db.paginate(ordered, page=page, per_page=length, max_per_page=length, error_out=False)
 
 
 def visible_run(runid: str, config: str | None = None) -> Run:

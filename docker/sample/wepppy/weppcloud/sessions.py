@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from flask import Flask, Request, Response, request, session
 from flask.sessions import SecureCookieSessionInterface
-from flask_session.base import Serializer, ServerSideSession
+from flask_session.base import MsgSpecSerializer, ServerSideSession
 from flask_session.redis.redis import RedisSession, RedisSessionInterface
 from itsdangerous import BadSignature
 from redis import Redis, RedisError
@@ -23,12 +23,8 @@ SESSIONLESS = ("/health", "/service-worker.js", "/static/")
 _USER = "_user_id"  # Flask-Login's
 
 
-class JsonSerializer(Serializer):
+class JsonSerializer(MsgSpecSerializer):
     """Sessions are plain JSON. Nothing that Redis returns is ever unpickled."""
-
-    def encode(self, session: ServerSideSession) -> bytes:
-        """Return the stored form of a session."""
-        return msgspec.json.encode(dict(session))
 
     def decode(self, serialized_data: bytes) -> dict[str, Any]:
         """Return the content of a stored session; an empty one when it is not ours to read."""
@@ -62,7 +58,7 @@ class Sessions(CookieScope, RedisSessionInterface):
             # Flask-Session deprecates signing; the cookies of this stack are signed.
             warnings.simplefilter("ignore", DeprecationWarning)
             super().__init__(app, client, key_prefix="session:", use_signer=True, permanent=False)
-        self.serializer = JsonSerializer()
+        self.serializer = JsonSerializer(app, "json")
         self.anonymous = AnonymousSessions()
 
     def open_session(self, app: Flask, request: Request) -> ServerSideSession:
