@@ -204,9 +204,6 @@ class Console:
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
         """Say on a terminal that something with one step goes on; a log is told what came of it instead."""
-        if not self.lively:
-            yield
-            return
         with self.progress(text):
             yield
 
