@@ -35,9 +35,6 @@ type Client struct {
 	ended bool // nothing more is accepted
 }
 
-// abandon removes a client whose connection was not established.
-func (c *Client) abandon() { c.hub.leave(c) }
-
 // serve runs the connection until it ends and then removes the client. It returns at once and calls
 // `ended` at the end. Messages that came since join are written first.
 func (c *Client) serve(conn *websocket.Conn, ended func()) {

@@ -21,16 +21,16 @@ var (
 	hangup = prepare(websocket.TextMessage, []byte(`{"type":"hangup"}`))
 )
 
-// JSON returns the compact text of `value` with <, > and & left as they are: the text goes to JSON.parse and
+// JSON returns the compact text of texts, flags and numbers with <, > and & left as they are: it goes to JSON.parse and
 // never into a page's source.
-func JSON(value any) ([]byte, error) {
+func JSON(value any) []byte {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(value); err != nil {
-		return nil, err
+		panic(err) // it refuses functions, channels and numbers that are none
 	}
-	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), nil
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
 }
 
 func prepare(kind int, payload []byte) *Message {

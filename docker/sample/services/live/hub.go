@@ -87,8 +87,8 @@ func (h *Hub) newTopic(channel, name string) *Topic {
 }
 
 // join adds a client to a topic and waits until Redis has confirmed the subscription, so that nothing published
-// after the client sees its connection open can be missed. The client receives messages from now on; serve or abandon
-// must follow.
+// after the client sees its connection open can be missed. The client receives messages from now on; Client.serve or
+// leave must follow.
 //
 // errClosing and errNotReady (the wait ended with `ctx`) say why the client could not join.
 func (h *Hub) join(ctx context.Context, channel, name string) (*Client, error) {
@@ -118,7 +118,7 @@ func (h *Hub) join(ctx context.Context, channel, name string) (*Client, error) {
 	select {
 	case <-ready:
 	case <-ctx.Done():
-		client.abandon()
+		h.leave(client)
 		return nil, errNotReady
 	}
 	topic.add(client)
@@ -126,13 +126,13 @@ func (h *Hub) join(ctx context.Context, channel, name string) (*Client, error) {
 	closing := h.closing
 	h.mu.Unlock()
 	if closing { // closeAll may have run before this client was a member
-		client.abandon()
+		h.leave(client)
 		return nil, errClosing
 	}
 	return client, nil
 }
 
-// leave removes a client.
+// leave removes a client whose connection has ended or was never established.
 func (h *Hub) leave(client *Client) {
 	topic := client.topic
 	topic.mu.Lock()

@@ -85,7 +85,7 @@ func start(t *testing.T, definition Definition, change func(*Settings)) *fixture
 		}
 		conn, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
 		if err != nil {
-			client.abandon()
+			hub.leave(client)
 			return
 		}
 		client.serve(conn, func() {})
@@ -304,7 +304,7 @@ func TestAHandshakeWaitsForTheSubscription(t *testing.T) {
 	go func() {
 		client, err := f.join(context.Background(), "/a", "/a")
 		if err == nil {
-			client.abandon()
+			f.leave(client)
 		}
 		joined <- err
 	}()

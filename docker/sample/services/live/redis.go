@@ -47,7 +47,6 @@ func redisOptions(of Definition, lookup Lookup, timeout time.Duration) (*redis.O
 	options.ReadTimeout = timeout
 	options.WriteTimeout = timeout
 	options.PoolSize = 8
-	options.MinIdleConns = 0
 	// This service decides itself when to try again and when to tell its clients; hidden retries would double both.
 	options.MaxRetries = -1
 	options.DialerRetries = 1

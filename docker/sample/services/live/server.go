@@ -125,7 +125,7 @@ func (s *server) connect(w http.ResponseWriter, r *http.Request) {
 	}
 	conn, err := s.upgrader.Upgrade(w, r, nil)
 	if err != nil {
-		client.abandon()
+		s.leave(client)
 		s.Log.Debug("handshake failed", "name", name, "error", err)
 		return
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 )
 
 // shutdownTimeout bounds how long clients may take to close; it must stay below the container's stop grace period.
@@ -52,7 +53,7 @@ type Definition struct {
 // Main runs a service until SIGTERM or SIGINT and ends the process: with 0 after a shutdown, 1 when it cannot run.
 func Main(definition Definition) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	redis.SetLogger(discard{}) // every error is reported here already, and in one format
+	logging.Disable() // every error is reported here already, and in one format
 	err := Run(ctx, definition, os.Getenv, os.Stdout, nil)
 	stop()
 	if err != nil {
@@ -146,8 +147,3 @@ func explain(err error) error {
 	}
 	return err
 }
-
-// discard drops the Redis library's own messages.
-type discard struct{}
-
-func (discard) Printf(context.Context, string, ...any) {}

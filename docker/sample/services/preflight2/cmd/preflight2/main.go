@@ -93,5 +93,5 @@ func state(ctx context.Context, tools live.Tools, run string) ([]byte, error) {
 	if err != nil && !strings.HasPrefix(err.Error(), "WRONGTYPE") {
 		return nil, err
 	}
-	return live.JSON(evaluate(hash))
+	return live.JSON(evaluate(hash)), nil
 }

@@ -26,24 +26,20 @@ var definition = live.Definition{
 }
 
 // relay publishes messages as they come and stores none.
-func relay(ctx context.Context, tools live.Tools, topic *live.Topic) {
+func relay(ctx context.Context, _ live.Tools, topic *live.Topic) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case payload := <-topic.Messages:
-			if text, err := frame(payload); err != nil {
-				tools.Log.Error("message not relayed", "topic", topic.Name, "error", err)
-			} else {
-				topic.Publish(text)
-			}
+			topic.Publish(frame(payload))
 		}
 	}
 }
 
 // frame wraps a published text: {"type":"status","data":"<payload>"}. Bytes that are not UTF-8, which JSON cannot
 // carry, become U+FFFD.
-func frame(payload string) ([]byte, error) {
+func frame(payload string) []byte {
 	return live.JSON(struct {
 		Type string `json:"type"`
 		Data string `json:"data"`
