@@ -22,13 +22,15 @@ from scripts.settings import secret_files, secret_ids
 
 ANSWER_SECONDS = 20.0
 SUPERUSER = "postgres"
-# Logs in with the password that comes on standard input, and answers what the role can do.
+# Logs in with the password file that comes on standard input. Status 2: no connection; 3: nowhere to put the file.
+# Its answer: what the role can do.
 IS_SUPERUSER, MAKES_DATABASES, NEITHER = "superuser", "createdb", "neither"
 LOG_IN = (
-    "IFS= read -r PGPASSWORD && export PGPASSWORD && "
-    "exec psql --no-psqlrc --no-password --quiet --tuples-only --command "
+    'umask 077; file=$(mktemp) || exit 3; cat > "$file"; '
+    'PGPASSFILE="$file" psql --no-psqlrc --no-password --quiet --tuples-only --command '
     "\"SELECT CASE WHEN rolsuper THEN 'superuser' WHEN rolcreatedb THEN 'createdb' ELSE 'neither' END "
-    'FROM pg_roles WHERE rolname = current_user"'
+    'FROM pg_roles WHERE rolname = current_user"; '
+    'status=$?; rm -f "$file"; exit $status'
 )
 WEB, REDIS = "weppcloud", "redis"
 REDIS_EVENTS = ("/opt/venv/bin/python", "-I", "/opt/stack/redis-events.py")
@@ -170,8 +172,9 @@ def _asked_from(compose: Compose, containers: Iterable[Container]) -> str:
 
 def _log_in(compose: Compose, container: str, role: str, secret: str) -> Result:
     """Log in with the secret file's password; the output is what it can do, one word."""
+    escaped = _password(compose, secret).replace("\\", "\\\\").replace(":", "\\:")
     command = ["docker", "exec", "--interactive", "--env", f"PGUSER={role}", container, "sh", "-c", LOG_IN]
-    return compose.runner.capture(command, stdin=f"{_password(compose, secret)}\n", timeout=ANSWER_SECONDS)
+    return compose.runner.capture(command, stdin=f"*:*:*:*:{escaped}\n", timeout=ANSWER_SECONDS)
 
 
 def _refused(compose: Compose, role: str, secret: str, fix: str) -> Problem:

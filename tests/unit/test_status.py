@@ -99,7 +99,7 @@ def test_a_password_that_the_database_refuses_is_a_problem(
         ["give the role and the file one password: invoke db-rotate-password"] if refused else []
     )
     call = checkout.runner.calls[-1]
-    assert call.stdin == "pass:wo\\rd\n"
+    assert call.stdin == "*:*:*:*:pass\\:wo\\\\rd\n"
     assert "PGUSER=wepppy" in call.argv
     assert not any("wo\\rd" in word for word in [*call.argv, *call.env.values()])
 
