@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,24 +55,6 @@ class Found:
     only_in_redis: list[str]
 
 
-@dataclass
-class Fixed:
-    """How many of each were reconciled; `left` changed meanwhile, or could not be."""
-
-    adopted: int = 0
-    set_aside: int = 0
-    rows_removed: int = 0
-    hashes_removed: int = 0
-    left: list[str] = field(default_factory=list)
-
-    def count(self, what: str, runid: str, done: bool) -> None:
-        """Count one run."""
-        if done:
-            setattr(self, what, getattr(self, what) + 1)
-        else:
-            self.left.append(runid)
-
-
 def survey() -> Found:
     """Return what does not fit together now."""
     rows, folders, keys = stored()
@@ -96,29 +78,36 @@ def count_without_row() -> int:
     return int(held)
 
 
-def reconcile(found: Found, *, aside: bool) -> Fixed:
+def reconcile(found: Found, *, aside: bool) -> dict[str, Any]:
     """Make rows of directories (aside: move those away instead), remove rows and hashes of runs that are gone.
 
     Each is looked at again first, under the lock that starting and deleting a run take. A directory of which no row
-    can be made is moved away, beside the runs.
+    can be made is moved away, beside the runs. Returns how many of each were reconciled; `left` are the ids of those
+    that changed meanwhile, or could not be.
     """
-    fixed = Fixed()
+    fixed = dict.fromkeys(("adopted", "set_aside", "rows_removed", "hashes_removed"), 0)
+    left: list[str] = []
+
+    def count(what: str, runid: str, done: bool) -> None:
+        fixed[what] += done
+        left.extend([] if done else [runid])
+
     place = wc1_root() / ASIDE / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     for stray in found.without_row:
         with lock(stray.runid):
             if aside or stray.problem:
-                fixed.count("set_aside", stray.runid, _set_aside(stray.runid, place))
+                count("set_aside", stray.runid, _set_aside(stray.runid, place))
             else:
-                fixed.count("adopted", stray.runid, _adopt(stray))
+                count("adopted", stray.runid, _adopt(stray))
     for runid in found.without_folder:
         try:
-            fixed.count("rows_removed", runid, not has_files(runid) and remove_run(runid, with_files=False))
+            count("rows_removed", runid, not has_files(runid) and remove_run(runid, with_files=False))
         except (ActiveError, ValueError):
-            fixed.left.append(runid)
+            left.append(runid)
     for key in found.only_in_redis:
-        fixed.count("hashes_removed", key, not has_files(key) and bool(hashes().unlink(key)))
+        count("hashes_removed", key, not has_files(key) and bool(hashes().unlink(key)))
     hashes().unlink(COUNT_KEY)
-    return fixed
+    return {**fixed, "left": left}
 
 
 def _is_settled(folder: Path) -> bool:
@@ -192,5 +181,5 @@ def runs_check(fix: bool, aside: bool) -> None:
         click.echo(json.dumps({"refused": refused}))
         raise SystemExit(REFUSED)
     if fix:
-        answer["fixed"] = asdict(reconcile(found, aside=aside))
+        answer["fixed"] = reconcile(found, aside=aside)
     click.echo(json.dumps({"answer": answer}))
