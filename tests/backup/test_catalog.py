@@ -8,10 +8,11 @@ import os
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from wepp_backup.app import App, Settings
+from wepp_backup.caller import Caller
 from wepp_backup.catalog import (
     ATTEMPT,
     CHECKSUM,
@@ -22,7 +23,6 @@ from wepp_backup.catalog import (
     Catalog,
     Manifest,
     RestoreTest,
-    choose,
     newest,
     read_manifest,
     unusable,
@@ -206,16 +206,16 @@ def test_a_failed_restore_test_makes_a_backup_none_to_rely_on_until_one_passes(c
     assert catalog.entries()[0].is_generation
 
 
-def app(catalog: Catalog, report: Reporter) -> Any:
-    settings = SimpleNamespace(folder=catalog.folder, database="wepppy", collapse_percent=50)
-    return SimpleNamespace(settings=settings, catalog=catalog, report=report)
+def app(catalog: Catalog, report: Reporter) -> App:
+    nobody = cast(Caller, None)  # one would take this process' signals
+    return App(Settings({"BACKUP_DIR": str(catalog.folder)}), report, nobody)
 
 
 def test_a_name_is_one_in_the_folder_and_a_path_is_a_path(catalog: Catalog, report: Reporter) -> None:
-    assert choose(app(catalog, report), "a.dump") == catalog.path("a.dump")
-    assert choose(app(catalog, report), "/given/a.dump") == Path("/given/a.dump")
+    assert app(catalog, report).choose("a.dump") == catalog.path("a.dump")
+    assert app(catalog, report).choose("/given/a.dump") == Path("/given/a.dump")
     with pytest.raises(Problem, match="no verified backup of wepppy"):
-        choose(app(catalog, report), "latest")
+        app(catalog, report).choose("latest")
 
 
 def test_latest_is_the_newest_that_can_be_restored_and_what_is_passed_over_is_told(
@@ -225,7 +225,7 @@ def test_latest_is_the_newest_that_can_be_restored_and_what_is_passed_over_is_to
     good = put(catalog, now - DAY)
     put(catalog, now - HOUR, not_restorable="a CHECK fails")
     put(catalog, now + DAY)
-    assert choose(app(catalog, report), "latest") == catalog.path(good)
+    assert app(catalog, report).choose("latest") == catalog.path(good)
     assert isinstance(report.out, io.StringIO)
     told = report.out.getvalue()
     assert "is passed over, not restorable: a CHECK fails" in told
@@ -237,6 +237,6 @@ def test_latest_is_refused_after_a_collapse_unless_it_is_forced(catalog: Catalog
     good = put(catalog, now - DAY, rows=50000, tables={"public.run": 50000})
     empty = put(catalog, now - HOUR)
     with pytest.raises(Problem, match="shrank from 50000 rows in 1 tables") as told:
-        choose(app(catalog, report), "latest")
+        app(catalog, report).choose("latest")
     assert f"--dump={good}" in told.value.fix
-    assert choose(app(catalog, report), "latest", force=True) == catalog.path(empty)
+    assert app(catalog, report).choose("latest", force=True) == catalog.path(empty)

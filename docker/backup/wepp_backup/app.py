@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wepp_backup.caller import Caller
-from wepp_backup.catalog import Catalog
-from wepp_backup.events import Problem, Reporter, usage
+from wepp_backup.catalog import LATEST, Catalog, newest
+from wepp_backup.events import Problem, Reporter, refuse, usage
+from wepp_backup.retention import find_collapse
 
 if TYPE_CHECKING:
     from wepp_backup.server import Server
@@ -66,6 +67,31 @@ class App:
         self.settings, self.report, self.caller = settings, report, caller
         self.catalog = Catalog(settings.folder, settings.database)
         self.cleanup = ExitStack()
+
+    def choose(self, named: str, *, force: bool = False) -> Path:
+        """Return the path of a dump: of `latest`, of a name among the backups, or a path as it is. Raise Problem.
+
+        `latest` is refused after a collapse (see retention.py) unless forced.
+        """
+        folder, now = self.settings.folder, datetime.now(UTC)
+        if named != LATEST:
+            return folder / named if named and "/" not in named else Path(named)
+        backups = [each for each in self.catalog.entries() if each.is_backup]
+        found = newest([each for each in backups if each.is_generation], now)
+        if not found:
+            fix = "name the dump you mean: `invoke db-backups` lists them, verified or not"
+            raise refuse(f"there is no verified backup of {self.settings.database} in {folder}", fix)
+        for each in backups:
+            if each.is_ahead(now):
+                self.report.note(f"{each.name} is from the future: a clock ran ahead when it was made")
+            elif each.created > found.created and each.manifest:
+                self.report.note(
+                    f"{each.name} is passed over, not restorable: {each.manifest.not_restorable}"
+                )
+        collapse = find_collapse(backups, now, self.settings.collapse_percent)
+        if collapse and not force:
+            raise refuse(str(collapse), f"say --dump={collapse.good.name} (the last good one), or --force")
+        return Path(found.path)
 
     @property
     def application(self) -> Server:

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from wepp_backup.events import Problem, refuse
 
 if TYPE_CHECKING:
-    from wepp_backup.app import App
     from wepp_backup.row_counts import Counts
 
 FORMAT = 1
@@ -282,32 +281,6 @@ class Catalog:
         if manifest and manifest.not_restorable != outcome.problem:
             write_json(Path(f"{path}{MANIFEST}"), manifest._replace(not_restorable=outcome.problem))
         self.write(RESTORE_TEST, outcome._replace(name=path.name))
-
-
-def choose(app: App, named: str, *, force: bool = False) -> Path:
-    """Return the path of a dump: of `latest`, of a name among the backups, or a path as it is. Raise Problem.
-
-    `latest` is refused after a collapse (see retention.py) unless forced.
-    """
-    from wepp_backup import retention
-
-    folder, now = app.settings.folder, datetime.now(UTC)
-    if named != LATEST:
-        return folder / named if named and "/" not in named else Path(named)
-    backups = [each for each in app.catalog.entries() if each.is_backup]
-    found = newest([each for each in backups if each.is_generation], now)
-    if not found:
-        fix = "name the dump you mean: `invoke db-backups` lists them, verified or not"
-        raise refuse(f"there is no verified backup of {app.settings.database} in {folder}", fix)
-    for each in backups:
-        if each.is_ahead(now):
-            app.report.note(f"{each.name} is from the future: a clock ran ahead when it was made")
-        elif each.created > found.created and each.manifest:
-            app.report.note(f"{each.name} is passed over, not restorable: {each.manifest.not_restorable}")
-    collapse = retention.find_collapse(backups, now, app.settings.collapse_percent)
-    if collapse and not force:
-        raise refuse(str(collapse), f"say --dump={collapse.good.name} (the last good one), or --force")
-    return Path(found.path)
 
 
 def read_manifest(dump: Path) -> Manifest | None:

@@ -14,7 +14,7 @@ from typing import Any
 from wepp_backup import database_properties, load, row_counts
 from wepp_backup.app import App
 from wepp_backup.application_tables import has_runs, lacking, needed
-from wepp_backup.catalog import as_json, choose
+from wepp_backup.catalog import as_json
 from wepp_backup.database_properties import Properties
 from wepp_backup.dump_file import DumpFile, open_dump, unwrapped
 from wepp_backup.events import refuse, usage
@@ -43,7 +43,7 @@ def run_restore(app: App, flags: Namespace) -> None:
     """Restore a dump. Raise Problem, which says what is live."""
     if not 1 <= flags.jobs <= 64:
         raise usage(f"--jobs={flags.jobs} makes no sense", "give a number from 1 to 64")
-    path = choose(app, flags.dump, force=flags.force)
+    path = app.choose(flags.dump, force=flags.force)
     held = app.cleanup.enter_context
     held(app.catalog.hold(path))
     dump = held(unwrapped(open_dump(path), app.report))

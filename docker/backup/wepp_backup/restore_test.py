@@ -12,7 +12,7 @@ import psycopg
 
 from wepp_backup import database_properties, load, row_counts, webhook
 from wepp_backup.app import App
-from wepp_backup.catalog import LATEST, RestoreTest, as_json, choose
+from wepp_backup.catalog import LATEST, RestoreTest, as_json
 from wepp_backup.dump_file import open_dump, unwrapped
 from wepp_backup.events import REFUSED, Problem, fail, refuse
 from wepp_backup.programs import explained
@@ -70,7 +70,7 @@ def flags_of_drill(parser: ArgumentParser) -> None:
 
 def run_drill(app: App, flags: Namespace) -> None:
     """Make a restore test and say how it ended."""
-    path = choose(app, flags.dump)
+    path = app.choose(flags.dump)
     outcome = _drill(app, path, by_hand=True)
     if not outcome.ok:
         fix = "do not rely on it: `invoke db-backup` makes another, `invoke db-backups` lists them all"

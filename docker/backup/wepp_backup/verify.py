@@ -18,7 +18,7 @@ from typing import IO
 
 from wepp_backup import dump_file, programs
 from wepp_backup.app import App
-from wepp_backup.catalog import CHECKSUM, Manifest, choose, read_manifest
+from wepp_backup.catalog import CHECKSUM, Manifest, read_manifest
 from wepp_backup.dump_file import DIRECTORY, PLAIN, TAR, DumpFile, damaged, open_dump, unfit, unwrapped
 from wepp_backup.events import Problem, Reporter
 from wepp_backup.plain_sql import COLUMNS, NAME, Script, name_of, unquoted
@@ -114,7 +114,7 @@ def flags_of_verify(parser: ArgumentParser) -> None:
 
 def run_verify(app: App, flags: Namespace) -> None:
     """Read a whole dump and say what it is."""
-    path = choose(app, flags.dump)
+    path = app.choose(flags.dump)
     with app.catalog.hold(path):
         dump = open_dump(path)
         found = verify(dump, app.report)
