@@ -134,6 +134,7 @@ def migrate(
     record = _Record(compose, source, clock)
     name = options.service if source.local else ""
     needed = options.stop_source or name not in ("", systemd.USUAL)
+    _ = compose.rendering  # begun beside the questions to the engine
     with lock.sole(compose), units(name, compose.runner, console, needed=needed) as unit:
         # Before the stack's database, which would take the port that the source is about to listen on.
         starting = bool(unit.started_by_us)

@@ -15,6 +15,7 @@ from scripts.prepare import lock
 @contextmanager
 def sole_task(compose: Compose, console: Console, *, start_server: bool = True) -> Iterator[None]:
     """Hold the project's lock with nothing left half done and the database's server running. Raise StackError."""
+    _ = compose.rendering  # begun beside the questions to the engine
     with lock.sole(compose):
         finish(compose, console)
         if start_server:

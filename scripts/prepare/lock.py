@@ -40,7 +40,6 @@ def sole(compose: Compose) -> Iterator[None]:
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
-        _ = compose.rendering  # begun beside the questions to the engine
         ownership.require(compose)
         yield
     finally:

@@ -10,6 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from wepppy.webservices.refusals import HEADERS
+
 
 class ServiceError(HTTPException):
     """A request that can't be answered: HTTP status, code of the interface, and a message without paths.
@@ -18,7 +20,7 @@ class ServiceError(HTTPException):
     """
 
     def __init__(self, status: int, code: str, message: str, faults: dict[str, str] | None = None) -> None:
-        super().__init__(status, message, {"Retry-After": "5"} if status == 503 else None)
+        super().__init__(status, message, HEADERS.get(status))
         self.code = code
         self.faults = faults or {}
 

@@ -6,8 +6,6 @@ import threading
 
 from wepppy.webservices.refusals import Refusal
 
-RETRY_AFTER_SECONDS = 5
-
 
 class BoundedWork:
     """A context in which at most `workers` threads are, and before which at most `waiting` wait.
@@ -22,7 +20,7 @@ class BoundedWork:
     def __enter__(self) -> None:
         """Wait for a turn. Raises Refusal 503 when every place is taken."""
         if not self._places.acquire(blocking=False):
-            raise Refusal("The service is busy. Try again in a moment.", 503, RETRY_AFTER_SECONDS)
+            raise Refusal("The service is busy. Try again in a moment.", 503)
         self._turn.acquire()
 
     def __exit__(self, *_: object) -> None:

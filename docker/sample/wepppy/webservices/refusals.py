@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 
+# Headers of errors, by their status.
+HEADERS = {503: {"Retry-After": "5"}}
+
 
 class Refusal(Exception):  # noqa: N818 - an expected answer, not an error of the program
     """A request that can't be granted: a text without paths, and the HTTP status for interfaces that tell it by one."""
 
-    def __init__(self, message: str, status: int = 400, retry_after: int | None = None) -> None:
+    def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
-        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        self.headers = HEADERS.get(status, {})
 
 
 def number(name: str, value: object) -> float:
