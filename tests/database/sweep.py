@@ -225,7 +225,7 @@ class Sweep:
     # ---- kills ----
 
     def note(self, death: Death, hit: bool) -> None:
-        """Remembers whether the kill hit something alive."""
+        """Remembers whether the kill hit something alive, at whichever try."""
         self.hits[death.victim, hit] += 1
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.database.conftest import DEATHS
-from tests.database.deaths import AIMED_PART_OF_RUN, VICTIMS, Death, Measured, deaths
+from tests.database.deaths import AIMED_PART_OF_RUN, AIMS, VICTIMS, Death, Measured, deaths
 from tests.database.sweep import complaint, shares
 
 TIMES = [0.0, 1.0, 1.0, 4.0, 10.0]
@@ -72,3 +72,12 @@ def test_a_sweep_whose_kills_mostly_miss_fails(counts: dict[tuple[str, bool], in
 def test_the_share_of_hits_is_told_for_each_victim() -> None:
     hits = Counter({("task", True): 2, ("client", True): 1, ("client", False): 1})
     assert shares(hits) == ["client: 1 of 2", "task: 2 of 2", "all: 3 of 4 kills hit something alive"]
+
+
+def test_a_kill_that_missed_is_tried_again_nearer_to_the_beginning_and_never_after_the_last_client() -> None:
+    lives = [(1.0, 3.0), (9.0, 9.1)]
+    measured = Measured(TIMES, {"client": lives})
+    found = [measured.turn(Death("backup", "client", 9, 10, aim)) for aim in range(AIMS)]
+    assert found[0].seconds == 0.0, "it was to die at its birth"
+    assert [each.lines for each in found] == [3, 2, 2]
+    assert found[1].seconds > found[2].seconds > 0
