@@ -1,4 +1,4 @@
-"""The checks: `nox` runs all but the sweeps and figures, `nox -t quick` lint and tests; `nox --list` names them.
+"""The checks: `nox` runs all but hosts, sweeps and figures, `nox -t quick` lint and tests; `nox --list` names them.
 
 Everything runs inside the locked environment that scripts/setup made (.venv), so the tools' versions are
 those of requirements.lock and nowhere else. What needs a container says so in its first line.
@@ -127,6 +127,12 @@ def database(session: nox.Session) -> None:
             shutil.copyfileobj(told, sys.stdout.buffer)
     if failed:
         session.error(f"pytest of {', '.join(BESIDE)} ended with {failed}")
+
+
+@nox.session
+def hosts(session: nox.Session) -> None:
+    """Several hosts, each a container engine of its own in a privileged container: what is lost, cut off, moved."""
+    session.run("pytest", "tests/hosts", "--timeout", "1800", "--durations", "20", *session.posargs)
 
 
 @nox.session
