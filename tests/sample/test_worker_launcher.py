@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import os
 import signal
@@ -12,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,6 +19,7 @@ import worker_jobs
 from conftest import RedisServer, wait_until
 from rq.worker_pool import WorkerData
 from worker_stack import LAUNCHER, RUNID, Stack, alive, session_of
+from workerpool import ENTRY_GRACE, RECORD_LIFE, WatchedPool
 
 pytest_plugins = ["worker_stack"]
 pytestmark = pytest.mark.timeout(180)
@@ -55,6 +54,35 @@ def test_the_password_is_on_no_command_line_and_in_no_log(stack: Stack) -> None:
     assert "p%40ss" not in stack.log
 
 
+def test_a_pool_tells_all_hosts_what_it_runs_until_it_ends(stack: Stack) -> None:
+    pool = stack.start(RQ_WORKER_COUNT="2", WORKER_HOST="second")
+    wait_until(lambda: stack.health().returncode == 0, "the pool being healthy")
+    redis_9 = stack.queue.connection
+    (key,) = redis_9.keys("wepp:pool:*")
+    assert key.decode() == f"wepp:pool:second:{socket.gethostname()}"
+    record = {name.decode(): value.decode() for name, value in redis_9.hgetall(key).items()}
+    assert len(record.pop("revision")) == 12
+    assert abs(int(record.pop("heartbeat")) - redis_9.time()[0]) <= 6
+    assert record == {
+        "host": "second",
+        "container": socket.gethostname(),
+        "queues": "default,batch",
+        "workers": "2 of 2",
+        "note": "",
+    }
+    assert RECORD_LIFE - 60 < redis_9.ttl(key) <= RECORD_LIFE
+    workers = redis_9.smembers("rq:workers")
+    assert len(workers) == 2
+    for worker in workers:
+        redis_9.delete(worker)
+        assert worker.startswith(b"rq:worker:second.")
+    wait_until(lambda: redis_9.hget(key, "workers") == b"0 of 2", "the loss being told")
+    assert redis_9.hget(key, "note") == b"not all workers are alive"
+    pool.terminate()
+    assert pool.wait(timeout=60) == 0
+    assert redis_9.keys("wepp:pool:*") == []
+
+
 def test_no_job_is_lost_that_comes_while_idle_workers_are_being_stopped(stack: Stack) -> None:
     came = []
     for _ in range(3):
@@ -77,6 +105,7 @@ def test_no_job_is_lost_that_comes_while_idle_workers_are_being_stopped(stack: S
         (["--help"], {}, 64, "usage"),
         (["default"], {"RQ_WORKER_COUNT": "0"}, 64, "RQ_WORKER_COUNT"),
         (["default"], {"RQ_WORKER_COUNT": "many"}, 64, "RQ_WORKER_COUNT"),
+        (["default"], {"WORKER_HOST": "the second"}, 64, "WORKER_HOST"),
         (["default"], {"RQ_REDIS_WAIT_TIMEOUT_SECONDS": "-1"}, 64, "RQ_REDIS_WAIT_TIMEOUT_SECONDS"),
         (["default"], {"REDIS_URL": "redis://:hidden@host:port/0"}, 64, "URL"),
         (["default"], {"REDIS_URL": "carrier-pigeon://:hidden@host/0"}, 64, "URL"),
@@ -158,16 +187,6 @@ def test_workers_come_back_to_a_redis_that_was_away_within_seconds(
 # ---- one pool with processes of the test's own and a clock ----
 
 
-@pytest.fixture(scope="module")
-def launcher() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("rq_worker_launcher", LAUNCHER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 class Living:
     """A process that runs for ever."""
 
@@ -181,20 +200,22 @@ class Living:
 class Watched:
     """A pool with two workers; time is what the test says, and signals are noted instead of sent."""
 
-    def __init__(self, launcher: ModuleType, connection: redis.Redis, folder: Path) -> None:
+    def __init__(self, connection: redis.Redis, folder: Path) -> None:
         self.connection = connection
         self.now = 0.0
         self.signals: list[tuple[int, signal.Signals]] = []
-        self.pool: Any = launcher.WatchedPool(
+        self.pool: Any = WatchedPool(
             ["default"],
             connection=connection,
             num_workers=2,
             probe=connection,
             health_file=folder / "health",
+            host="main",
+            revision="0",
             clock=lambda: self.now,
         )
         self.pool.status = self.pool.Status.STARTED
-        self.grace = launcher.ENTRY_GRACE
+        self.grace = ENTRY_GRACE
         for number, name in enumerate(("lost", "well"), 1):
             self.pool.worker_dict[name] = WorkerData(name, number, Living())
         self.register("well")
@@ -210,11 +231,9 @@ class Watched:
 
 
 @pytest.fixture
-def watched(
-    launcher: ModuleType, redis_env: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Watched]:
+def watched(redis_env: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     with redis.Redis.from_url(redis_env.url(9)) as connection:
-        made = Watched(launcher, connection, tmp_path)
+        made = Watched(connection, tmp_path)
         monkeypatch.setattr(os, "kill", lambda pid, number: made.signals.append((pid, number)))
         yield made
 

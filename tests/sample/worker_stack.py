@@ -24,6 +24,7 @@ from wepppy.rq.project import create_run_directory
 from wepppy.sample_data import read_marker
 
 LAUNCHER = SAMPLE_TREE.parent / "python" / "stack" / "rq-worker.py"
+sys.path.insert(0, str(LAUNCHER.parent))
 # The container's health check, from the compose file.
 HEALTH = re.search(
     r'test: \[CMD-SHELL, "(cat /tmp/rq-worker\.health;.*?)"\]',

@@ -89,3 +89,44 @@ def free_port() -> int:
     """A port that nobody listens on."""
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         return int(server.server_address[1])
+
+
+def revision_of(tree: Path, packages: Path) -> str:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import workerrevision; "
+    code += "print(workerrevision.revision(*map(Path, sys.argv[2:])))"
+    command = [sys.executable, "-I", "-S", "-c", code, str(STACK), str(tree), str(packages)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_hosts_have_one_revision_as_long_as_their_sources_and_packages_are_the_same(tmp_path: Path) -> None:
+    for host in ("one", "two"):
+        (tmp_path / host / "tree/wepppy/rq").mkdir(parents=True)
+        (tmp_path / host / "tree/wepppy/rq/jobs.py").write_text("def run(): ...\n")
+        (tmp_path / host / "packages/rq-1.16.2.dist-info").mkdir(parents=True)
+
+    def revisions() -> tuple[str, str]:
+        one, two = (
+            revision_of(tmp_path / host / "tree", tmp_path / host / "packages") for host in ("one", "two")
+        )
+        return one, two
+
+    same, also = revisions()
+    assert same == also
+    tree = tmp_path / "two/tree"
+    for other in ("wepppy/__pycache__/x.py", "node_modules/a/x.py", ".git/x.py", "wepppy/readme.md"):
+        (tree / other).parent.mkdir(parents=True, exist_ok=True)
+        (tree / other).write_text("other")
+    (tree / "nowhere.py").symlink_to("/nowhere")
+    (tmp_path / "one/tree/nowhere.py").symlink_to("/nowhere")
+    one, two = revisions()
+    assert one == two
+    (tree / "wepppy/rq/jobs.py").rename(tree / "wepppy/jobs.py")
+    one, two = revisions()
+    assert one != two
+    (tree / "wepppy/jobs.py").rename(tree / "wepppy/rq/jobs.py")
+    assert len(set(revisions())) == 1
+    (tree / "wepppy/rq/jobs.py").write_text("def run(): pass\n")
+    assert len(set(revisions())) == 2
+    (tree / "wepppy/rq/jobs.py").write_text("def run(): ...\n")
+    (tmp_path / "two/packages/rq-1.16.2.dist-info").rename(tmp_path / "two/packages/rq-3.0.0.dist-info")
+    assert len(set(revisions())) == 2
