@@ -115,6 +115,7 @@ def test_each_queue_has_one_service_and_forks_are_serial(tree: dict[str, Any]) -
         "rq-worker-fork-archive": ["fork-archive"],
     }
     assert tree["rq-worker-fork-archive"]["environment"]["RQ_WORKER_COUNT"] == "1"
+    assert {tree[name]["environment"]["RQ_EXACTLY_ONE"] for name in queues} == {"fork-archive"}
     assert (
         tree["rq-worker-fork-archive"]["deploy"]["replicas"] == tree["scheduler"]["deploy"]["replicas"] == 1
     )

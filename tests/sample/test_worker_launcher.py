@@ -20,6 +20,7 @@ from conftest import RedisServer, wait_until
 from rq.worker_pool import WorkerData
 from worker_stack import LAUNCHER, RUNID, Stack, alive, session_of
 from workerpool import ENTRY_GRACE, RECORD_LIFE, WatchedPool
+from workerqueues import QueueRules
 
 pytest_plugins = ["worker_stack"]
 pytestmark = pytest.mark.timeout(180)
@@ -36,10 +37,10 @@ def test_health_follows_the_workers(stack: Stack) -> None:
     wait_until(lambda: stack.health().returncode == 1, "the pool being unhealthy")
     assert stack.health().stdout.startswith("bad ")
     pool.send_signal(signal.SIGSTOP)
-    (stack.folder / "health").write_text("ok 2 of 2 workers alive\n")
+    (stack.folder / "health-main").write_text("ok 2 of 2 workers alive\n")
     assert stack.health().returncode == 0
     old = time.time() - 30
-    os.utime(stack.folder / "health", (old, old))
+    os.utime(stack.folder / "health-main", (old, old))
     assert "not reported for 25 s" in stack.health().stdout
     assert stack.health().returncode == 1
     pool.send_signal(signal.SIGCONT)
@@ -55,8 +56,8 @@ def test_the_password_is_on_no_command_line_and_in_no_log(stack: Stack) -> None:
 
 
 def test_a_pool_tells_all_hosts_what_it_runs_until_it_ends(stack: Stack) -> None:
-    pool = stack.start(RQ_WORKER_COUNT="2", WORKER_HOST="second")
-    wait_until(lambda: stack.health().returncode == 0, "the pool being healthy")
+    pool = stack.start(host="second", RQ_WORKER_COUNT="2")
+    wait_until(lambda: stack.health("second").returncode == 0, "the pool being healthy")
     redis_9 = stack.queue.connection
     (key,) = redis_9.keys("wepp:pool:*")
     assert key.decode() == f"wepp:pool:second:{socket.gethostname()}"
@@ -205,19 +206,18 @@ class Watched:
         self.now = 0.0
         self.signals: list[tuple[int, signal.Signals]] = []
         self.pool: Any = WatchedPool(
-            ["default"],
+            QueueRules(["default"], connection, host="main", container="c", revision="0"),
+            count=2,
             connection=connection,
-            num_workers=2,
             probe=connection,
             health_file=folder / "health",
-            host="main",
-            revision="0",
             clock=lambda: self.now,
         )
         self.pool.status = self.pool.Status.STARTED
         self.grace = ENTRY_GRACE
         for number, name in enumerate(("lost", "well"), 1):
             self.pool.worker_dict[name] = WorkerData(name, number, Living())
+            self.pool._takes[name] = ("default",)
         self.register("well")
 
     def register(self, name: str) -> None:
@@ -269,13 +269,13 @@ def test_the_time_without_redis_is_not_held_against_a_worker(watched: Watched) -
     assert watched.sent_until(100 + 2 * watched.grace) == [(1, signal.SIGTERM)]
 
 
-def test_a_pool_that_is_stopped_does_not_tell_a_worker_twice_that_is_ending_already(watched: Watched) -> None:
+def test_a_worker_that_was_told_to_end_is_stopped_with_its_pool(watched: Watched) -> None:
     watched.sent_until(0)
     reported = [*watched.sent_until(watched.grace)]
     watched.pool.request_stop()
-    assert watched.signals == [*reported, (2, signal.SIGINT)]
-    watched.pool.request_stop()
-    assert watched.signals[len(reported) + 1 :] == [(1, signal.SIGINT), (2, signal.SIGINT)]
+    # To the worker this is another signal, by which its job has less time.
+    assert watched.signals == [*reported, (1, signal.SIGINT), (2, signal.SIGINT)]
+    assert watched.sent_until(10 * watched.grace) == watched.signals
 
 
 def test_a_new_worker_that_is_signalled_before_it_handles_signals_ends_alone(watched: Watched) -> None:

@@ -73,16 +73,17 @@ class Stack:
         return {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(SAMPLE_TREE), str(Path(__file__).parent)]),
-            "RQ_WORKER_HEALTH_FILE": str(self.folder / "health"),
             "RQ_WORKER_COUNT": "1",
             **settings,
         }
 
-    def start(self, **settings: str) -> subprocess.Popen[bytes]:
+    def start(self, *queues: str, host: str = "main", **settings: str) -> subprocess.Popen[bytes]:
+        """Start a pool (of `default` and `batch`), as a host has one."""
+        variables = {"WORKER_HOST": host, "RQ_WORKER_HEALTH_FILE": str(self.folder / f"health-{host}")}
         with (self.folder / "pool.log").open("ab") as log:
             pool = subprocess.Popen(
-                [sys.executable, str(LAUNCHER), "default", "batch"],
-                env=self.environment(**settings),
+                [sys.executable, str(LAUNCHER), *(queues or ("default", "batch"))],
+                env=self.environment(**variables, **settings),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -90,9 +91,11 @@ class Stack:
         self.pools.append(pool)
         return pool
 
-    def health(self) -> subprocess.CompletedProcess[str]:
+    def health(self, host: str = "main") -> subprocess.CompletedProcess[str]:
         assert HEALTH
-        check = " ".join(HEALTH[1].split()).replace("/tmp/rq-worker.health", str(self.folder / "health"))
+        check = " ".join(HEALTH[1].split()).replace(
+            "/tmp/rq-worker.health", str(self.folder / f"health-{host}")
+        )
         return subprocess.run(["sh", "-c", check], capture_output=True, text=True, check=False)
 
     def workers(self) -> list[int]:

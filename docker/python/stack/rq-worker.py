@@ -5,7 +5,8 @@ in this process, so the Redis password is on no command line. Settings: RQ_WORKE
 name by which the hosts that share this Redis know this one, RQ_REDIS_WAIT_TIMEOUT_SECONDS (300),
 RQ_REDIS_WAIT_INTERVAL_SECONDS (1), RQ_REDIS_PROBE_CONNECT_TIMEOUT_SECONDS and RQ_REDIS_PROBE_SOCKET_TIMEOUT_SECONDS
 (5), RQ_WORKER_STARTUP_DELAY_SECONDS (0), RQ_WORKER_HEALTH_FILE (/tmp/rq-worker.health): what the pool finds out about
-its workers, for the container's health check.
+its workers, for the container's health check; RQ_EXACTLY_ONE and WORKER_SAME_REVISION (none): queues, separated by
+commas, that workerqueues.py describes.
 Exit codes of sysexits.h: 64 usage or settings, 69 Redis did not come, 77 Redis refused the password.
 """
 
@@ -15,6 +16,7 @@ import importlib
 import os
 import re
 import signal
+import socket
 import sys
 import sysconfig
 import time
@@ -24,6 +26,7 @@ from typing import Any, NoReturn
 import redis
 from workerclass import PollingWorker
 from workerpool import WatchedPool
+from workerqueues import QueueRules
 from workerrevision import revision
 
 EX_USAGE, EX_UNAVAILABLE, EX_NOPERM = 64, 69, 77
@@ -57,21 +60,27 @@ def main(queues: list[str]) -> int:
     code = revision(Path(settings.__file__).parents[2], Path(sysconfig.get_path("purelib")))
     print(f"rq-worker: {count} workers for {', '.join(queues)} on {host}, revision {code}", flush=True)
     health_file = Path(os.environ.get("RQ_WORKER_HEALTH_FILE", "").strip() or HEALTH_FILE)
-    pool = WatchedPool(
+    rules = QueueRules(
         queues,
+        probe,
+        host=host,
+        container=socket.gethostname(),
+        revision=code,
+        exactly_one=_names("RQ_EXACTLY_ONE"),
+        same_revision=_names("WORKER_SAME_REVISION"),
+    )
+    pool = WatchedPool(
+        rules,
+        count=count,
         connection=connection,
-        num_workers=count,
         # The tree's, made so that no job is lost when it ends and none begins while suspended.
         worker_class=type(name, (PollingWorker, found), {}),
         probe=probe,
         health_file=health_file,
-        host=host,
-        revision=code,
     )
     # Workers inherit this: until rq has handlers of its own, SIGTERM must simply end them.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     pool.start(burst=False, logging_level="INFO")
-    pool.forget()
     health_file.unlink(missing_ok=True)
     return 0
 
@@ -124,6 +133,10 @@ def _number(name: str, default: float, least: float = 0) -> float:
     if not least <= value < float("inf"):
         _refuse(f"{name}={text!r} is not a number of at least {least:g}", EX_USAGE)
     return value
+
+
+def _names(variable: str) -> list[str]:
+    return [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
 
 
 if __name__ == "__main__":

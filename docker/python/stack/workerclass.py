@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from contextlib import suppress
 from typing import Any
@@ -29,6 +30,7 @@ class PollingWorker(Worker):
     # It connects to a Redis that was away within seconds of its return; rq doubles the wait up to a minute.
     max_connection_wait_time = RECONNECT_INTERVAL
     _waits = False
+    _at_leisure = False
     _next_sign = 0.0  # s of the monotonic clock
 
     def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
@@ -63,6 +65,19 @@ class PollingWorker(Worker):
         """Publish the state where it changed; rq calls it for each poll."""
         if state != self.get_state():
             super().set_state(state, pipeline)
+
+    def request_stop(self, signum: int, frame: object) -> None:
+        """Handle SIGTERM, at which the job may take all its time, and SIGINT, at which the whole pool ends."""
+        self._at_leisure = signum == signal.SIGTERM
+        super().request_stop(signum, frame)
+        if self._at_leisure:
+            # rq would kill the job at another signal.
+            signal.signal(signal.SIGINT, self.request_stop)
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Prepare for the end of the pool."""
+        if not self._at_leisure:
+            super().handle_warm_shutdown_request()
 
     def _shutdown(self) -> None:
         """Handle the signals that end a worker after its job."""

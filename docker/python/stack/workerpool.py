@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from uuid import uuid4
 
 import redis
 from rq.worker_pool import WorkerData, WorkerPool
+from workerqueues import POOLS, QueueRules
 
 HEALTH_INTERVAL = 5.0  # s
 # s for which a worker's entry may be missing: it is written after the start, and again while a job runs.
@@ -29,62 +31,68 @@ class WatchedPool(WorkerPool):
     of a second of processor time.
 
     rq writes a worker's entry when the worker starts. When Redis loses it (it expires while Redis is away; an older
-    snapshot is loaded), an idle worker never writes it again, so such a worker is told to end after its job.
+    snapshot is loaded), an idle worker never writes it again, so such a worker is told to end after its job. The
+    same becomes of one that listens to a queue that the pool may not take any more.
     """
 
     def __init__(
         self,
-        *arguments: Any,
+        rules: QueueRules,
+        *,
+        count: int,
         probe: redis.Redis,
         health_file: Path,
-        host: str,
-        revision: str,
         clock: Callable[[], float] = time.monotonic,
         **options: Any,
     ) -> None:
-        super().__init__(*arguments, **options)
+        super().__init__(rules.names, num_workers=count, **options)
+        self.rules = rules
+        self.count = count
         self.probe = probe
         self.health_file = health_file
-        self.host = host
-        self.revision = revision
-        self.record = f"wepp:pool:{host}:{socket.gethostname()}"
         self.clock = clock
+        self.record = f"wepp:pool:{rules.host}:{socket.gethostname()}"
+        self.plan: list[tuple[str, ...]] = []
         self._process_id = os.getpid()
         self._reported = float("-inf")
         self._well = False
-        # Names of workers: since when their entry is missing, and whether they were signalled to end for it.
+        self._said = ""
+        # Names of workers: what each takes, since when its entry is missing, and which were told to end.
+        self._takes: dict[str, tuple[str, ...]] = {}
         self._missing_since: dict[str, float] = {}
-        self._signalled: set[str] = set()
+        self._retired: set[str] = set()
+
+    def start(self, *arguments: Any, **options: Any) -> None:
+        """Run until a signal ends it."""
+        with suppress(redis.RedisError, OSError):
+            self._look()
+        super().start(*arguments, **options)
+        with suppress(redis.RedisError, OSError):
+            self.rules.close()
+            self.probe.delete(self.record)
+            self.probe.srem(POOLS, self.record)
 
     def check_workers(self, respawn: bool = True) -> None:
         """Check the workers and write the health file; rq calls it about once a second."""
         super().check_workers(respawn)
-        # Until all is well each round is reported, so that a start is seen as soon as it succeeded.
-        if not self._well or self.clock() - self._reported >= HEALTH_INTERVAL:
-            self._report()
-            self._reported = self.clock()
+        self._report_in_time()
+
+    def all_workers_have_stopped(self) -> bool:
+        """Return whether none is left; rq calls it about once a second for a pool that was told to stop."""
+        self._report_in_time()
+        return bool(super().all_workers_have_stopped())
 
     def start_worker(
         self, count: int | None = None, burst: bool = True, _sleep: float = 0, **options: Any
     ) -> None:
-        """Start a worker whose name tells its host, unlike the one that rq would make up."""
-        name = f"{self.host}.{uuid4().hex}"
+        """Start a worker that the plan lacks; its name tells its host, unlike the one that rq would make up."""
+        self._takes = {name: self._takes[name] for name in self.worker_dict}
+        name = f"{self.rules.host}.{uuid4().hex}"
+        self._takes[name] = next(iter((Counter(self.plan) - Counter(self._takes.values())).elements()))
+        self._queue_names = list(self._takes[name])
         process = self.get_worker_process(name, burst=burst, _sleep=_sleep, **options)
         process.start()
         self.worker_dict[name] = WorkerData(name, process.pid, process)
-
-    def forget(self) -> None:
-        """Remove the record of a pool that ended."""
-        with suppress(redis.RedisError, OSError):
-            self.probe.delete(self.record)
-
-    def stop_worker(self, worker_data: WorkerData, sig: signal.Signals = signal.SIGINT) -> None:
-        """Signal a worker to stop unless it was signalled before; rq calls it for each when the pool stops."""
-        if worker_data.name in self._signalled:
-            # A second signal would make rq kill the worker's job.
-            self._signalled.remove(worker_data.name)
-        else:
-            super().stop_worker(worker_data, sig)
 
     def request_stop(self, signum: int | None = None, frame: object = None) -> None:
         """Handle SIGTERM and SIGINT, also in a new worker process until it has handlers of its own."""
@@ -93,19 +101,45 @@ class WatchedPool(WorkerPool):
             raise SystemExit(0)
         super().request_stop(signum, frame)
 
+    def _report_in_time(self) -> None:
+        # Until all is well each round is reported, so that a start is seen as soon as it succeeded.
+        if not self._well or self.clock() - self._reported >= HEALTH_INTERVAL:
+            self._report()
+            self._reported = self.clock()
+
     def _report(self) -> None:
-        workers = list(self.worker_dict.values())
         try:
+            self._look()
+            workers = list(self.worker_dict.values())
             missing = [each for each in workers if not self._is_registered(each.name)]
             alive = f"{len(workers) - len(missing)} of {self.num_workers}"
             well = len(workers) - len(missing) >= self.num_workers
-            self._write_record(alive, "" if well else "not all workers are alive")
-            self._note(well, f"{alive} workers alive")
+            trouble = (
+                "it is being stopped" if self.status == self.Status.STOPPED else "not all workers are alive"
+            )
+            self._write_record(alive, "; ".join(filter(None, ["" if well else trouble, self.rules.note])))
         except (redis.RedisError, OSError) as error:
             self._missing_since.clear()
             self._note(False, f"Redis does not answer: {type(error).__name__}")
             return
+        self._note(well, "; ".join(filter(None, [f"{alive} workers alive", self.rules.note])))
         self._replace(missing)
+
+    def _look(self) -> None:
+        """Find out which queues may be taken, and tell workers to end that take others."""
+        self.rules.look(name for worker in self.worker_dict for name in self._takes[worker])
+        self.plan = self.rules.plan(self.count)
+        self.num_workers = len(self.plan)
+        if self.rules.note != self._said:
+            self._said = self.rules.note
+            self.log.warning(self._said or "All queues are taken")
+        lacking = Counter(self.plan)
+        for worker in list(self.worker_dict.values()):
+            takes = self._takes[worker.name]
+            if lacking[takes]:
+                lacking[takes] -= 1
+            else:
+                self._retire(worker, f"takes {', '.join(takes)}")
 
     def _note(self, well: bool, text: str) -> None:
         self._well = well
@@ -116,36 +150,37 @@ class WatchedPool(WorkerPool):
     def _write_record(self, workers: str, note: str) -> None:
         """Write what this pool is, for the hosts that share its Redis."""
         fields = {
-            "host": self.host,
+            "host": self.rules.host,
             "container": socket.gethostname(),
-            "queues": ",".join(self._queue_names),
-            "revision": self.revision,
+            "queues": ",".join(self.rules.allowed),
+            "revision": self.rules.revision,
             "workers": workers,
             # Hosts' clocks differ.
             "heartbeat": self.probe.time()[0],
             "note": note,
         }
         with self.probe.pipeline() as pipeline:
+            pipeline.sadd(POOLS, self.record)
             pipeline.hset(self.record, mapping=fields)
             pipeline.expire(self.record, RECORD_LIFE)
             pipeline.execute()
 
     def _replace(self, missing: list[WorkerData]) -> None:
-        """Signal each worker whose entry has been missing for too long to end; rq starts another in its place."""
+        """Have each worker replaced whose entry has been missing for too long."""
         now = self.clock()
         self._missing_since = {each.name: self._missing_since.get(each.name, now) for each in missing}
-        self._signalled &= self.worker_dict.keys()
         for each in missing:
-            overdue = now - self._missing_since[each.name] >= ENTRY_GRACE
-            if overdue and each.name not in self._signalled and self.status != self.Status.STOPPED:
-                self.log.warning(
-                    "Worker %s (process %d) has no entry in Redis: it is told to end after its job, "
-                    "then another is started",
-                    each.name,
-                    each.pid,
-                )
-                self._signalled.add(each.name)
-                super().stop_worker(each, signal.SIGTERM)
+            if now - self._missing_since[each.name] >= ENTRY_GRACE:
+                self._retire(each, "has no entry in Redis")
+
+    def _retire(self, worker: WorkerData, why: str) -> None:
+        """Tell a worker, once, to end after its job; another is started in its place."""
+        if worker.name not in self._retired and self.status != self.Status.STOPPED:
+            self.log.warning(
+                "Worker %s (process %d) %s: it is to end after its job", worker.name, worker.pid, why
+            )
+            self._retired.add(worker.name)
+            self.stop_worker(worker, signal.SIGTERM)
 
     def _is_registered(self, name: str) -> bool:
         host, death = self.probe.hmget(f"rq:worker:{name}", "hostname", "death")
