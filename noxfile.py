@@ -31,7 +31,8 @@ COMPOSE_SETS = (
     ["docker-compose.dev.yml", "docker-compose.external-postgres.yml", "docker-compose.external-redis.yml"],
     ["docker-compose.prod.yml", "docker-compose.backup-hook.yml"],
     ["docker-compose.prod.yml", "docker-compose.external-postgres.yml", "docker-compose.external-redis.yml"],
-    ["docker-compose.prod.yml", "docker-compose.own-certificate.yml"],
+    ["docker-compose.prod.yml", "docker-compose.own-certificate.yml", "docker-compose.worker-hosts.yml"],
+    ["docker-compose.worker.yml", "docker-compose.worker-wepppy.yml"],
     ["docker-compose.dev.yml", "docker-compose.wepppy.yml", "docker-compose.wepppy-dev.yml"],
     ["docker-compose.prod.yml", "docker-compose.wepppy.yml", "docker-compose.wepppy-prod.yml"],
     ["docker-compose.prod.yml", "docker-compose.wepppy.yml", "docker-compose.wepppy-prod.yml",
@@ -49,7 +50,8 @@ BESIDE = [
 # What some of them require.
 COMPOSE_SETTINGS = (
     "WEPPPY_SRC=/home/me/wepppy\nWEPPPY_IMAGE=wepppy:1\nWORKER_NOFILE=65536\nDOCKER_GID=999\n"
-    "SITE_CERTIFICATES_DIR=/etc/site\n"
+    "SITE_CERTIFICATES_DIR=/etc/site\nWORKER_ADDRESS=10.0.0.1\nWORKER_HOST=two\nWORKER_IMAGE=wepppy-python:prod\n"
+    "GATEWAY_ADDRESS=10.0.0.1:7380\n"
 )
 
 

@@ -175,6 +175,64 @@ def compose_restart(c: Context, services: list[str], timeout: int = 300) -> None
     service_commands.restart(*stack_for(c), split_names(services), timeout)
 
 
+# ---- workers on other hosts --------------------------------------------------------------------------
+
+
+@task(
+    help={
+        "host": "The short name of the host that is to compute, as its engine knows it.",
+        "queues": "Queues that it is to work on, separated by commas.",
+    },
+    interrupted="a host that was given access has it until its invitation ends, the next one replaces it",
+)
+def worker_invite(c: Context, host: str, queues: str = "default,batch", json: bool = False) -> None:
+    """On the main host: write the file with which another host joins; prints its passphrase once."""
+    from scripts.stack.worker_hosts.invite import invite
+
+    invite(*stack_for(c, json=json), host, split_names([queues]))
+
+
+@task(
+    help={
+        "file": "The invitation.",
+        "passphrase_file": "A file that holds its passphrase, where nobody is there to type it.",
+    },
+    interrupted="what was written is taken back unless the main host was told; the same call goes on",
+)
+def worker_join(c: Context, file: str, passphrase_file: str = "", json: bool = False) -> None:
+    """On a worker host: check clock, folders and owners, start its workers, prove them by a job."""
+    from scripts.base.console import Console
+    from scripts.stack.up import Options, Up
+    from scripts.stack.worker_hosts.join import join
+
+    compose, console = stack_for(c, json=json)
+    # The answer is the join's own.
+    up = Up(compose, Console(out=sys.stderr), Options(build=False), recover=lambda *_: None)
+    join(compose, console, file, passphrase_file, start=up.run)
+
+
+@task(interrupted=LOOKED)
+def workers(c: Context, json: bool = False) -> None:
+    """Show each host's workers, queues, jobs, revision and heartbeat, and what is wrong."""
+    from scripts.stack.worker_hosts.listing import workers as listed
+
+    require_well(listed(*stack_for(c, json=json)))
+
+
+@task(
+    help={
+        "host": "On the main host: whose access is to end.",
+        "now": "Do not wait for jobs: they are queued again.",
+    },
+    interrupted="workers that were stopped stay so, the same call goes on",
+)
+def worker_leave(c: Context, host: str = "", now: bool = False) -> None:
+    """On a worker host: end its workers after their jobs and take its access away."""
+    from scripts.stack.worker_hosts.leave import leave
+
+    leave(*stack_for(c), host, now=now)
+
+
 # ---- look ----------------------------------------------------------------------------------------------
 
 

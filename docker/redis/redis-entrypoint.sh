@@ -35,6 +35,7 @@ fi
 
 # notify-keyspace-events Kh: preflight follows the checklist hashes by these events.
 # noeviction: a job that was accepted must not be dropped to make room.
+# include: users of worker hosts, a file each (docker-compose.worker-hosts.yml).
 exec redis-server - <<SETTINGS
 bind * -::*
 dir /data
@@ -46,4 +47,5 @@ aof-use-rdb-preamble yes
 save "${REDIS_SAVE_SCHEDULE:-}"
 maxmemory $maxmemory
 maxmemory-policy noeviction
+${REDIS_USERS:+include $REDIS_USERS}
 SETTINGS

@@ -34,6 +34,11 @@ def moment(text: str) -> float | None:
         return None
 
 
+def local_time(seconds: float) -> str:
+    """Return a moment (seconds since the epoch) for people, in this machine's zone."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
 def duration(seconds: float) -> str:
     """Return the seconds for people, the two largest units: `3 d 4 h`."""
     rest, parts = int(seconds), []

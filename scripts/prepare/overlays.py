@@ -19,12 +19,15 @@ EXTERNAL_STORES = {
     "docker/docker-compose.external-postgres.yml": ("POSTGRES_HOST", "postgres"),
     "docker/docker-compose.external-redis.yml": ("REDIS_HOST", "redis"),
 }
+# Opens the stores to workers on other hosts, at that address.
+ADDRESS = "WORKER_ADDRESS"
 # The settings of a real tree that choose files.
 TREE, IMAGE, OPEN_FILES = "WEPPPY_SRC", "WEPPPY_IMAGE", "WORKER_NOFILE"
 # The settings that choose a file and that a caller may export.
-KEYS = (*(key for key, _ in EXTERNAL_STORES.values()), TREE, IMAGE, OPEN_FILES)
+KEYS = (*(key for key, _ in EXTERNAL_STORES.values()), TREE, IMAGE, OPEN_FILES, ADDRESS)
 # The sidecar's way to whoever watches over the backups; its address is a secret and not shown.
 HOOK_FILE, HOOK = "docker/docker-compose.backup-hook.yml", secret_ids.HOOK
+HOSTS_FILE = "docker/docker-compose.worker-hosts.yml"
 PRODUCTION_FILE = "docker/docker-compose.prod.yml"
 BASE_FILES = (DEFAULT_FILE, PRODUCTION_FILE)
 # Those of a real tree.
@@ -67,6 +70,8 @@ def wanted(
         choice[name] = (where != own, f"{key} is {where}")
     hook = bool(settings.get(HOOK))
     choice[HOOK_FILE] = (hook, f"the secret file {HOOK} is {'filled' if hook else 'empty'}")
+    address = settings.get(ADDRESS)
+    choice[HOSTS_FILE] = (bool(address), f"{ADDRESS} is {address or 'empty'}")
     return choice
 
 

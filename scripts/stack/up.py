@@ -32,6 +32,7 @@ from scripts.prepare import (
     overlays,
     ownership,
     public_files,
+    worker_authority,
 )
 from scripts.prepare.build import EnsureImages, build
 from scripts.prepare.doctor import examination
@@ -162,7 +163,12 @@ class Up:
             self.console.say(f"{display_path(path)} was missing: written (see `invoke env-init --help`)")
             if written.secrets:
                 secret_files.tell(self.console, written.secrets)
+        if self.compose.setting("WORKER_HOST"):
+            # All that it has came with its invitation.
+            return True
         secret_files.tell(self.console, secret_files.ensure(self.compose))
+        if self.compose.setting(overlays.ADDRESS):
+            worker_authority.ensure(self.compose)
         # Engine troubles are the doctor's to tell, with all the rest.
         with contextlib.suppress(StackError):
             overlays.choose(self.compose, self.console)

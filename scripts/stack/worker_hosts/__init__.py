@@ -1,0 +1,1 @@
+"""Workers on other hosts: invite one, join, look at all, leave."""

@@ -1,0 +1,42 @@
+"""The containers of workers, what they are asked, and what a worker host has of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from scripts.base.errors import fail
+from scripts.engine.compose import Compose
+
+# Of a worker host; and the workers on any host.
+GATEWAY, WORKER = "gateway", "rq-worker"
+
+
+def worker_services(compose: Compose) -> list[str]:
+    """Return this host's services of workers that are switched on."""
+    active = compose.catalogue.active(compose.active_profiles)
+    return [each.name for each in active if each.name.startswith(WORKER)]
+
+
+def remove_own_files(compose: Compose) -> None:
+    """Delete what an invitation brought: the secrets that the workers' model names, then `.env`."""
+    for each in (compose.model.get("secrets") or {}).values():
+        path = Path(each["file"])
+        if path.parent == compose.secrets_dir:
+            path.unlink(missing_ok=True)
+    compose.env_path.unlink(missing_ok=True)
+    compose.forget()
+
+
+def ask(compose: Compose, service: str, *question: str) -> dict[str, Any]:
+    """Return what the script for worker hosts answers in a running container. Raise StackError."""
+    result = compose.capture("exec", "-T", service, "python", "/opt/stack/worker_host.py", *question)
+    try:
+        answer: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        fail(
+            f"{service} cannot answer: {result.complaint}",
+            f"see `invoke compose-logs --services={service}`, then `invoke compose-up`",
+        )
+    return answer
