@@ -233,6 +233,49 @@ def worker_leave(c: Context, host: str = "", now: bool = False) -> None:
     leave(*stack_for(c), host, now=now)
 
 
+@task(
+    help={
+        "namespace": "The namespace of everything that is written.",
+        "queues": "Queues that the cluster is to work on, separated by commas.",
+        "folder": "Where workers.yaml and secrets.yaml are written. Default: a folder kubernetes here.",
+        "host": "The name by which this stack knows the cluster.",
+        "image": "The image of the workers as the cluster pulls it.",
+        "storage_class": "The storage class of the claims for runs and geodata.",
+        "keda": "Scale by the length of the queues, where KEDA is installed.",
+        "new_secrets": "Give the cluster a new certificate and new passwords; the old ones end.",
+    },
+    interrupted="a cluster that was given access keeps it, the next run gives it new passwords",
+)
+def k8s_render(
+    c: Context,
+    namespace: str = "wepp",
+    queues: str = "default,batch",
+    folder: str = "kubernetes",
+    host: str = "k8s",
+    image: str = "",
+    storage_class: str = "",
+    keda: bool = False,
+    new_secrets: bool = False,
+    json: bool = False,
+) -> None:
+    """On the main host: write manifests of worker pools for a Kubernetes cluster, and its secrets."""
+    from pathlib import Path
+
+    from scripts.stack.kubernetes import Options, render
+
+    options = Options(
+        namespace,
+        tuple(split_names([queues])),
+        Path(folder).absolute(),
+        host=host,
+        image=image,
+        storage_class=storage_class,
+        keda=keda,
+        new_secrets=new_secrets,
+    )
+    render(*stack_for(c, json=json), options)
+
+
 # ---- look ----------------------------------------------------------------------------------------------
 
 

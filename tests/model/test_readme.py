@@ -14,7 +14,7 @@ from tests.model.conftest import ROOT
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/restore.md")
 ROW = re.compile(r"^\| `([a-z0-9-]+)` \| [^|]+ \| (\d*) ?\| (core|geo|push|legacy) \|", re.MULTILINE)
 CODE = re.compile(r"`+([^`]+)`+")
-INVOKED = re.compile(r"\binvoke ([a-z]+(?:-[a-z]+)*)((?: +\[?--?[a-z][^ ]*)*)")
+INVOKED = re.compile(r"\binvoke ([a-z][a-z0-9]*(?:-[a-z0-9]+)*)((?: +\[?--?[a-z][^ ]*)*)")
 FLAG = re.compile(r"--[a-z][a-z-]*")
 LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)

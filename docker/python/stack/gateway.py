@@ -3,8 +3,8 @@
 serve, on the main host: takes connections on port 7380, asks for a certificate of the stack's own authority and passes
 on what a joined host says to Redis or Postgres (GATEWAY_TARGETS, `NAME=HOST:PORT NAME=HOST:PORT`). A host is let in
 while its file ACCESS/HOST.json names its certificate's SHA-256; without the file its connections are closed.
-connect, on a worker host: listens on the stores' ports and passes on to GATEWAY_ADDRESS (`HOST:PORT`), so that nothing
-else on that host knows of TLS or of another machine.
+connect, on a worker host: listens on the stores' ports (at GATEWAY_LISTEN, 0.0.0.0) and passes on to GATEWAY_ADDRESS
+(`HOST:PORT`), so that nothing else on that host knows of TLS or of another machine.
 ask QUESTION, on a worker host: `look`, `join` or `leave`; prints the answer. An invitation is good until its time is
 over and for one `join`; `leave` removes the host's file.
 health: exit code 0 when the main host's gateway answers (on the main host: listens).
@@ -138,7 +138,7 @@ def common_name(certificate: dict[str, Any]) -> str:
 # ---- a worker host ----------------------------------------------------------------------------------------
 
 
-async def connect(context: Callable[[str], ssl.SSLContext], address: tuple[str, int]) -> None:
+async def connect(context: Callable[[str], ssl.SSLContext], address: tuple[str, int], listen: str) -> None:
     """Listen on the stores' ports for ever, and pass on to the main host."""
 
     def handler(purpose: str) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
@@ -153,7 +153,7 @@ async def connect(context: Callable[[str], ssl.SSLContext], address: tuple[str, 
         return connected
 
     for purpose, port in LOCAL_PORTS.items():
-        await asyncio.start_server(handler(purpose), "0.0.0.0", port)  # noqa: S104 - of its container
+        await asyncio.start_server(handler(purpose), listen, port)
     await asyncio.Event().wait()
 
 
@@ -232,7 +232,9 @@ def main(arguments: list[str]) -> int:
     main_host = _address(os.environ.get("GATEWAY_ADDRESS", f"127.0.0.1:{PORT}"))
     if arguments == ["connect"]:
         contexts = {purpose: context_of("connect", [purpose]) for purpose in LOCAL_PORTS}
-        asyncio.run(connect(contexts.__getitem__, main_host))
+        # In a pod nobody but its own containers.
+        listen = os.environ.get("GATEWAY_LISTEN", "0.0.0.0")  # noqa: S104 - of its container
+        asyncio.run(connect(contexts.__getitem__, main_host, listen))
         return 0
     if arguments[:1] == ["ask"] and arguments[1:] in (["look"], ["join"], ["leave"]):
         try:

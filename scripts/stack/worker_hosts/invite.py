@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from scripts.base.clock import SYSTEM_CLOCK, Clock
 from scripts.base.console import Console
@@ -22,6 +23,7 @@ from scripts.settings.envfile import display_path
 from scripts.settings.secret_ids import DATABASE
 from scripts.stack.service_commands import require_running
 from scripts.stack.worker_hosts import access, invitation
+from scripts.stack.worker_hosts.access import Granted
 from scripts.stack.worker_hosts.containers import WORKER, ask
 from scripts.stack.worker_hosts.invitation import Folder, Invitation
 
@@ -75,7 +77,7 @@ def invite(
         host=host,
         until=until,
         project=compose.project,
-        gateway=f"{compose.setting(ADDRESS)}:{compose.setting('WORKER_PORT', '7380')}",
+        gateway=gateway_address(compose),
         image=compose.catalogue.services[WORKER].image,
         revision=answer["revision"],
         queues=tuple(queues),
@@ -83,13 +85,7 @@ def invite(
         gid=int(compose.setting("GID", "1000")),
         folders=shared,
         settings={key: compose.setting(key) for key in SETTINGS if compose.setting(key)},
-        secrets={
-            **_secrets_of_workers(compose),
-            "redis_password": granted.redis_password,
-            DATABASE: granted.postgres_password,
-            AUTHORITY: secret_files.value(compose, AUTHORITY) + "\n",
-            "host_certificate": granted.certificate,
-        },
+        secrets=secrets_of_host(compose, granted),
     )
     path = Path.cwd() / f"{host}.invitation"
     phrase = invitation.passphrase()
@@ -117,8 +113,8 @@ def forget_tokens(compose: Compose, clock: Clock) -> None:
                 token.unlink(missing_ok=True)
 
 
-def _shared_folders(compose: Compose) -> dict[str, str]:
-    """Return the folders of this host that worker hosts mount too, by setting. Raise StackError (refused)."""
+def require_open(compose: Compose) -> None:
+    """Raise StackError (refused) unless other hosts can reach the stores, and run what this one runs."""
     if not compose.setting(ADDRESS):
         refuse(
             f"{ADDRESS} is empty: the stores are open to no other host",
@@ -126,12 +122,21 @@ def _shared_folders(compose: Compose) -> dict[str, str]:
         )
     if GATEWAY not in compose.catalogue.services:
         refuse("the stores are not open to worker hosts yet", "invoke compose-up")
-    mounts = {each["target"]: each for each in compose.model["services"][WORKER].get("volumes") or ()}
-    if TREE in mounts:
+    if TREE in _mounts(compose):
         refuse(
             "this stack is in development: its tree is mounted, and other hosts run what is in the image",
             "set COMPOSE_FILE in .env to docker/docker-compose.prod.yml, then `invoke compose-up --build`",
         )
+
+
+def _mounts(compose: Compose) -> dict[str, Any]:
+    return {each["target"]: each for each in compose.model["services"][WORKER].get("volumes") or ()}
+
+
+def _shared_folders(compose: Compose) -> dict[str, str]:
+    """Return the folders of this host that worker hosts mount too, by setting. Raise StackError (refused)."""
+    require_open(compose)
+    mounts = _mounts(compose)
     found = {}
     for key, target in SHARED.items():
         mount = mounts[target]
@@ -158,8 +163,19 @@ def _with_token(folder: Path, number: str) -> Folder:
     return Folder(str(folder), status.st_uid, status.st_gid, name, hashlib.sha256(text.encode()).hexdigest())
 
 
-def _secrets_of_workers(compose: Compose) -> dict[str, str]:
-    """Return the secrets that services of workers get, without the stores' passwords."""
+def gateway_address(compose: Compose) -> str:
+    """Return where worker hosts reach the main host's gateway."""
+    return f"{compose.setting(ADDRESS)}:{compose.setting('WORKER_PORT', '7380')}"
+
+
+def secrets_of_host(compose: Compose, granted: Granted) -> dict[str, str]:
+    """Return the secrets of a worker host by id: those that workers get here, its own passwords and certificate."""
     services = [each for each in compose.catalogue.services.values() if each.name.startswith(WORKER)]
     names = {name for each in services for name in each.secrets} - OWN_SECRETS
-    return {name: secret_files.value(compose, name) for name in sorted(names)}
+    return {
+        **{name: secret_files.value(compose, name) for name in sorted(names)},
+        "redis_password": granted.redis_password,
+        DATABASE: granted.postgres_password,
+        AUTHORITY: secret_files.value(compose, AUTHORITY) + "\n",
+        "host_certificate": granted.certificate,
+    }
