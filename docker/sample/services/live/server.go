@@ -109,7 +109,7 @@ func (s *server) connect(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	run, _, _ := strings.Cut(name, ":")
-	if err := s.access.check(r, run); errors.Is(err, errNoRun) {
+	if err := s.access.check(r.Context(), r.Header, run); errors.Is(err, errNoRun) {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	} else if err != nil {
@@ -130,7 +130,12 @@ func (s *server) connect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	served = true
-	client.serve(conn, release)
+	open, ended := context.WithCancel(context.Background())
+	s.access.repeat(open, r.Header, run, func() { client.end(websocket.ClosePolicyViolation, errNoRun.Error()) })
+	client.serve(conn, func() {
+		ended()
+		release()
+	})
 }
 
 // isAllowed reports whether a request may open a websocket. Only browsers send Origin, and only in them can a foreign

@@ -176,6 +176,40 @@ func TestNoWebsocketOpensWhileAccessCannotBeChecked(t *testing.T) {
 	}
 }
 
+func TestAWebsocketEndsOnceItsVisitorMayNotReadTheRunAnyMore(t *testing.T) {
+	answers := make(chan int, 4)
+	for _, code := range []int{204, 204, 503, 404} { // of the handshake first; while it is not known, nothing ends
+		answers <- code
+	}
+	rule := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/mine" || r.Header.Get("Cookie") != "wepp_browse_jwt=x" {
+			t.Errorf("asked for %s with %v", r.URL.Path, r.Header)
+		}
+		w.WriteHeader(<-answers)
+	}))
+	defer rule.Close()
+	h := handler(t, true, nil, healthy)
+	h.access = newAccess(rule.URL)
+	h.access.interval = time.Millisecond
+	site := httptest.NewServer(h)
+	defer site.Close()
+	conn, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(site.URL, "http")+"/mine", http.Header{"Cookie": {"wepp_browse_jwt=x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetReadDeadline(time.Now().Add(timeout))
+	if _, text, err := conn.ReadMessage(); err != nil || string(text) != `{"type":"hangup"}` {
+		t.Fatalf("%s %v", text, err)
+	}
+	if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, websocket.ClosePolicyViolation) {
+		t.Fatal(err)
+	}
+	if len(answers) != 0 {
+		t.Fatalf("ended %d answers too early", len(answers))
+	}
+}
+
 func TestOneAddressMayOpenSoManyWebsockets(t *testing.T) {
 	h := handler(t, true, nil, healthy)
 	h.perAddress.limit = 2
