@@ -15,8 +15,15 @@ case $password in
     ;;
 esac
 
-# Without the manifest Redis would start empty, over the files that hold its data or beside a snapshot of it.
-if [ ! -s /data/appendonlydir/appendonly.aof.manifest ]; then
+# Without the manifest, or with a base of no bytes, Redis would start empty, over the files that hold its data or beside a
+# snapshot of it.
+manifest=/data/appendonlydir/appendonly.aof.manifest
+base=$(sed -n 's/^file \([^ ]*\) .* type b.*/\1/p' "$manifest" 2>/dev/null) || true
+if [ "$base" ] && [ ! -s "/data/appendonlydir/$base" ]; then
+  echo "redis: $base of the append-only files is missing or empty: Redis would start empty" >&2
+  exit 1
+fi
+if [ ! -s "$manifest" ]; then
   for file in /data/appendonlydir/appendonly.aof.*.* /data/appendonlydir.repaired /data/dump.rdb; do
     if [ -e "$file" ]; then
       echo "redis: the manifest of the append-only files is missing, and $file is there: Redis would start empty" >&2

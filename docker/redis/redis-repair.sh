@@ -2,7 +2,7 @@
 # Checks the append-only files of a Redis that is stopped and repairs them in a copy, which is loaded for proof.
 #
 #   redis-repair.sh check          leaves all files as they are
-#   redis-repair.sh repair STAMP   puts the repaired copy in place; the files found stay as appendonlydir.damaged-STAMP
+#   redis-repair.sh repair TIME    puts the repaired copy in place; the files found stay as appendonlydir.damaged-TIME
 #
 # Prints NAME=value lines: state (sound or damaged), found (what is damaged, one line each), source (append-only files,
 # dump.rdb or nothing), lost (bytes that are not replayed), keys (how many are there afterwards).
@@ -70,7 +70,8 @@ rebuild_manifest() {
 
 base_is_sound() {
   for name in $(listed b); do
-    redis-check-aof "$copy/$name" >/dev/null 2>&1 || return 1
+    # An empty one Redis takes for an empty store; those that it writes have at least a header.
+    [ -s "$copy/$name" ] && redis-check-aof "$copy/$name" >/dev/null 2>&1 || return 1
   done
 }
 
@@ -140,7 +141,7 @@ else
 fi
 
 source='the append-only files' state=damaged keys=
-if has_files && manifest_is_sound && keys=$(load); then
+if has_files && manifest_is_sound && base_is_sound && keys=$(load); then
   [ ! -d "$current" ] || state=sound
 else
   if manifest_is_sound; then

@@ -94,10 +94,16 @@ def test_files_without_their_manifest_are_not_taken_for_an_empty_store(own: Stac
     assert surviving(own) == list(range(20))
 
 
-def test_a_damaged_base_is_replaced_by_the_newest_snapshot(own: Stack) -> None:
+@pytest.mark.parametrize(
+    "script",
+    [f"printf XX | dd of=$(ls {BASE}) bs=1 seek=30 conv=notrunc", f"truncate -s 0 {BASE}"],
+    ids=["overwritten", "emptied"],
+)
+def test_a_damaged_base_is_replaced_by_the_newest_snapshot(own: Stack, script: str) -> None:
     redis(own, "set", "power-loss-0", "in the snapshot")
     redis(own, "save")
-    damage(own, f"printf XX | dd of=$(ls {BASE}) bs=1 seek=30 conv=notrunc")
+    damage(own, script)
+    is_refused(own)
     repaired = own.invoke("redis-repair", "--yes")
     assert "the snapshot dump.rdb of" in repaired.stderr
     assert surviving(own) == [0]
