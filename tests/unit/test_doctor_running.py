@@ -9,7 +9,7 @@ import pytest
 
 from scripts.prepare.finding import Level
 from tests.unit.examining import errors, only, running, well
-from tests.unit.fakes import Checkout, container
+from tests.unit.fakes import Checkout, container, model
 
 
 @pytest.fixture
@@ -50,6 +50,23 @@ def test_what_runs_is_looked_at_where_it_is_asked_for(checkout: Checkout) -> Non
     assert finding.level is Level.ERROR
     assert finding.what == "status is stopped (exit status 0)"
     assert errors(checkout) == []
+
+
+def test_a_missing_secret_file_of_a_stack_that_was_started_is_an_error(checkout: Checkout) -> None:
+    described = model(checkout.root)
+    described["services"]["status"]["secrets"] = [
+        {"source": "postgres_password"},
+        {"source": "vapid_private_key"},
+    ]
+    checkout.runner.on("config", "json", stdout=json.dumps(described))
+    assert running(checkout, "secrets") == []
+    (checkout.root / ".docker-data" / "secrets" / "vapid_private_key").unlink()
+    finding = only(running(checkout, "secrets"))
+    assert finding.level is Level.ERROR
+    assert finding.what.endswith("secrets lacks vapid_private_key")
+    checkout.runner.on("docker", "volume", "ls")
+    checkout.containers_are([])
+    assert running(checkout, "secrets") == []
 
 
 def test_a_stack_that_is_down_is_no_error(checkout: Checkout) -> None:

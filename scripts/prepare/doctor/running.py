@@ -8,6 +8,7 @@ from pathlib import Path
 from scripts.engine import problems, run_stores
 from scripts.prepare import ownership
 from scripts.prepare.finding import Check, Finding, Level, Target
+from scripts.settings.envfile import display_path
 
 
 def check_second_checkout(target: Target) -> Iterator[Finding]:
@@ -36,6 +37,21 @@ def check_services(target: Target) -> Iterator[Finding]:
         yield Finding("services", each.what, each.fix)
     if not found:
         yield Finding("services", f"{compose.project} is up, all services are healthy", level=Level.OK)
+
+
+def check_secret_files(target: Target) -> Iterator[Finding]:
+    """The secret files that a stack was started with are there: the next start mounts them."""
+    compose = target.compose
+    services = compose.catalogue.active(compose.active_profiles)
+    files = {compose.secret_file(name) for each in services for name in each.secrets}
+    missing = sorted(file.name for file in files if not file.is_file())
+    if missing and compose.engine.volumes(compose.project):
+        yield Finding(
+            "secrets",
+            f"{display_path(compose.secrets_dir)} lacks {', '.join(missing)}",
+            "put back a copy; without one `invoke env-init` makes new values, then run `invoke doctor` again (README, "
+            "Change a secret: what a new value costs)",
+        )
 
 
 def check_database_roles(target: Target) -> Iterator[Finding]:
@@ -75,6 +91,7 @@ def check_runs(target: Target) -> Iterator[Finding]:
 CHECKS: list[Check] = [
     check_second_checkout,
     check_services,
+    check_secret_files,
     check_database_roles,
     check_redis_files,
     check_redis_events,

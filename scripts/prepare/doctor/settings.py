@@ -110,7 +110,7 @@ def _consequence(key: str) -> str:
 
 
 def check_secrets(target: Target) -> Iterator[Finding]:
-    """The folder of secrets is private, and the only place of their values; its files are the source check's."""
+    """The folder of secrets is private, and the only place of their values."""
     compose = target.compose
     folder = compose.secrets_dir
     if folder.is_dir() and folder.stat().st_mode & 0o077:
