@@ -44,7 +44,7 @@ BESIDE = [
     "tests/database/migrate",
     *(
         f"tests/database/test_{name}.py"
-        for name in ("external", "full_disks", "new_cluster", "sweep_of_deaths")
+        for name in ("external", "full_disks", "new_cluster", "sweep_of_kills")
     ),
 ]
 # What some of them require.
@@ -113,7 +113,7 @@ def tree(session: nox.Session) -> None:
 
 @nox.session
 def database(session: nox.Session) -> None:
-    """Backups, restores and passwords on a real stack: refusals, and a tenth of the sweeps of deaths and damage."""
+    """Backups, restores and passwords on a real stack: refusals, and a tenth of the sweeps of kills and damage."""
     pytest = ["pytest", "--timeout", "1800", "--durations", "20"]
     if session.posargs:
         session.run(*pytest, "tests/database", *session.posargs)

@@ -11,7 +11,7 @@ from typing import Any
 
 from scripts.base.errors import ExitCode, StackError
 
-FOLDER_MODE, NOTE_MODE = 0o700, 0o644
+FOLDER_MODE, STATE_MODE = 0o700, 0o644
 
 
 def replace(path: Path, text: str, mode: int, owner: tuple[int, int] | None = None) -> None:
@@ -57,17 +57,17 @@ def replace_if_changed(path: Path, text: str, mode: int) -> None:
     replace(path, text, mode)
 
 
-def write_note(path: Path, note: object) -> None:
+def write_state(path: Path, state: object) -> None:
     """Write what a task remembers for the next one, in a folder that is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_if_changed(path, json.dumps(note, sort_keys=True) + "\n", NOTE_MODE)
+    replace_if_changed(path, json.dumps(state, sort_keys=True) + "\n", STATE_MODE)
 
 
-def read_note(path: Path) -> dict[str, Any]:
-    """Return what `write_note` wrote; empty when there is nothing that can be read."""
+def read_state(path: Path) -> dict[str, Any]:
+    """Return what `write_state` wrote; empty when there is nothing that can be read."""
     with contextlib.suppress(OSError, ValueError):
-        note = json.loads(path.read_text(encoding="utf-8"))
-        return note if isinstance(note, dict) else {}
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return state if isinstance(state, dict) else {}
     return {}
 
 

@@ -1,7 +1,7 @@
 """One run of the program at the database (docker/backup/wepp_backup), which does all work there.
 
-It answers in JSON lines (progress, note, left, ready, lost, result, problem) and, where it says `ready`, waits for one
-word. It runs in the backup service's container, or in one of its own that ends with it; when this process ends, its
+It answers in JSON lines (progress, message, left, ready, lost, result, problem) and, where it says `ready`, waits for
+one word. It runs in the backup service's container, or in one of its own that ends with it; when this process ends, its
 input ends and it undoes what it prepared.
 """
 
@@ -119,7 +119,7 @@ class ProgramRun:
                     return event
                 if kind == "progress":
                     update(event["phase"], event["done"], event["total"])
-                elif kind == "note":
+                elif kind == "message":
                     self.console.say(event["text"])
                 elif kind == "left":
                     self.console.warn(event["text"])
@@ -167,4 +167,4 @@ def _event(line: str) -> Mapping[str, Any]:
         event = json.loads(line)
         if isinstance(event, dict) and "kind" in event:
             return event
-    return {"kind": "note", "text": line}
+    return {"kind": "message", "text": line}

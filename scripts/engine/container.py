@@ -66,7 +66,7 @@ class Container:
         return self.condition in FINE
 
     @property
-    def exit_note(self) -> str:
+    def exit_text(self) -> str:
         """The exit status in words, where there is one that says something."""
         if self.condition not in ("failed", "stopped", "restarting"):
             return ""

@@ -86,7 +86,7 @@ def _explained(compose: Compose, container: Container, secrets: Sequence[str]) -
     if not why and container.health_log and container.condition == "unhealthy":
         why = container.health_log[-1].strip()
     why = hide_secrets(" ".join(why.split()), secrets)
-    parts = [f"--- {container.service}: {container.condition}{container.exit_note}"]
+    parts = [f"--- {container.service}: {container.condition}{container.exit_text}"]
     if why:
         parts.append(f"cause: {why}")
     if container.health_log:

@@ -78,7 +78,7 @@ def _of_service(name: str, containers: Sequence[Container]) -> list[Problem]:
     return [
         Problem(
             name,
-            f"{name} is {each.condition}{each.exit_note}{_reason(each)}",
+            f"{name} is {each.condition}{each.exit_text}{_reason(each)}",
             f"see `invoke compose-logs --services={name}`, then `invoke compose-up`",
         )
         for each in containers

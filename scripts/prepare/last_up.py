@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from scripts.base.files import read_note, write_note
+from scripts.base.files import read_state, write_state
 from scripts.engine.catalogue import Service
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container, by_service
@@ -40,10 +40,10 @@ def describe(
 
 def matches(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> bool:
     """Return True when everything is just as the last good `compose-up` of these services left it."""
-    noted = read_note(compose.data_dir / LAST_UP)
-    return bool(noted) and noted == describe(compose, services, containers)
+    written = read_state(compose.data_dir / LAST_UP)
+    return bool(written) and written == describe(compose, services, containers)
 
 
 def write(compose: Compose, services: Iterable[Service], containers: Iterable[Container]) -> None:
     """Write down how things are after a good `compose-up`."""
-    write_note(compose.data_dir / LAST_UP, describe(compose, services, containers))
+    write_state(compose.data_dir / LAST_UP, describe(compose, services, containers))

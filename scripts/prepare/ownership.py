@@ -2,7 +2,7 @@
 
 Every fresh clone has the same default project name, and the engine knows projects by their names alone. Containers tell
 the folder and the settings file that they were made from. Volumes of a stack that is down tell neither: a checkout
-writes down which ones it has seen, and where it has no note of them, the database in them must take its password.
+writes down which ones it has seen, and where it has seen none of them, the database in them must take its password.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from scripts.base.errors import ExitCode, StackError
-from scripts.base.files import read_note, write_note
+from scripts.base.files import read_state, write_state
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 from scripts.engine.database_server import VOLUME
@@ -43,7 +43,7 @@ def require(compose: Compose) -> None:
     if any(not each.folder or _is_own_folder(compose, each.folder) for each in containers):
         return
     made = _volumes(compose, project)
-    if not made or _noted(compose, made):
+    if not made or _seen(compose, made):
         return
     _refuse_other_data(compose, project, made)
     if compose.env_path.exists() and not compose.runner.dry:
@@ -52,7 +52,7 @@ def require(compose: Compose) -> None:
 
 def remember_volumes(compose: Compose) -> None:
     """Write down which volumes the project has now. To be called once they are known to be this checkout's."""
-    write_note(_path(compose), _volumes(compose, compose.project))
+    write_state(_path(compose), _volumes(compose, compose.project))
 
 
 def _project(compose: Compose) -> str:
@@ -112,11 +112,11 @@ def _volumes(compose: Compose, project: str) -> dict[str, str]:
     return compose.engine.volumes_made(compose.engine.volumes(project))
 
 
-def _noted(compose: Compose, made: dict[str, str]) -> bool:
+def _seen(compose: Compose, made: dict[str, str]) -> bool:
     """Return True when this checkout has seen the database's volume, or any where the database is elsewhere."""
-    noted = read_note(_path(compose))
+    seen = read_state(_path(compose))
     database = [name for name in made if name.endswith(f"_{VOLUME}")]
-    return any(noted.get(name) == made[name] for name in database or made)
+    return any(seen.get(name) == made[name] for name in database or made)
 
 
 def _path(compose: Compose) -> Path:

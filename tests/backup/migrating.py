@@ -61,7 +61,7 @@ sys.exit(cli.main(sys.argv[1:]))
             event: dict[str, Any] = json.loads(line)
             if event["kind"] == kind and until(event):
                 return event
-            assert event["kind"] in ("progress", "note", "left", "lost"), event
+            assert event["kind"] in ("progress", "message", "left", "lost"), event
             self.notes.append(event.get("text", ""))
         raise AssertionError(f"it ended with {self.process.wait()}: {self.notes}")
 

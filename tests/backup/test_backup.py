@@ -192,7 +192,7 @@ def test_a_backup_in_whose_middle_another_database_becomes_live_is_made_of_that(
     assert len(files(app)) == 4
 
 
-def test_how_a_backup_went_is_noted_and_told(
+def test_how_a_backup_went_is_recorded_and_told(
     app: Any, filled: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[dict[str, Any]] = []

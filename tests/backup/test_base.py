@@ -179,7 +179,7 @@ def test_a_block_that_raises_ends_its_program() -> None:
 
 
 def is_alive(process: int) -> bool:
-    """Return False for a process that is gone, whenever it goes, or waits for its parent to take note."""
+    """Return False for a process that is gone, whenever it goes, or waits for its parent to collect it."""
     try:
         return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
     except (FileNotFoundError, ProcessLookupError):

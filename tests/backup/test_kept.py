@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from wepp_backup.events import REFUSED, USAGE, Problem, Reporter
-from wepp_backup.markers import Kept, Marker, choose, free_name, list_kept
+from wepp_backup.markers import KeptDatabase, Marker, choose, free_name, list_kept
 from wepp_backup.rollback import drop_kept
 from wepp_backup.server import Server, Session, execute, literal, quote
 from wepp_backup.staging import take_lock
@@ -41,7 +41,7 @@ def test_the_newest_comes_first_and_is_chosen_when_none_is_named(live: Session) 
 
 
 def test_one_that_is_not_kept_is_refused() -> None:
-    for found, name in (([], ""), ([Kept("a", "", 0, "")], "wepppy")):
+    for found, name in (([], ""), ([KeptDatabase("a", "", 0, "")], "wepppy")):
         with pytest.raises(Problem) as told:
             choose(found, name)
         assert told.value.exit_code == REFUSED

@@ -1,4 +1,4 @@
-"""Live migrations as tasks run them: a source that dies, and a schema of another revision than the stack's."""
+"""Live migrations as tasks run them: a source that is killed, and a schema of another revision than the stack's."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def begun(leaving: Server, server: Server, tmp_path: Path) -> Iterator[Program]:
     program.process.wait()
 
 
-def die(server: Server) -> None:
+def kill(server: Server) -> None:
     """Kill the server and start it again, as whatever looks after it does."""
     folder = Path(server.host)
     os.kill(int((folder / "data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
@@ -79,7 +79,7 @@ def test_a_source_that_dies_leaves_the_old_database_live_and_keeps_nothing(
         begun.hear()
     else:
         begun.hear("progress", lambda event: event["phase"] == moment)
-    die(leaving)
+    kill(leaving)
     if moment == "locked":
         begun.say("switch")
     problem = begun.problem()

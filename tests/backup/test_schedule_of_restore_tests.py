@@ -104,7 +104,7 @@ def test_a_quick_restore_test_is_not_taken_for_one_that_was_not_made(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.set(restore_test_interval=timedelta(days=4))
-    scene.wall += timedelta(milliseconds=500)  # its end is noted in whole seconds, so before its beginning
+    scene.wall += timedelta(milliseconds=500)  # its end is recorded in whole seconds, so before its beginning
 
     def quick(_: str) -> str:
         scene.catalog.write(RESTORE_TEST, RestoreTest(scene.wall.replace(microsecond=0), ok=True))

@@ -57,7 +57,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def said(address: str) -> str:
-    """Post the message; return what was noted of that."""
+    """Post the message; return what was logged of that."""
     out = io.StringIO()
     post(address, MESSAGE, Reporter(out, as_json=False))
     return out.getvalue()
@@ -130,7 +130,7 @@ def test_a_server_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.Monke
     assert "BACKUP_HOOK_URL was not told" in asked.report.out.getvalue()
 
 
-def test_an_address_file_that_cannot_be_read_is_noted(tmp_path: Path) -> None:
+def test_an_address_file_that_cannot_be_read_is_logged(tmp_path: Path) -> None:
     asked = app("", tmp_path / "missing")
     send(asked, "backup", ok=True, by_hand=False)
     assert "BACKUP_HOOK_URL_FILE cannot be read" in asked.report.out.getvalue()

@@ -8,29 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.database.deaths import deaths
+from tests.database.kills import kills
 from tests.database.stack import SERVICES, LightStack
 from tests.engine.lifetime import own_stack
 
 # How many of each there are in a full sweep.
-DEATHS = {"restore": 34, "rollback": 16, "rotate": 14, "backup": 14, "migrate": 30, "migrate-live": 12}
+KILLS = {"restore": 34, "rollback": 16, "rotate": 14, "backup": 14, "migrate": 30, "migrate-live": 12}
 DAMAGES = 500
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--sweep=full` runs every death and every damage, `tenth` (default) a tenth, evenly chosen."""
+    """`--sweep=full` runs every kill and every damage, `tenth` (default) a tenth, evenly chosen."""
     parser.addoption(
         "--sweep", choices=("full", "tenth"), default="tenth", help="how much of the sweeps to run"
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each death is a test of its own: operation, victim and the part of the operation at which it comes."""
-    if "death" not in metafunc.fixturenames:
+    """Each kill is a test of its own: operation, victim and the part of the operation at which it comes."""
+    if "kill" not in metafunc.fixturenames:
         return
     divisor = sweep_divisor(metafunc.config)
-    counts = {operation: max(1, round(count / divisor)) for operation, count in DEATHS.items()}
-    metafunc.parametrize("death", deaths(counts), ids=str)
+    counts = {operation: max(1, round(count / divisor)) for operation, count in KILLS.items()}
+    metafunc.parametrize("kill", kills(counts), ids=str)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

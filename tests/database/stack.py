@@ -98,10 +98,10 @@ class LightStack(Stack):
         return self.env_file.parent / "postgres-backups"
 
     @property
-    def notes(self) -> list[Path]:
+    def state_files(self) -> list[Path]:
         """What tasks write down while something has to be finished: by themselves, or by the next one."""
-        note = self.env_file.parent / "stopped-writers"
-        return [note] if note.exists() else []
+        state = self.env_file.parent / "stopped-writers"
+        return [state] if state.exists() else []
 
     def started(self) -> dict[str, str]:
         """When each container of a service was started; equal answers mean that none was stopped in between."""
@@ -143,7 +143,7 @@ class LightStack(Stack):
         deadline = time.monotonic() + seconds
         while True:
             missing = [
-                *(f"{each.name} is there" for each in self.notes),
+                *(f"{each.name} is there" for each in self.state_files),
                 *(f"{name} is left" for name in (*self.one_offs(), *self.programs())),
                 *self.down(),
             ]
@@ -191,7 +191,7 @@ class LightStack(Stack):
                 self.psql(f'DROP DATABASE "{name}" WITH (FORCE)', "postgres")
 
     def left_behind(self) -> list[str]:
-        """Everything that a task should have taken away: databases, containers, programs, temporary files, the note."""
+        """Everything that a task should have taken away: databases, containers, programs, temporary files, state."""
         # A backup of the schedule's own has a temporary file; it holds this lock meanwhile.
         with (self.backups / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -201,7 +201,7 @@ class LightStack(Stack):
             *self.one_offs(),
             *self.programs(),
             *hidden,
-            *(each.name for each in self.notes),
+            *(each.name for each in self.state_files),
         ]
 
     def dump(self, name: str, *options: str) -> Path:

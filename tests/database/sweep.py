@@ -1,4 +1,4 @@
-"""What a sweep of deaths works on: contents of the database that it knows to the last definition, where each can be had
+"""What a sweep of kills works on: contents of the database that it knows to the last definition, where each can be had
 from, and how many of its kills hit something."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.database.deaths import Death, Measured, measure
+from tests.database.kills import Kill, Measured, measure
 from tests.database.migrate.bare import BareServer
 from tests.database.migrate.target import flags, open_again
 from tests.database.stack import BELONGINGS, CONTENT, LightStack, statements
@@ -174,7 +174,7 @@ class Sweep:
         self.runs.pop(operation, None)
 
     def look(self) -> None:
-        """Notes which content is live and which kept; fails for a mixture of any two."""
+        """Records which content is live and which kept; fails for a mixture of any two."""
         found = self.named("")
         if found != self.now:
             self.kept, self.now = self.now, found
@@ -224,9 +224,9 @@ class Sweep:
 
     # ---- kills ----
 
-    def note(self, death: Death, hit: bool) -> None:
+    def record(self, kill: Kill, hit: bool) -> None:
         """Remembers whether the kill hit something alive, at whichever try."""
-        self.hits[death.victim, hit] += 1
+        self.hits[kill.victim, hit] += 1
 
 
 def shares(hits: Counter[tuple[str, bool]]) -> list[str]:

@@ -42,17 +42,17 @@ def test_everything_a_database_may_hold_is_the_same_after_a_restore(stack: Light
 
 
 def test_restored_rows_are_frozen_so_that_no_reader_has_to_mark_them(stack: LightStack) -> None:
-    # In the catalogue's own words: pages of which everybody sees every row. Else only a vacuum notes such.
-    noted = "SELECT relallvisible FROM pg_class WHERE oid = 'loaded'::regclass"
+    # In the catalogue's own words: pages of which everybody sees every row. Else only a vacuum marks such.
+    marked = "SELECT relallvisible FROM pg_class WHERE oid = 'loaded'::regclass"
     stack.psql(
         "CREATE TABLE loaded WITH (autovacuum_enabled = false) AS SELECT g AS id FROM generate_series(1, 9000) g;"
         "ANALYZE loaded"
     )
     try:
-        assert stack.psql(noted).strip() == "0"
+        assert stack.psql(marked).strip() == "0"
         stack.dump("frozen.dump")
         stack.must("db-restore", "--dump=frozen.dump", "--jobs=2", "--yes", "--no-keep")
-        assert int(stack.psql(noted)) > 0
+        assert int(stack.psql(marked)) > 0
     finally:
         stack.psql("DROP TABLE loaded")
 

@@ -1,4 +1,4 @@
-"""The server's disk becomes full while a restore loads, or its log's does and it dies of that: the live database is
+"""The server's disk becomes full while a restore loads, or its log's does and it stops: the live database is
 unchanged, the reason is told, and once there is room the next run works.
 """
 

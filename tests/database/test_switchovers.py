@@ -195,7 +195,7 @@ def test_a_backup_container_that_dies_during_the_load_fails_the_task_and_changes
         assert stack.content() == before
     finally:
         stack.docker("start", stack.container(SIDECAR))
-    # The next task removes what the dead one could not.
+    # The next task removes what the killed one could not.
     stack.must("db-restore", "--dump=long.dump", "--yes")
     assert stack.left_behind() == []
     stack.psql("DROP TABLE long")

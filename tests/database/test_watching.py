@@ -79,8 +79,8 @@ def test_success_and_failure_are_told_and_test_restores_are_really_held(
         assert told[0]["rows"] == told[1]["rows"] > 0
         assert {each["path"] for each in told} == {f"/{TOKEN}"}
         (name,) = dumps(folder)
-        # The message is sent first, for the note's disk may be the trouble.
-        until((folder / f"{name}.drilled").exists, "the note")
+        # The message is sent first, for the record's disk may be the trouble.
+        until((folder / f"{name}.drilled").exists, "the record")
         assert json.loads((folder / f"{name}.drilled").read_text())["ok"] is True
         assert not [each for each in stack.databases() if "_incoming_" in each]
     with sidecar(stack, "failing", folder, PGPORT=1, BACKUP_INTERVAL_SECONDS=1, **settings) as container:

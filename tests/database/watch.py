@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from tests.database.stack import LightStack
 
 # $1: `asked` where only what `wepp-backup --json` runs is meant, for the sidecar works for itself too; the others:
-# names of programs. Says `+` when the first of them lives and `-` when none does any more. Its input says `strike`,
-# which kills what lives, or what lives next, and `spare`. A container has a shell, but neither pgrep nor pkill.
+# names of programs. Says `+` when the first of them runs and `-` when none does any more. Its input says `strike`,
+# which kills what runs, or what runs next, and `spare`. A container has a shell, but neither pgrep nor pkill.
 LOOK = """
 only=$1
 shift
@@ -36,7 +36,7 @@ while :; do
   for folder in /proc/[0-9]*; do
     read -r name <"$folder/comm" || continue
     case " $* " in *" $name "*) ;; *) continue ;; esac
-    # One that has died and waits for its parent has no arguments any more.
+    # One that has ended and waits for its parent has no arguments any more.
     word=
     IFS= read -r -d '' word <"$folder/cmdline"
     [ -n "$word" ] || continue
@@ -72,8 +72,8 @@ class Watch:
         self.programs = tuple(programs)
         self.server = server
         self.sidecar = stack.container("postgres-backup")
-        self.lives: list[tuple[float, float]] = []
-        self.births: list[float] = []
+        self.runs: list[tuple[float, float]] = []
+        self.starts: list[float] = []
         self.ends: list[float] = []
         self._looks: list[subprocess.Popen[str]] = []
         self._threads: list[threading.Thread] = []
@@ -136,15 +136,15 @@ class Watch:
             word, now = line.strip(), time.monotonic()
             if word == "+":
                 since = now
-                self.births.append(now)
+                self.starts.append(now)
             elif word == "-":
-                self.lives.append((since, now))
+                self.runs.append((since, now))
                 since = 0.0
                 self.ends.append(now)
             elif word == "killed":
                 self._spare()
         if since:
-            self.lives.append((since, time.monotonic()))
+            self.runs.append((since, time.monotonic()))
 
     @staticmethod
     def _tell(look: subprocess.Popen[str], word: str) -> None:

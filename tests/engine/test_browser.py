@@ -337,7 +337,7 @@ def test_an_open_page_recovers_by_itself(
     """Restarted in the middle of a run: the page ends with the same log, ticks and state as if nothing had been."""
     if attached:
         pytest.skip("the services of somebody's own stack are not restarted")
-    visitor.page.goto("about:blank")  # its own page would note the restart too
+    visitor.page.goto("about:blank")  # its own page would report the restart too
     other = Visitor(browser.new_context(storage_state=visitor.context.storage_state()))
     page = other.create_run(f"Through a restart of {' and '.join(services)}")
     expect(page.locator("#log-state")).to_have_text("live")
@@ -354,6 +354,6 @@ def test_an_open_page_recovers_by_itself(
     page.get_by_role("button", name="Run again").click()
     page.evaluate(TICKED_AGAIN, [STEPS, PATIENCE_MS])
     expect(page.locator("#state")).to_have_text("finished", timeout=PATIENCE_MS)
-    # A browser notes every connection that is refused; nothing else may go wrong.
+    # A browser reports every connection that is refused; nothing else may go wrong.
     assert [each for each in other.problems if "WebSocket" not in each and "Failed to load" not in each] == []
     other.context.close()

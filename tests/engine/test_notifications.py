@@ -26,7 +26,7 @@ sys.stdout.buffer.write(payload(*sys.argv[1:]))
 SHOWN = """async () => (await (await navigator.serviceWorker.ready).getNotifications())
   .map(({ title, body, tag }) => ({ title, body, tag }))"""
 # Makes `shown` of the worker a promise that its next notification is there. Asked for them any sooner, Chromium drops
-# those that it has noted and not displayed yet.
+# those that it has taken and not displayed yet.
 LISTEN = """(patience) => {
   self.shown = new Promise((done, fail) => {
     registration.showNotification = (...words) => {

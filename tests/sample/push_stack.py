@@ -36,7 +36,7 @@ class Stack:
         return endpoint
 
     def enqueue(self, job: str) -> None:
-        """Note the run's job as the web application does."""
+        """Record the run's job as the web application does."""
         with redis.Redis.from_url(self.redis_server.url(0)) as client:
             client.hset(RUNID, mapping={"rq:run_project": job, "attrs:loaded": "true"})
         self.state(job, "started")

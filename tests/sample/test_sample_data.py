@@ -38,7 +38,7 @@ def environment() -> dict[str, str]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Return each file's hash; of NetCDF that of its values, because HDF5 stamps files with the time."""
+    """Return each file's hash; of NetCDF that of its values, because HDF5 writes the time into files."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix == ".nc":

@@ -71,14 +71,14 @@ def test_a_made_up_checklist_is_in_order_and_claims_no_run_of_the_model() -> Non
     order = [f"timestamps:{task}" for task, _, _ in TASKS]
     lengths = set()
     for plan in runs(7, 100):
-        stamps = {
+        moments = {
             name: int(value) for name, value in plan.checklist.items() if name.startswith("timestamps:")
         }
-        assert list(stamps) == order[: len(stamps)]
-        assert sorted(set(stamps.values())) == list(stamps.values())
-        assert "timestamps:run_wepp_hillslopes" not in stamps
+        assert list(moments) == order[: len(moments)]
+        assert sorted(set(moments.values())) == list(moments.values())
+        assert "timestamps:run_wepp_hillslopes" not in moments
         assert plan.checklist["attrs:loaded"] == "true"
-        lengths.add(len(stamps))
+        lengths.add(len(moments))
     assert len(lengths) > 4
 
 

@@ -1,4 +1,4 @@
-"""Jobs on a real Redis outlive every way to die, end exactly once, and say so."""
+"""Jobs on a real Redis outlive every way to be killed, end exactly once, and say so."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_killed_worker_takes_its_work_horse_along_and_another_worker_ends_the_
     job = stack.queue.enqueue("worker_jobs.wait_for_release", RUNID)
     horse = stack.started(job)
     os.kill(parent_of(horse), signal.SIGKILL)
-    wait_until(lambda: not alive(horse), "the work-horse dying with its worker")
+    wait_until(lambda: not alive(horse), "the work-horse ending with its worker")
     wait_until(
         lambda: worker_jobs.starts(RUNID) == 2, f"a second try\n{stack.log}", attempts=10 * (LIFE + 30)
     )
@@ -63,7 +63,7 @@ def test_a_killed_pool_takes_all_along_and_the_next_pool_ends_the_job_once(
     worker = parent_of(horse)
     os.killpg(pool.pid, signal.SIGKILL)
     pool.wait()
-    wait_until(lambda: not alive(worker) and not alive(horse), "worker and work-horse dying with the pool")
+    wait_until(lambda: not alive(worker) and not alive(horse), "worker and work-horse ending with the pool")
     assert job.get_status() == "started"  # no process was left to change it
     overdue(stack)
     stack.start()
@@ -92,7 +92,7 @@ def test_a_job_that_always_gets_its_process_killed_is_given_up(stack: Stack, fun
         wait_until(
             lambda tries=tries: worker_jobs.starts(RUNID) == tries, f"the next try\n{stack.log}", attempts=900
         )
-        wait_until(lambda: not alive(stack.horse(job)), "the work-horse dying with its worker")
+        wait_until(lambda: not alive(stack.horse(job)), "the work-horse ending with its worker")
         overdue(stack)
     stack.ended(job, "failed")
     wait_until(lambda: "failed" in stack.events.statuses(job), "the event")

@@ -199,7 +199,7 @@ class Living:
 
 
 class Watched:
-    """A pool with two workers; time is what the test says, and signals are noted instead of sent."""
+    """A pool with two workers; time is what the test says, and signals are recorded instead of sent."""
 
     def __init__(self, connection: redis.Redis, folder: Path) -> None:
         self.connection = connection

@@ -1,4 +1,4 @@
-"""Jobs for the tests of the worker: each notes its start, then does what a test wants to see survived."""
+"""Jobs for the tests of the worker: each records its start, then does what a test wants to see survived."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def starts(runid: str) -> int:
     return len(log.read_text().splitlines()) if log.exists() else 0
 
 
-def _note(runid: str) -> Path:
+def _folder_of(runid: str) -> Path:
     folder = get_wd(runid)
     with (folder / "starts").open("a") as log:
         log.write(f"{os.getpid()}\n")
@@ -25,7 +25,7 @@ def _note(runid: str) -> Path:
 
 def wait_for_release(runid: str) -> str:
     """Run until the file `release` appears in the run directory."""
-    folder = _note(runid)
+    folder = _folder_of(runid)
     while not (folder / "release").exists():
         time.sleep(0.02)
     return "released"
@@ -33,20 +33,20 @@ def wait_for_release(runid: str) -> str:
 
 def kill_itself(runid: str) -> None:
     """End as a process does that the kernel kills for its memory."""
-    _note(runid)
+    _folder_of(runid)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def kill_its_worker(runid: str) -> None:
     """Take the whole worker along, every time."""
-    _note(runid)
+    _folder_of(runid)
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
 
 
 def fail(runid: str) -> None:
     """Raise."""
-    _note(runid)
+    _folder_of(runid)
     raise ZeroDivisionError("the ground is flat")
 
 

@@ -54,7 +54,7 @@ class FakeRunner(Runner):
         self.calls: list[Call] = []
         self.rules: list[tuple[tuple[str, ...], Callable[[Sequence[str]], Result]]] = []
         self.lines: dict[str, list[str]] = {}
-        self.conversations: list[FakeLineProcess] = []
+        self.line_processes: list[FakeLineProcess] = []
 
     def on(self, *fragments: str, stdout: str = "", stderr: str = "", returncode: int = 0) -> None:
         """Calls whose arguments hold all fragments, each as a whole argument, get this answer."""
@@ -99,9 +99,9 @@ class FakeRunner(Runner):
         return self._answer(Call("attach", list(argv), dict(env or {}))).returncode
 
     def line_process(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> FakeLineProcess:
-        """Starts the next of `conversations`."""
+        """Starts the next of `line_processes`."""
         self.calls.append(Call("line_process", list(argv), dict(env or {})))
-        return self.conversations.pop(0)
+        return self.line_processes.pop(0)
 
     def _answer(self, call: Call) -> Result:
         self.calls.append(call)
@@ -334,7 +334,7 @@ class Checkout:
 
         self.runner.do("up", action=up)
 
-    def note_volumes(self) -> None:
+    def with_seen_volumes(self) -> None:
         """The volumes that the engine holds are this checkout's."""
         folder = self.root / ".docker-data"
         folder.mkdir(exist_ok=True)

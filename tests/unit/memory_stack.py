@@ -18,7 +18,7 @@ POOL = ["python", "/opt/stack/rq-worker.py", "default"]
 class MemoryStack:
     """Proxy, web application, two workers (one is not running), database, backup, a one-shot.
 
-    Each start and stop takes a second and is noted in `events`. sick: who does not become well. on_stop: what is
+    Each start and stop takes a second and is recorded in `events`. sick: who does not become well. on_stop: what is
     raised instead of the end of a stop.
     """
 

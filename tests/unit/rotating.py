@@ -61,7 +61,7 @@ class Rotating:
 
     def say_login(self, *, own: bool, old: bool = False) -> None:
         answer = {"own": own, "why": "" if own else "refused", "given": [old]}
-        self.stack.made.runner.conversations[:] = [
+        self.stack.made.runner.line_processes[:] = [
             FakeLineProcess(
                 [
                     json.dumps({"kind": "ready", "prepared": "wepppy"}),

@@ -36,7 +36,7 @@ LISTED: Any = {
 def scene(folder: Path, answer: object) -> Checkout:
     made = Checkout(folder)
     made.with_env()
-    made.runner.conversations.append(FakeLineProcess([json.dumps({"kind": "result", "answer": answer})]))
+    made.runner.line_processes.append(FakeLineProcess([json.dumps({"kind": "result", "answer": answer})]))
     return made
 
 

@@ -34,7 +34,7 @@ def test_our_own_containers_are_no_second_checkout(checkout: Checkout) -> None:
 
 def test_containers_of_a_checkout_that_was_moved_are_a_warning(checkout: Checkout) -> None:
     checkout.containers_are([container("status", folder="/gone/docker")])
-    checkout.note_volumes()
+    checkout.with_seen_volumes()
     finding = only(running(checkout, "second checkout"))
     assert finding.level is Level.WARNING
     assert "is gone" in finding.what

@@ -59,7 +59,7 @@ def test_another_machines_server_has_no_log_here(tmp_path: Path) -> None:
 def test_a_load_that_lost_the_server_to_a_full_disk_says_so_at_once_and_in_the_end(tmp_path: Path) -> None:
     made, seen = checkout(tmp_path, log=LOG), Screen()
     lost = json.dumps({"kind": "problem", "what": "the server went away", "fix": "see its log", "exit": 5})
-    made.runner.conversations.append(FakeLineProcess([lost]))
+    made.runner.line_processes.append(FakeLineProcess([lost]))
     with pytest.raises(StackError) as caught:
         answer(made.compose(), seen.console, ["restore"])
     assert caught.value.what == f"the database server's disk is full: {SAID}"
@@ -70,6 +70,6 @@ def test_a_load_that_lost_the_server_to_a_full_disk_says_so_at_once_and_in_the_e
 def test_a_refusal_is_told_as_it_is_whatever_the_log_holds(tmp_path: Path) -> None:
     made = checkout(tmp_path, log=LOG)
     refusal = json.dumps({"kind": "problem", "what": "no such dump", "fix": "another", "exit": 4})
-    made.runner.conversations.append(FakeLineProcess([refusal]))
+    made.runner.line_processes.append(FakeLineProcess([refusal]))
     with pytest.raises(StackError, match="no such dump"):
         answer(made.compose(), Screen().console, ["restore"])

@@ -62,7 +62,7 @@ class Scene:
         self.made.runner.on("docker", "start")
         self.made.images_are("wepppy-backup:dev", "postgres:17-trixie")
         self.talk = FakeLineProcess(said or lines())
-        self.made.runner.conversations.append(self.talk)
+        self.made.runner.line_processes.append(self.talk)
         self.screen = Screen(as_json=as_json)
         self.compose = self.made.compose()
         self.application = FakeApplication(StackError(ill, "see its log", ExitCode.FAILED) if ill else None)
@@ -128,7 +128,7 @@ def test_the_report_is_written_before_the_word_to_switch_over(tmp_path: Path) ->
             super().send(word)
 
     scene = Scene(tmp_path)
-    scene.made.runner.conversations[:] = [Looking(lines())]
+    scene.made.runner.line_processes[:] = [Looking(lines())]
     scene.migrate(yes=True)
     (before,) = found
     assert (before["switched_over"], before["rows"], before["ok"]) == (False, 5, False)
@@ -207,7 +207,7 @@ def test_an_application_that_does_not_work_with_it_leads_back_to_the_database_fr
 def test_after_a_live_migration_nothing_goes_back_by_itself(tmp_path: Path) -> None:
     scene = Scene(tmp_path, ill="weppcloud is ill")
     live = {"database": "wepppy", "id": 8, "kept": SWITCHED["kept"]}
-    scene.made.runner.conversations.append(FakeLineProcess([event("result", answer=live)]))
+    scene.made.runner.line_processes.append(FakeLineProcess([event("result", answer=live)]))
     with pytest.raises(StackError, match="weppcloud is ill; the new wepppy is live now"):
         scene.migrate(yes=True, live=True)
     assert scene.words == ["go", "switch "]
@@ -244,7 +244,7 @@ def test_what_a_killed_mover_left_at_the_source_is_removed_whatever_is_live(
     live = {"database": "wepppy", "id": 8, "kept": SWITCHED["kept"]}
     silent, answers = event("problem", what="no server", fix="m", exit=4), event("result", answer=live)
     looks = [FakeLineProcess([answer]) for answer in {2: [silent], 3: [answers, answers]}.get(said, [])]
-    scene.made.runner.conversations.extend([*looks, cleaning])
+    scene.made.runner.line_processes.extend([*looks, cleaning])
     with pytest.raises(StackError, match=told):
         scene.migrate(yes=True)
     assert json.loads(cleaning.heard[0]) == SECRET.strip("\n")

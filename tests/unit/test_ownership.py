@@ -29,7 +29,7 @@ PASSWORD = "a-very-secret-word"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    """A checkout whose project is down, with volumes that it has no note of."""
+    """A checkout whose project is down, with volumes that it has not seen."""
     folder = tmp_path / "mine"
     folder.mkdir()
     made = Checkout(folder)
@@ -116,7 +116,9 @@ def test_volumes_that_take_another_password_are_refused(checkout: Checkout) -> N
     assert not (checkout.root / ".docker-data" / ownership.SEEN_VOLUMES).exists()
 
 
-def test_volumes_that_take_the_password_are_noted_and_not_looked_into_again(checkout: Checkout) -> None:
+def test_volumes_that_take_the_password_are_written_down_and_not_looked_into_again(
+    checkout: Checkout,
+) -> None:
     holds(checkout, scram.verifier("an-earlier-word"), scram.verifier(PASSWORD))
     ownership.require(checkout.compose())
     ownership.require(checkout.compose())

@@ -82,7 +82,7 @@ class Scene:
         self.made = Checkout(folder)
         self.made.with_env()
         self.talk = FakeLineProcess(lines)
-        self.made.runner.conversations.append(self.talk)
+        self.made.runner.line_processes.append(self.talk)
         self.made.runner.on("docker", "start")
         self.screen = Screen(as_json=as_json)
         self.application = FakeApplication(StackError(ill, "see its log", ExitCode.FAILED) if ill else None)
@@ -223,7 +223,7 @@ def test_a_dump_without_a_checksum_is_warned_about(tmp_path: Path) -> None:
 def test_a_database_that_does_not_run_is_started_first(tmp_path: Path) -> None:
     scene = Scene(tmp_path, script())
     scene.made.containers_are([])
-    scene.made.note_volumes()
+    scene.made.with_seen_volumes()
     scene.restore(dry_run=True)
     assert [argv for argv in scene.made.runner.commands() if "up" in argv and argv[-1] == "postgres"]
 

@@ -29,7 +29,7 @@ def pruned(folder: Path, *, as_json: bool = False, **options: bool) -> tuple[Scr
     made.with_env()
     kept = FakeLineProcess([json.dumps({"kind": "result", "answer": [LATER, YOUNG, OLD]})])
     drop = FakeLineProcess([json.dumps({"kind": "result", "answer": [OLD["name"]]})])
-    made.runner.conversations += [kept, drop]
+    made.runner.line_processes += [kept, drop]
     prune(made.compose(), screen.console, keep_days=7, clock=FakeClock(9 * DAY), **options)
     commands = [argv[argv.index("--json") + 1 :] for argv in made.runner.commands("line_process")]
     dropping = ["forget", f"--name={OLD['name']}"]

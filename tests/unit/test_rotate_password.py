@@ -150,7 +150,7 @@ def test_an_external_server_is_asked_through_the_sidecar_with_a_verifier_only(ro
             json.dumps({"kind": "result", "answer": "wepppy"}),
         ]
     )
-    rotating.stack.made.runner.conversations.insert(0, talk)
+    rotating.stack.made.runner.line_processes.insert(0, talk)
     rotating.rotate()
     word = json.loads(talk.heard[0])
     assert word["passwords"] == [OLD]

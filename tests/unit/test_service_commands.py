@@ -142,7 +142,7 @@ def test_a_restart_waits_for_health_and_leaves_one_shots_alone(checkout: Checkou
 
 def test_a_restart_of_what_does_not_run_is_refused(checkout: Checkout) -> None:
     checkout.containers_are([])
-    checkout.note_volumes()
+    checkout.with_seen_volumes()
     with pytest.raises(StackError, match="not there to be restarted") as caught:
         service_commands.restart(checkout.compose(), Screen().console, [], 60)
     assert caught.value.exit_code == 3

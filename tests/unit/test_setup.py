@@ -31,7 +31,7 @@ WHEEL_NAME = "uv-0.0.1-py3-none-any.whl"
 
 
 def wheel() -> bytes:
-    """A package `uv` whose program only notes how it was called."""
+    """A package `uv` whose program only records how it was called."""
     information = "uv-0.0.1.dist-info"
     files = {
         "uv_stand_in.py": PROGRAM,

@@ -57,7 +57,7 @@ class Scene:
         """Whether a command is run in the service's own container; one that is not begun there is ended."""
         self.tell()
         held, own = (FakeLineProcess(['{"kind": "result", "answer": 1}']) for _ in range(2))
-        self.checkout.runner.conversations[:] = [held, own]
+        self.checkout.runner.line_processes[:] = [held, own]
         assert answer(self.checkout.compose(), Screen().console, ["list"]) == 1
         assert held.ended
         assert held.heard == ([] if own.ended else ["begin"])
@@ -70,7 +70,7 @@ def scene(tmp_path: Path) -> Scene:
 
 
 def test_a_container_that_is_as_the_settings_say_is_asked(scene: Scene) -> None:
-    scene.checkout.runner.conversations.append(FakeLineProcess(['{"kind": "result", "answer": 1}']))
+    scene.checkout.runner.line_processes.append(FakeLineProcess(['{"kind": "result", "answer": 1}']))
     assert answer(scene.checkout.compose(), Screen().console, ["list"]) == 1
     (argv,) = scene.checkout.runner.commands("line_process")
     name = "wepppy-postgres-backup-1"
@@ -78,7 +78,7 @@ def test_a_container_that_is_as_the_settings_say_is_asked(scene: Scene) -> None:
 
 
 def test_who_needs_other_folders_gets_a_container_of_its_own(scene: Scene) -> None:
-    scene.checkout.runner.conversations.append(FakeLineProcess(['{"kind": "result", "answer": 1}']))
+    scene.checkout.runner.line_processes.append(FakeLineProcess(['{"kind": "result", "answer": 1}']))
     answer(
         scene.checkout.compose(), Screen().console, ["list"], options=["--volume", "/a:/host-folders/a:ro"]
     )
@@ -117,14 +117,14 @@ def test_a_container_that_was_made_from_something_else_is_not_asked(scene: Scene
 def test_a_service_that_does_not_run_is_not_asked(scene: Scene) -> None:
     scene.tell()
     scene.checkout.runner.on("docker", "ps", f"label=com.docker.compose.service={sidecar.SERVICE}")
-    scene.checkout.runner.conversations.append(FakeLineProcess(['{"kind": "result", "answer": 1}']))
+    scene.checkout.runner.line_processes.append(FakeLineProcess(['{"kind": "result", "answer": 1}']))
     answer(scene.checkout.compose(), Screen().console, ["list"])
     assert "run" in scene.checkout.runner.commands("line_process")[0]
 
 
 def test_a_program_that_waits_is_ended_when_the_settings_cannot_be_read(scene: Scene) -> None:
     held = FakeLineProcess([])
-    scene.checkout.runner.conversations.append(held)
+    scene.checkout.runner.line_processes.append(held)
     scene.checkout.runner.on("config", "json", returncode=1, stderr="yaml: line 3")
     with pytest.raises(StackError, match="do not render"):
         answer(scene.checkout.compose(), Screen().console, ["list"])

@@ -17,7 +17,7 @@ from tests.unit.fakes import Checkout, FakeLineProcess, Screen, container
 def compose_with(folder: Path, talk: FakeLineProcess) -> Checkout:
     made = Checkout(folder)
     made.with_env()
-    made.runner.conversations.append(talk)
+    made.runner.line_processes.append(talk)
     return made
 
 
@@ -30,7 +30,7 @@ def test_a_command_tells_its_progress_and_gives_its_answer(tmp_path: Path) -> No
     talk = FakeLineProcess(
         [
             event(kind="progress", phase="verify", done=1, total=2),
-            event(kind="note", text="a remark"),
+            event(kind="message", text="a remark"),
             event(kind="result", answer={"rows": 3}),
         ]
     )
@@ -75,13 +75,13 @@ def test_a_real_program_hears_words_and_ends_when_its_input_does() -> None:
         "import sys\nprint('ready', flush=True)\n"
         "for line in sys.stdin: print(line.strip().upper(), flush=True)\nsys.exit(7)"
     )
-    conversation = Runner(Path.cwd()).line_process([sys.executable, "-c", code])
-    lines = conversation.lines()
+    process = Runner(Path.cwd()).line_process([sys.executable, "-c", code])
+    lines = process.lines()
     assert next(lines) == "ready"
-    conversation.send("word")
+    process.send("word")
     assert next(lines) == "WORD"
-    assert conversation.end() == (7, "")
-    assert conversation.end() == (7, "")
+    assert process.end() == (7, "")
+    assert process.end() == (7, "")
 
 
 def test_what_a_real_program_complains_of_is_kept_and_what_nobody_reads_does_not_hold_it_up() -> None:
@@ -98,9 +98,9 @@ def test_what_a_real_program_complains_of_is_kept_and_what_nobody_reads_does_not
 
 def test_a_program_that_does_not_leave_is_killed() -> None:
     code = "import time; print('x', flush=True); time.sleep(60)"
-    conversation = Runner(Path.cwd()).line_process([sys.executable, "-c", code])
-    conversation.seconds = 0.2
-    assert conversation.end()[0] == -9
+    process = Runner(Path.cwd()).line_process([sys.executable, "-c", code])
+    process.seconds = 0.2
+    assert process.end()[0] == -9
 
 
 def test_a_database_that_is_lost_in_the_middle_is_started_again_while_the_program_waits(

@@ -1,4 +1,4 @@
-"""What a user is told when something dies around the switchover: what is live is asked for, not guessed."""
+"""What a user is told when something is killed around the switchover: what is live is asked for, not guessed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def scene(folder: Path, lines: list[str], *looks: object, ill: str = "") -> Scen
     made = Scene(folder, lines, ill=ill)
     for look in looks:
         answer = event("result", answer=look) if look else event("problem", what="no server", fix="m", exit=4)
-        made.made.runner.conversations.append(FakeLineProcess([answer]))
+        made.made.runner.line_processes.append(FakeLineProcess([answer]))
     return made
 
 
@@ -113,7 +113,7 @@ class Interrupted(FakeLineProcess):
 def test_ctrl_c_in_the_switchover_says_so_when_it_came_too_late(tmp_path: Path) -> None:
     made = scene(tmp_path, [])
     talk = Interrupted(script()[:2])
-    made.made.runner.conversations[:] = [talk, FakeLineProcess([event("result", answer=NEW)])]
+    made.made.runner.line_processes[:] = [talk, FakeLineProcess([event("result", answer=NEW)])]
     error = failed(made)
     assert talk.ended
     assert error.exit_code == ExitCode.INTERRUPTED
@@ -143,7 +143,7 @@ def test_ctrl_c_while_the_program_tidies_up_after_the_switchover_says_that_the_n
 ) -> None:
     made = scene(tmp_path, [])
     live = InterruptedAgain([event("result", answer=NEW)])
-    made.made.runner.conversations[:] = [InterruptedAtItsEnd(script()), live]
+    made.made.runner.line_processes[:] = [InterruptedAtItsEnd(script()), live]
     error = failed(made)
     assert error.exit_code == ExitCode.INTERRUPTED
     assert "the new wepppy is live now" in error.what
@@ -156,7 +156,7 @@ def test_ctrl_c_after_the_switchover_says_that_the_new_one_is_live(tmp_path: Pat
     # It was dropped already; what is kept last is of an earlier switchover.
     look = NEW if keep else {**NEW, "kept": "wepppy_before_20261101_000000"}
     live = InterruptedAgain([event("result", answer=look)])
-    made.made.runner.conversations[:] = [Interrupted(script()[:3]), live]
+    made.made.runner.line_processes[:] = [Interrupted(script()[:3]), live]
     error = failed(made, keep=keep)
     assert error.exit_code == ExitCode.INTERRUPTED
     assert "the new wepppy is live now" in error.what
@@ -180,7 +180,7 @@ def test_ctrl_c_while_the_application_is_asked_leaves_the_new_one_live_and_says_
 
 def test_ctrl_c_before_the_commit_is_an_interruption(tmp_path: Path) -> None:
     made = scene(tmp_path, [])
-    made.made.runner.conversations[:] = [
+    made.made.runner.line_processes[:] = [
         Interrupted(script()[:2]),
         FakeLineProcess([event("result", answer=OLD)]),
     ]
@@ -198,7 +198,7 @@ def switch(
 ) -> Mapping[str, Any]:
     stack.compose.data_dir.mkdir(exist_ok=True)
     stack.made.runner.on("docker", "ps", "label=com.docker.compose.service=postgres-backup")
-    stack.made.runner.conversations.extend([talk, *looks])
+    stack.made.runner.line_processes.extend([talk, *looks])
     with ProgramRun(stack.compose, stack.screen.console, ["rollback"], options=["--name=x"]) as run:
         options = Options(quiesce=quiesce)
         return switch_over(run, 7, cast(Application, application), options, goes_back=goes_back)

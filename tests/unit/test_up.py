@@ -145,8 +145,8 @@ def test_the_log_tail_is_twenty_lines_and_its_cause_is_told_first(attempt: Attem
         *(f"consequence {number}" for number in range(30)),
     ]
     attempt.checkout.containers_are([container("status", health="unhealthy")])
-    stamped = "".join(f"1970-01-01T00:00:{number:02}Z {line}\n" for number, line in enumerate(log, 10))
-    attempt.checkout.runner.on("docker", "logs", stdout=stamped)
+    timed = "".join(f"1970-01-01T00:00:{number:02}Z {line}\n" for number, line in enumerate(log, 10))
+    attempt.checkout.runner.on("docker", "logs", stdout=timed)
     attempt.checkout.runner.on("up", returncode=1)
     error = attempt.fails()
     cause = "ModuleNotFoundError: No module named 'nosuchmodule' (/workdir/wepppy/wepppy/app.py, line 7)"
@@ -302,7 +302,7 @@ def test_whatever_changed_since_the_last_start_is_seen(attempt: Attempt, change:
     assert len(attempt.streamed("up")) == 2
 
 
-def test_a_note_that_cannot_be_read_is_no_note(attempt: Attempt) -> None:
+def test_state_that_cannot_be_read_is_none(attempt: Attempt) -> None:
     attempt.run()
     (attempt.checkout.root / ".docker-data" / ownership.LAST_UP).write_text("{ half")
     attempt.run()

@@ -18,7 +18,7 @@ def stack_in(folder: Path) -> MemoryStack:
     return made
 
 
-def note(stack: MemoryStack) -> Path:
+def state_file(stack: MemoryStack) -> Path:
     return stack.compose.data_dir / switchover.STOPPED
 
 
@@ -28,10 +28,10 @@ def test_what_writes_and_runs_is_stopped_for_the_block_alone(tmp_path: Path) -> 
         assert {name for name, state in stack.states.items() if state == "exited"} == {
             "web", "worker", "idle-worker",
         }  # fmt: skip
-        assert note(stack).exists()
+        assert state_file(stack).exists()
     assert stack.states["web"] == stack.states["worker"] == "running"
     assert stack.states["idle-worker"] == "exited"
-    assert not note(stack).exists()
+    assert not state_file(stack).exists()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), StackError("no", "do")])
@@ -40,7 +40,7 @@ def test_whatever_ends_the_block_they_are_started_again(tmp_path: Path, error: B
     with pytest.raises(type(error)), switchover.writers_stopped(stack.compose, stack.screen.console):
         raise error
     assert stack.states["web"] == stack.states["worker"] == "running"
-    assert not note(stack).exists()
+    assert not state_file(stack).exists()
 
 
 def test_the_next_task_starts_what_one_that_was_killed_left_stopped(tmp_path: Path) -> None:
@@ -49,12 +49,12 @@ def test_the_next_task_starts_what_one_that_was_killed_left_stopped(tmp_path: Pa
     block.__enter__()
     switchover.start_writers(stack.compose, stack.screen.console)
     assert stack.states["web"] == stack.states["worker"] == "running"
-    assert not note(stack).exists()
+    assert not state_file(stack).exists()
 
 
 def test_a_stop_that_is_still_under_way_is_waited_for_by_a_restart(tmp_path: Path) -> None:
     stack = stack_in(tmp_path)
-    note(stack).write_text("wepppy-web-1\nwepppy-worker-1")
+    state_file(stack).write_text("wepppy-web-1\nwepppy-worker-1")
     stack.states["worker"] = "exited"
     switchover.start_writers(stack.compose, stack.screen.console)
     assert stack.events == ["restart web worker"]
@@ -63,7 +63,7 @@ def test_a_stop_that_is_still_under_way_is_waited_for_by_a_restart(tmp_path: Pat
 
 def test_one_that_is_gone_meanwhile_is_not_missed(tmp_path: Path) -> None:
     stack = stack_in(tmp_path)
-    note(stack).write_text("wepppy-gone-1")
+    state_file(stack).write_text("wepppy-gone-1")
     switchover.start_writers(stack.compose, stack.screen.console)
     assert stack.events == []
-    assert not note(stack).exists()
+    assert not state_file(stack).exists()

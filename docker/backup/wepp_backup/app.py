@@ -83,9 +83,9 @@ class App:
             raise refuse(f"there is no verified backup of {self.settings.database} in {folder}", fix)
         for each in backups:
             if each.is_ahead(now):
-                self.report.note(f"{each.name} is from the future: a clock ran ahead when it was made")
+                self.report.message(f"{each.name} is from the future: a clock ran ahead when it was made")
             elif each.created > found.created and each.manifest:
-                self.report.note(
+                self.report.message(
                     f"{each.name} is passed over, not restorable: {each.manifest.not_restorable}"
                 )
         collapse = find_collapse(backups, now, self.settings.collapse_percent)

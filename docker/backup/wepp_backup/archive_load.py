@@ -1,7 +1,7 @@
 """Loads an archive with many hands: rows and indexes side by side, then what refers to them.
 
 pg_restore reads the archive; the rows go to the server by COPY ... WITH (FREEZE) in the transaction that empties the
-table, which pg_restore has no option for: nobody who reads them later has to note in each row that it is there, and
+table, which pg_restore has no option for: nobody who reads them later has to mark in each row that it is there, and
 that with checksums would send every page through the log and to disk again. An index is built as soon as the rows of
 its table are there.
 """
@@ -281,5 +281,5 @@ class ArchiveLoad:
                     raise runner.problem(statement, error) from error
                 execute(runner.session, statement.removesuffix(" NOT VALID") + " NOT VALID")
                 what = f"the rows of {table} do not keep to its {name} ({plain(error)})"
-                self.report.note(f"{what}: it is NOT VALID now")
+                self.report.message(f"{what}: it is NOT VALID now")
         runner.session.execute(LOOK, ["", False])

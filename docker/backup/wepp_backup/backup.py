@@ -80,40 +80,42 @@ def run_dump(app: App, flags: Namespace) -> None:
 
 
 def back_up(app: App, *, by_hand: bool = False, accept_collapse: bool = False) -> Manifest:
-    """Make a backup, note and report how that went; try at once whether a risky one can be restored. Raise Problem."""
+    """Make a backup; record and tell how that went; try at once whether a risky one can be restored. Raise Problem."""
     os.umask(0o077)  # what is in a dump is nobody else's business
     begun = Attempt(datetime.now(UTC))
 
-    def note(attempt: Attempt) -> None:
+    def record(attempt: Attempt) -> None:
         try:
             app.catalog.write(records.ATTEMPT_BY_HAND if by_hand else records.ATTEMPT, attempt)
         except OSError as error:
-            app.report.note(f"the attempt is not noted: {error}")
+            app.report.message(f"the attempt is not recorded: {error}")
 
-    note(begun)
+    record(begun)
     try:
         made, is_risky = make(app, accept_collapse=accept_collapse)
     except (Problem, CalledOff) as error:
         why = error.what if isinstance(error, Problem) else "it was called off"
-        note(begun._replace(ended=datetime.now(UTC), problem=why))
+        record(begun._replace(ended=datetime.now(UTC), problem=why))
         webhook.send(app, "backup", ok=False, by_hand=by_hand, problem=why)
         raise
-    note(begun._replace(ended=datetime.now(UTC), ok=True, name=made.name))
+    record(begun._replace(ended=datetime.now(UTC), ok=True, name=made.name))
     found = {name: getattr(made, name) for name in ("name", "bytes", "rows", "seconds")}
     webhook.send(app, "backup", ok=True, by_hand=by_hand, **found)
     if is_risky:
-        app.report.note("the database holds functions of its own that a restore runs; a restore test tells")
+        app.report.message(
+            "the database holds functions of its own that a restore runs; a restore test tells"
+        )
         if why := restore_test.try_restore(app, made.name, by_hand=by_hand):
-            app.report.note(f"it is not known whether {made.name} can be restored: {why}")
+            app.report.message(f"it is not known whether {made.name} can be restored: {why}")
     return read_manifest(app.catalog.path(made.name)) or made
 
 
 def make(app: App, *, accept_collapse: bool = False) -> tuple[Manifest, bool]:
     """Make a backup, after waiting for whoever else writes into the folder; return whether its restore may fail."""
-    note = app.report.note
-    with app.catalog.lock(lambda: note("another backup is being made; waiting for it")):
+    say = app.report.message
+    with app.catalog.lock(lambda: say("another backup is being made; waiting for it")):
         for name in app.catalog.sweep():
-            note(f"removed {name}, which an interrupted run left")
+            say(f"removed {name}, which an interrupted run left")
         while True:
             live = _live(app)
             try:
@@ -121,7 +123,7 @@ def make(app: App, *, accept_collapse: bool = False) -> tuple[Manifest, bool]:
             except (psycopg.Error, programs.ProgramError, OSError, Problem) as error:
                 if not live or _live(app, before=live) in (0, live):
                     raise _explained(app, error) from error
-            note("another database was switched to meanwhile; beginning anew with that one")
+            say("another database was switched to meanwhile; beginning anew with that one")
 
 
 def _live(app: App, before: int = 0) -> int:

@@ -34,7 +34,7 @@ LATEST = "latest"
 # How much later than now a backup may be before its moment is not believed: clocks are set by seconds, or wrong.
 AHEAD = timedelta(minutes=1)
 # The moment in a name is UTC: a name means the same in summer and in winter.
-STAMP = "%Y%m%d-%H%M%S"
+TIME_FORMAT = "%Y%m%d-%H%M%S"
 NAMED = re.compile(r"-(manual-)?(\d{8}-\d{6})\.dump")
 
 
@@ -71,7 +71,7 @@ class Manifest(NamedTuple):
 
 
 class RestoreTest(NamedTuple):
-    """How a restore test ended; problem: "" when all was equal; name: of the dump, in the note of the last one."""
+    """How a restore test ended; problem: "" when all was equal; name: of the dump, in the record of the last one."""
 
     drilled: datetime
     ok: bool = False
@@ -156,7 +156,9 @@ class Catalog:
 
     def free_name(self, at: datetime) -> str:
         """Return the name of a dump of that moment, or of the next second whose name nobody has."""
-        while os.path.lexists(self.path(name := f"{self._safe}-{at.astimezone(UTC).strftime(STAMP)}.dump")):
+        while os.path.lexists(
+            self.path(name := f"{self._safe}-{at.astimezone(UTC).strftime(TIME_FORMAT)}.dump")
+        ):
             at += timedelta(seconds=1)
         return name
 
@@ -205,7 +207,7 @@ class Catalog:
             file = os.open(self.path(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise unusable(self.folder, error) from error
-        with os.fdopen(file):  # the kernel lets go of the lock when the process dies, however it dies
+        with os.fdopen(file):  # the kernel lets go of the lock when the process ends, however it ends
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -258,24 +260,24 @@ class Catalog:
         except OSError as error:
             raise unusable(self.folder, error) from error
 
-    def read(self, note: str, kind: type[Record]) -> Record | None:
-        """Return a note of the schedule, such as ATTEMPT; None when there is none."""
-        there = sorted(filter(Path.exists, self._places(note)), key=lambda path: path.stat().st_mtime_ns)
+    def read(self, name: str, kind: type[Record]) -> Record | None:
+        """Return a record of the schedule, such as ATTEMPT; None when there is none."""
+        there = sorted(filter(Path.exists, self._places(name)), key=lambda path: path.stat().st_mtime_ns)
         return _read(there[-1], kind) if there else None
 
-    def write(self, note: str, content: Any) -> None:
-        """Write a note of the schedule. Raise OSError."""
-        folder, container = self._places(note)
+    def write(self, name: str, content: Any) -> None:
+        """Write a record of the schedule. Raise OSError."""
+        folder, container = self._places(name)
         try:
             write_json(folder, content)
         except OSError:  # that disk may be full: in this container at least it is known
             write_json(container, content)
 
-    def _places(self, note: str) -> tuple[Path, Path]:
-        return self.path(note), Path(os.environ.get("TMPDIR", "/tmp"), note)  # noqa: S108 - the container's own
+    def _places(self, name: str) -> tuple[Path, Path]:
+        return self.path(name), Path(os.environ.get("TMPDIR", "/tmp"), name)  # noqa: S108 - the container's own
 
     def remember_restore_test(self, path: Path, outcome: RestoreTest) -> None:
-        """Note how the restore test of a dump in the folder ended, also in its manifest. Raise OSError."""
+        """Record how the restore test of a dump in the folder ended, also in its manifest. Raise OSError."""
         write_json(Path(f"{path}{DRILLED}"), outcome)
         manifest = read_manifest(path)
         if manifest and manifest.not_restorable != outcome.problem:

@@ -209,7 +209,7 @@ def unwrapped(dump: DumpFile, report: Reporter) -> Iterator[DumpFile]:
     if not dump.layers or dump.kind == PLAIN:
         yield dump
         return
-    report.note(f"{dump.path.name} is taken out of {dump.compression} before it is read")
+    report.message(f"{dump.path.name} is taken out of {dump.compression} before it is read")
     by_hand = " | ".join(f"{layer} -dc" for layer in dump.layers)
     fix = f"unwrap it first: `{by_hand} <{dump.path.name} >NAME`"
     # Without a name, so that nothing stays behind even of a process that is killed; its programs open it by descriptor.

@@ -1,7 +1,7 @@
 """What the program says: JSON lines for the tasks on the host, plain lines for people and logs.
 
-A line is one object with a `kind`: `progress` (phase, done and total in bytes or pieces), `note` (text), `left` (text:
-something stays behind that the caller may have to see to), `lost` (the server went away and is waited for), `ready`
+A line is an object with a `kind`: `progress` (phase, done and total in bytes or pieces), `message` (text), `left` (what
+stays behind for the caller to see to), `lost` (the server went away and is waited for), `ready`
 (what was prepared; a word on standard input is awaited), `result` (the answer, the last line of a run that went well)
 or `problem` (what, fix, exit: the status that the program ends with).
 """
@@ -72,9 +72,9 @@ class Reporter:
         if self.as_json and (ended or self._is_due(phase, PROGRESS_PAUSE)):
             self._write({"kind": "progress", "phase": phase, "done": done, "total": total}, "")
 
-    def note(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Say something that a person may want to know."""
-        self._write({"kind": "note", "text": text}, text)
+        self._write({"kind": "message", "text": text}, text)
 
     def left(self, text: str) -> None:
         """Say what stays behind because it could not be undone now."""

@@ -21,7 +21,7 @@ def run_health(app: App, _flags: Namespace) -> None:
     text, ok = judge(app.catalog, app.settings, datetime.now(UTC))
     if not ok:
         raise Problem(text, "`invoke compose-logs --services=postgres-backup` says more", BUG)
-    app.report.note(text)
+    app.report.message(text)
 
 
 def run_list(app: App, _flags: Namespace) -> None:

@@ -81,7 +81,7 @@ class LiveMigration:
                 raise fail(f"rows of these tables cannot be told apart: {some(found)}", "see --dry-run")
         self._watcher = threading.Thread(target=self._watch, args=[self._open()], daemon=True)
         self._watcher.start()
-        self.report.note(
+        self.report.message(
             "making a replication slot, once the transactions under way at the source have ended"
         )
         self._stream = self.source.connect(self.database, **REPLICATION)
@@ -110,7 +110,7 @@ class LiveMigration:
             self._catch_up()
             # In the order they were made, so that one which reads another comes after it.
             for view in column(inside, f"{RELATIONS} c.relkind = 'm' AND c.relispopulated ORDER BY c.oid"):
-                self.report.note(f"refreshing {view}")
+                self.report.message(f"refreshing {view}")
                 execute(inside, f"REFRESH MATERIALIZED VIEW {view}")
         self._catch_up()
 

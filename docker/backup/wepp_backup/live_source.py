@@ -184,7 +184,7 @@ def sweep(source: Session, target: Session, report: Reporter) -> None:
     prepare(source)
     halfway = [name for name, is_here in _closings(source, target) if not is_here]
     for name in sorted({*column(source, LEFT), *halfway}):
-        report.note(f"removing {name}, which an interrupted move left on the source")
+        report.message(f"removing {name}, which an interrupted move left on the source")
         remove(source, name)
 
 

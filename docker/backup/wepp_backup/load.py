@@ -158,7 +158,7 @@ def _load_plain(
         script.check_end()
         runner.finish()
     if script.database:
-        report.note("what the dump sets for its database as such (owner, settings, rights) is left out")
+        report.message("what the dump sets for its database as such (owner, settings, rights) is left out")
 
 
 def settings(session: Session, jobs: int) -> dict[str, str]:

@@ -50,7 +50,7 @@ def parse(text: str | None) -> Marker | None:
     return None
 
 
-class Kept(NamedTuple):
+class KeptDatabase(NamedTuple):
     """A kept database. bytes: -1 where the server does not tell. about: what replaced it, for people."""
 
     name: str
@@ -59,17 +59,17 @@ class Kept(NamedTuple):
     about: str
 
 
-def list_kept(session: Session, live: str) -> list[Kept]:
+def list_kept(session: Session, live: str) -> list[KeptDatabase]:
     """Return what is kept of the live database of exactly that name, the newest first."""
     found = []
     for name, comment, size in rows(session, MARKED, [live, PREFIX]):
         marker = parse(comment)
         if marker and (marker.kind, marker.of) == (KEPT, live):
-            found.append(Kept(name, marker.made, size, marker.about))
+            found.append(KeptDatabase(name, marker.made, size, marker.about))
     return sorted(found, key=lambda each: (each.since, each.name), reverse=True)
 
 
-def choose(kept: Sequence[Kept], name: str) -> Kept:
+def choose(kept: Sequence[KeptDatabase], name: str) -> KeptDatabase:
     """Return the kept database of that name, or the newest when none is named. Raise Problem."""
     for each in kept:
         if name in ("", each.name):

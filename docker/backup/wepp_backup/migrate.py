@@ -247,7 +247,7 @@ class Migration:
 
     def compare(self, staging: Staging, wanted: Hashes) -> None:
         """Compare what was loaded with the source. Raise Problem for any difference."""
-        self.report.note("comparing every row with the source")
+        self.report.message("comparing every row with the source")
         self.report.progress("comparing", 0, 0)
         self.source_hashes = wanted
         # Planning a query may run functions of the database's own, which a superuser had better not.
@@ -334,7 +334,7 @@ class Migration:
         }  # fmt: skip
 
     def lap(self, phase: str) -> None:
-        """Note how long the phase that ends now took."""
+        """Record how long the phase that ends now took."""
         now = time.monotonic()
         self.seconds[phase] = round(now - self.began, 3)
         self.began = now

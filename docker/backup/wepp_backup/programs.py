@@ -44,7 +44,7 @@ def start(
     stdout: int | IO[Any] = subprocess.DEVNULL,
     stderr: int | IO[Any] = subprocess.DEVNULL,
 ) -> Child:
-    """Start a program that gets SIGTERM when this process dies, even by SIGKILL: it then cancels its statements."""
+    """Start a program that gets SIGTERM when this process ends, even by SIGKILL: it then cancels its statements."""
     child: Child | None = None
     try:
         # Called off inside Popen, there would be a child that nobody knows of.

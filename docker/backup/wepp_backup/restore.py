@@ -95,7 +95,9 @@ class Restore:
         load.check(self.lock, self.dump, self.contents)
         needed, free = load.require_room(self.lock, self.dump, self.contents, force=self.flags.force)
         for each in foreign_sessions(self.lock.session, live, self.flags.clients):
-            self.app.report.note(f"{each} holds {live}: unless it ends by then, the switchover needs --force")
+            self.app.report.message(
+                f"{each} holds {live}: unless it ends by then, the switchover needs --force"
+            )
         return {
             "dump": str(path), "kind": self.dump.kind, "bytes": self.dump.bytes, "checksummed": self.dump.checksummed,
             "server_version": self.contents.server_version, "rows": manifest.rows if manifest else -1,
@@ -118,7 +120,7 @@ class Restore:
 
     def check(self, staging: Staging) -> tuple[Counts, dict[str, Any]]:
         """Compare what was loaded with what the dump holds and with what the application needs to start."""
-        self.app.report.note("loaded; gathering statistics, counting rows")
+        self.app.report.message("loaded; gathering statistics, counting rows")
         counts = load.analyze_while(staging, self.flags.jobs, lambda: self.count(staging.name))
         if found := differences(self.contents, counts):
             raise refuse(
@@ -168,7 +170,7 @@ class Restore:
             return count(session)
 
     def revision(self, database: str) -> str:
-        """Return the schema's revision that a database has noted, "" where there is none."""
+        """Return the schema's revision that a database has, "" where there is none."""
         if not live_oid(self.lock.session, database):
             return ""
         with self.app.application.connect(database) as session:

@@ -80,18 +80,18 @@ def run_drill(app: App, flags: Namespace) -> None:
 
 
 def try_restore(app: App, name: str, *, by_hand: bool = False) -> str:
-    """Make a restore test of a backup; return why none could be made, "" when it is noted how it ended."""
+    """Make a restore test of a backup; return why none could be made, "" when it is recorded how it ended."""
     try:
         outcome = _drill(app, app.catalog.path(name), by_hand=by_hand)
     except Exception as error:
         return _explained(error)
     verdict = "equal to its manifest" if outcome.ok else f"FAILED: {outcome.problem}"
-    app.report.note(f"restore test of {name} in {outcome.seconds:.1f} s, {outcome.rows} rows: {verdict}")
+    app.report.message(f"restore test of {name} in {outcome.seconds:.1f} s, {outcome.rows} rows: {verdict}")
     return ""
 
 
 def _drill(app: App, path: Path, *, by_hand: bool) -> RestoreTest:
-    """Make a restore test; report and note how it ended if the dump is one of the folder's."""
+    """Make a restore test; report and record how it ended if the dump is one of the folder's."""
     is_ours = path == app.catalog.path(path.name)  # another dump is none of the monitoring's business
 
     def notify(*, ok: bool = False, **found: Any) -> None:

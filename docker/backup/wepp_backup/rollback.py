@@ -75,7 +75,7 @@ def settle(
                 answer["kept"] = ""
         except (Problem, psycopg.Error) as error:
             # What was asked for is done; this is the rest of it.
-            app.report.note(f"{plain(error)}; {done.kept} is kept, `invoke db-prune` drops it")
+            app.report.message(f"{plain(error)}; {done.kept} is kept, `invoke db-prune` drops it")
         app.caller.finish()  # who hears the answer leaves, which calls nothing off any more
         app.report.result(answer, f"{done.database} is live")
 

@@ -130,7 +130,7 @@ def is_filled(session: Session) -> bool:
 
 
 def revision(session: Session) -> str:
-    """Return the schema's revision that the application's migrations (Alembic) noted; "" where there is none."""
+    """Return the schema's revision that the application's migrations (Alembic) wrote down; "" where there is none."""
     found = rows(session, REVISION)
     versions = "SELECT coalesce(string_agg(version_num, ',' ORDER BY version_num), '') FROM {}"
     return str(value(session, versions.format(".".join(map(quote, found[0]))))) if found else ""

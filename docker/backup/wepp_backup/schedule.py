@@ -36,7 +36,7 @@ def run_keep(app: App, _flags: Namespace) -> None:
     """Make backups and restore tests whenever they are due, and prune, until the process is stopped."""
     settings = app.settings
     often = f"every {settings.interval}, kept for {settings.keep.days} days"
-    app.report.note(f"a backup of {settings.database} {often}")
+    app.report.message(f"a backup of {settings.database} {often}")
     with suppress(CalledOff):
         Schedule(app).run()
 
@@ -64,7 +64,7 @@ class Schedule:
         ahead = (now - self._looked[0]).total_seconds() - (elapsed - self._looked[1])
         self._looked = now, elapsed
         if abs(ahead) > JUMP:
-            self.report.note(f"the clock was set by {ahead:.0f} s")
+            self.report.message(f"the clock was set by {ahead:.0f} s")
             self._jumped = True
         pause = self._do(self._back_up, self._until_backup)
         if self.settings.restore_test_interval:
@@ -84,7 +84,7 @@ class Schedule:
         longest = min(LONGEST_RETRY, max(self.settings.interval.total_seconds() / 4, 1.0))
         pause = min(FIRST_RETRY * 2.0 ** min(failures, 10), longest)
         self._failures[work] = failures + 1, time.monotonic() + pause
-        self.report.note(f"trying again in {pause:g} s")
+        self.report.message(f"trying again in {pause:g} s")
         return pause
 
     def _newest(self) -> Entry | None:
@@ -110,7 +110,7 @@ class Schedule:
         except Problem as problem:
             self.report.problem(problem)
             return False
-        self.report.note(f"{made.name}: {made.bytes} bytes, {made.rows} rows, {made.seconds:.1f} s")
+        self.report.message(f"{made.name}: {made.bytes} bytes, {made.rows} rows, {made.seconds:.1f} s")
         try:
             self._prune()
         except Problem as problem:
@@ -120,15 +120,15 @@ class Schedule:
     def _prune(self) -> None:
         if self._jumped:
             self._jumped = False
-            self.report.note("nothing is pruned this time, because the clock was set")
+            self.report.message("nothing is pruned this time, because the clock was set")
             return
         keep, percent = self.settings.keep, self.settings.collapse_percent
         entries, now = self.catalog.entries(), datetime.now(UTC)
         if collapse := retention.find_collapse(entries, now, percent):
-            self.report.note(f"{collapse}: nothing is pruned")
+            self.report.message(f"{collapse}: nothing is pruned")
         for each in retention.expired(entries, now, keep, self.settings.keep_min, percent):
             if self.catalog.remove(each):
-                self.report.note(f"removed {each.name}, older than {keep.days} days")
+                self.report.message(f"removed {each.name}, older than {keep.days} days")
 
     def _last_test(self) -> RestoreTest | None:
         return self.catalog.read(records.RESTORE_TEST, RestoreTest)
@@ -148,19 +148,19 @@ class Schedule:
         due = self.catalog.read(records.RESTORE_TEST_DUE, RestoreTestDue)
         if not due or (last and last.drilled >= due.since) or due.since > now:
             due = RestoreTestDue(now.replace(microsecond=0))
-        # Before it begins: one that hangs, or dies with the container, shall be noticed, too.
+        # Before it begins: one that hangs, or is killed with the container, shall be noticed, too.
         self._remember(due)
         why = restore_test.try_restore(self.app, found.name)
         if why:
             self._remember(due._replace(problem=why))
-            self.report.note(f"no test restore of {found.name}: {why}")
+            self.report.message(f"no test restore of {found.name}: {why}")
         return not why
 
     def _remember(self, due: RestoreTestDue) -> None:
         try:
             self.catalog.write(records.RESTORE_TEST_DUE, due)
         except OSError as error:
-            self.report.note(f"that a restore test is due is not noted: {error}")
+            self.report.message(f"that a restore test is due is not recorded: {error}")
 
 
 def is_filled(app: App) -> bool:

@@ -52,7 +52,7 @@ WHERE c.relkind = ANY(%s) AND {USERS} AND c.relpersistence <> 't'
     WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))
 ORDER BY 1"""
 # The roles that the database needs, with their attributes and groups. pg_shdepend names all that it refers to but the
-# first superuser (10), which the server never forgets and so never notes there: what is mostly made is asked for its
+# first superuser (10), which the server never forgets and so never records there: what is mostly made is asked for its
 # owner. What an extension brings along is not dumped. Before 15 the schema public (2200) was the first superuser's.
 ROLES = """
 WITH owned (class, oid) AS (

@@ -116,9 +116,9 @@ def take_lock(server: Server, live: str, report: Reporter, *, trial: bool = Fals
             if time.monotonic() > until:
                 raise _taken(session)
             if not trial and value(session, END_RESTORE_TEST, [KEY, TRIAL_NAME]):
-                report.note("a restore test was under way; it gives way")
+                report.message("a restore test was under way; it gives way")
             elif not is_noted:
-                report.note(
+                report.message(
                     "another restore, restore test or migration is under way on this server, or being undone; waiting"
                 )
             is_noted = True
@@ -140,10 +140,10 @@ def remove_leftovers(lock: Lock) -> None:
     """Drop the staging databases of this live database: whoever made them had the lock and has it no more."""
     for name, is_ours in _staging_databases(lock.session, lock.live):
         if is_ours:
-            lock.report.note(f"removing {name}, which an interrupted run left")
+            lock.report.message(f"removing {name}, which an interrupted run left")
             _drop(lock.server, lock.session, name)
         else:
-            lock.report.note(
+            lock.report.message(
                 f"{name} looks like a staging database but has no mark of this program for {lock.live}; it is left "
                 "alone. If nobody needs it, drop it by hand"
             )

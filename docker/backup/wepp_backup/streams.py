@@ -1,7 +1,7 @@
 """Rows that travel from server to server as they are read: two psql with a pipe between them, several tables at a time.
 
 They are loaded into a table that is emptied in the same transaction: they need no log where the server keeps none for
-such, and come frozen: no later reader has to note in each row that it is there, which with checksums would send every
+such, and come frozen: no later reader has to mark in each row that it is there, which with checksums would send every
 page through the log and to disk again.
 """
 

@@ -142,7 +142,7 @@ def _read_plain(dump: DumpFile, report: Reporter) -> Contents:
         found = _survey(script)
         script.check_end()
     if script.is_translated:
-        report.note(
+        report.message(
             "its lines end with CR LF, as a terminal or another system has them; it is read as if with LF"
         )
     return replace(found, database=script.database)
@@ -244,7 +244,7 @@ def _check_files(dump: DumpFile, files: list[Path], report: Reporter) -> None:
             except programs.ProgramError as error:
                 raise unfit(dump.path, error) from error
     if blobs and not dump.checksummed:
-        report.note(
+        report.message(
             "its large objects are not packed and have no checksum: whether one was cut cannot be told"
         )
 

@@ -1,6 +1,6 @@
 """The way by which the stack's server reaches the source of a live migration.
 
-socat leads from a socket in a folder that the server sees to where the source listens. A password goes into a file that
+socat forwards a socket in a folder that the server sees to where the source listens. A password goes into a file that
 only the server's own account may read, in memory, for as long as the subscription lasts: a connection string would be
 on show in pg_subscription, and in the log should it fail. The server's shell writes the file; its content is a
 parameter of a session that logs nothing, never part of a statement.
@@ -44,7 +44,7 @@ class WayBack:
         self._run(f"cat >/dev/null; rm -f {PASSFILES}*")
 
     def open(self, source: Session, passfile: str) -> str:
-        """Lead to the database that `source` is a session in; return its connection string there. Raise Problem.
+        """Open a way to the database that `source` is a session in; return its connection string there. Raise Problem.
 
         passfile: that the session has its password from.
         """

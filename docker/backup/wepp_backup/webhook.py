@@ -35,7 +35,7 @@ def send(app: App, event: str, *, ok: bool, by_hand: bool, **found: Any) -> None
     try:
         address = Path(file).read_text(encoding="utf-8").strip() if file else address
     except OSError as problem:
-        app.report.note(f"nobody is notified, BACKUP_HOOK_URL_FILE cannot be read: {problem}")
+        app.report.message(f"nobody is notified, BACKUP_HOOK_URL_FILE cannot be read: {problem}")
         return
     if by_hand:
         app.cleanup.callback(post, address, message, app.report, PAUSES[:-1])
@@ -44,14 +44,14 @@ def send(app: App, event: str, *, ok: bool, by_hand: bool, **found: Any) -> None
 
 
 def post(address: str, message: dict[str, Any], report: Reporter, pauses: Sequence[float] = PAUSES) -> None:
-    """Post the message; note it when it is given up. An address "" is nobody."""
+    """Post the message; log it when it is given up. An address "" is nobody."""
     why = _post(address, message) if address else ""
     for pause in pauses:
         if why:
             time.sleep(pause)
             why = _post(address, message)
     if why:
-        report.note(f"BACKUP_HOOK_URL was not told: {why}")
+        report.message(f"BACKUP_HOOK_URL was not told: {why}")
 
 
 def _post(address: str, message: dict[str, Any]) -> str:

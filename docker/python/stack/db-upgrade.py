@@ -160,12 +160,12 @@ def main() -> None:
     # PYTHONPATH is the tree's root; of a module's name all but the last part is its folder.
     package = Path(os.environ["PYTHONPATH"]).joinpath(*os.environ["FLASK_APP"].split(".")[:-1])
     try:
-        settled = nothing_to_do(package)
+        done = nothing_to_do(package)
     except Exception as error:
         # No table yet, no server, an unusual tree: for the application to find out and to say.
         print(f"db-upgrade: asking the application ({type(error).__name__})")
-        settled = False
-    if not settled:
+        done = False
+    if not done:
         upgrade()
     print("db-upgrade: the schema is up to date")
 

@@ -19,7 +19,7 @@ started = time.time()
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Note when the worker began to read source files."""
+    """Record when the worker began to read source files."""
     global started
     started = time.time()
 

@@ -120,9 +120,9 @@ class WatchedPool(WorkerPool):
             self._write_record(alive, "; ".join(filter(None, ["" if well else trouble, self.rules.note])))
         except (redis.RedisError, OSError) as error:
             self._missing_since.clear()
-            self._note(False, f"Redis does not answer: {type(error).__name__}")
+            self._write_health(False, f"Redis does not answer: {type(error).__name__}")
             return
-        self._note(well, "; ".join(filter(None, [f"{alive} workers alive", self.rules.note])))
+        self._write_health(well, "; ".join(filter(None, [f"{alive} workers alive", self.rules.note])))
         self._replace(missing)
 
     def _look(self) -> None:
@@ -141,7 +141,7 @@ class WatchedPool(WorkerPool):
             else:
                 self._retire(worker, f"takes {', '.join(takes)}")
 
-    def _note(self, well: bool, text: str) -> None:
+    def _write_health(self, well: bool, text: str) -> None:
         self._well = well
         temporary = self.health_file.with_name(f"{self.health_file.name}.{os.getpid()}")
         temporary.write_text(f"{'ok' if well else 'bad'} {text}\n", encoding="utf-8")

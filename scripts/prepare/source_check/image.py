@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.base.files import read_note, write_note
+from scripts.base.files import read_state, write_state
 from scripts.engine.compose import Compose
 from scripts.prepare.finding import Finding, Level
 
@@ -62,7 +62,7 @@ def look(compose: Compose, reference: str, requirements: str) -> Image:
         return Image(reference)
     cache = compose.data_dir / "image-facts.json"
     asked = [reference, identity, requirements]
-    cached = read_note(cache)
+    cached = read_state(cache)
     if cached.get("asked") == asked:
         return Image(reference, identity, **cached["facts"])
     files = [KEPT_REQUIREMENTS, f"/workdir/wepppy/{requirements}"]
@@ -81,7 +81,7 @@ def look(compose: Compose, reference: str, requirements: str) -> Image:
         return Image(reference, identity, f"{VENV}/bin/python in it is no Python")
     if compose.data_dir.is_dir():
         with contextlib.suppress(OSError):
-            write_note(cache, {"asked": asked, "facts": facts})
+            write_state(cache, {"asked": asked, "facts": facts})
     return image
 
 

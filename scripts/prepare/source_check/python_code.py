@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scripts.base.files import read_note, write_note
+from scripts.base.files import read_state, write_state
 
 # A handler of one of these makes the imports above it optional.
 CAUGHT = re.compile(r"\b(ImportError|ModuleNotFoundError|Exception|BaseException)\b")
@@ -92,8 +92,8 @@ class Cache:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        note = read_note(path)
-        self._kept: dict[str, Any] = note["files"] if note.get("form") == FORM else {}
+        state = read_state(path)
+        self._kept: dict[str, Any] = state["files"] if state.get("form") == FORM else {}
         self._changed = False
 
     def code(self, file: Path) -> Code:
@@ -116,4 +116,4 @@ class Cache:
             kept = {name: each for name, each in self._kept.items() if Path(name).exists()}
             # Without a cache the next check only takes longer.
             with contextlib.suppress(OSError):
-                write_note(self._path, {"form": FORM, "files": kept})
+                write_state(self._path, {"form": FORM, "files": kept})

@@ -132,7 +132,7 @@ class BareServer(HostServer):
             assert time.monotonic() < deadline, docker("logs", self.name)
             time.sleep(0.2)
 
-    def die(self) -> None:
+    def kill(self) -> None:
         """Kills it and starts it again at once, as whatever looks after it on such a machine does."""
         docker("kill", self.name)
         docker("start", self.name)

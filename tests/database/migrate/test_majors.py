@@ -113,14 +113,14 @@ def move(server: BareServer, stack: Target, *options: str) -> None:
 
 
 def rows(content: str, live: bool) -> list[str]:
-    """What a database holds, without what a live move changes: the source's event trigger notes the publication, and
+    """What a database holds, without what a live move changes: the source's event trigger records the publication, and
     materialised views are computed anew (sums of floats depend on the order)."""
     changed = ("public.ddl_log|", "ddl_log_id_seq|", "public.flow_by_day|", "public.wettest|") if live else ()
     return [line for line in content.splitlines() if not line.startswith(changed)]
 
 
 def definitions(statements: list[str]) -> list[str]:
-    """Statements without what servers from 17.12 on note for themselves in the options of each column."""
+    """Statements without what servers from 17.12 on write for themselves in the options of each column."""
     texts = (re.sub(r"pg_attver=\d+(, )?", "", line) for line in statements)
     return [line for line in texts if not line.endswith(" SET ();")]
 

@@ -38,7 +38,7 @@ func FuzzFrame(f *testing.F) {
 		if err == nil && !json.Valid(content) {
 			t.Fatalf("%q was accepted as JSON", content)
 		}
-		// The way out: whatever is relayed is JSON of the same text.
+		// The way out: whatever is sent is JSON of the same text.
 		text := JSON(map[string]string{"data": string(content)})
 		var back map[string]string
 		if err := json.Unmarshal(text, &back); err != nil {

@@ -64,8 +64,8 @@ type Topic struct {
 	inbox   chan string
 	ended   context.Context
 	end     context.CancelFunc
-	users   int           // clients that have joined or are joining; guarded by Hub.mu
-	ready   chan struct{} // closed while the subscription is confirmed; guarded by Hub.mu
+	users   int           // clients that have joined or are joining; protected by Hub.mu
+	ready   chan struct{} // closed while the subscription is confirmed; protected by Hub.mu
 
 	mu       sync.Mutex
 	members  map[*Client]struct{}

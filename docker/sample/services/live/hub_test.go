@@ -23,8 +23,8 @@ import (
 
 const timeout = 20 * time.Second
 
-// relay publishes each message as its text.
-func relay(ctx context.Context, _ Tools, topic *Topic) {
+// forward publishes each message as its text.
+func forward(ctx context.Context, _ Tools, topic *Topic) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -75,7 +75,7 @@ func start(t *testing.T, definition Definition, change func(*Settings)) *fixture
 	if change != nil {
 		change(&limits)
 	}
-	definition.Serve = relay
+	definition.Serve = forward
 	hub := emptyHub(definition, limits)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		client, err := hub.join(r.Context(), r.URL.Path, r.URL.Path)

@@ -26,7 +26,7 @@ func handler(t *testing.T, confirmed bool, origins []string, check func(context.
 		t.Fatal(err)
 	}
 	same := func(_ int, name string) string { return name }
-	hub := emptyHub(Definition{Pattern: regexp.MustCompile(`^[a-z;]+$`), Invalid: "invalid name", Channel: same, Serve: relay}, settings)
+	hub := emptyHub(Definition{Pattern: regexp.MustCompile(`^[a-z;]+$`), Invalid: "invalid name", Channel: same, Serve: forward}, settings)
 	if confirmed {
 		confirmAll(t, hub)
 	}

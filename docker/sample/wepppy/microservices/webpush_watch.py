@@ -3,7 +3,7 @@
 What is true is the job itself: its hash `rq:job:<id>` in database 9 keeps `status` and `ended_at` for a week, and the
 run's hash in database 0 names the run's last jobs (`rq:<task>`). Every `LOOK_SECONDS` the watcher looks at those of all
 runs with subscriptions, so nothing that happens while it, Redis or Postgres is away is lost. A subscription is removed
-when its message was accepted or refused for good. A process that dies in between repeats one message; the push `Topic`
+when its message was accepted or refused for good. A kill in between repeats one message; the push `Topic`
 and the notification's `tag` make the second replace the first. The opposite order could lose it.
 
 Protocols: RFC 8030 (Web Push), RFC 8291 (encryption, done by pywebpush), RFC 8292 (VAPID, done by py_vapid), RFC 9110

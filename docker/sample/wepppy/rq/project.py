@@ -48,8 +48,8 @@ def create_run_directory(
         raise ValueError("a run id consists of lower-case letters, digits and '-'")
     if not _CONFIG.fullmatch(config):
         raise ValueError("a config name consists of letters, digits, '_' and '-'")
-    stamp = (created or datetime.now(UTC)).isoformat(timespec="seconds")
-    project = Project(runid, config, name, checked_extent(extent), stamp)
+    moment = (created or datetime.now(UTC)).isoformat(timespec="seconds")
+    project = Project(runid, config, name, checked_extent(extent), moment)
     folder = get_wd(runid)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Made under a name that no run can have, then renamed: rename refuses to replace a directory that holds files.

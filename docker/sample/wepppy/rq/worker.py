@@ -1,7 +1,7 @@
 """The worker: run jobs, publish how they ended, and run those again whose process was killed.
 
 A job runs in a process of its own (the work-horse). If that is killed, the worker queues the job again; if the worker
-is killed, its work-horse dies with it, and another worker queues the job again once its heartbeats are overdue.
+is killed, its work-horse ends with it, and another worker queues the job again once its heartbeats are overdue.
 """
 
 # Half of rq has no annotations.
@@ -30,7 +30,7 @@ from wepppy.status_messenger import publish
 RESULT_TTL = 604_800  # s: one week
 HEARTBEAT = 5  # s between heartbeats while a job runs
 WORKER_TTL = 30  # s; an idle worker wakes up every WORKER_TTL - 15 s
-LIFE = 45  # s after the last heartbeat at which a worker and its job count as dead: a restart of Redis is shorter
+LIFE = 45  # s after the last heartbeat at which a worker and its job count as lost: a restart of Redis is shorter
 MAINTENANCE = 10  # s between searches for abandoned jobs
 STOP_GRACE = "120s"  # between the signal to stop and the container's kill
 MOST_KILLS = 3  # a job whose process was killed more often fails (it may take all memory)
@@ -55,7 +55,7 @@ class SafeQueue(Queue):
 
     @classmethod
     def lpop(cls, queue_keys: Sequence[str], timeout: int | None, connection: Any = None) -> Any:
-        """Move a job to its queue's intermediate list, where rq finds it if the worker dies; wait at the first one."""
+        """Move a job to its queue's intermediate list, where rq finds it if it is killed; wait at the first one."""
         for key in queue_keys:
             found = cls.lmove(connection, key, None)
             if found is not None:
@@ -90,7 +90,7 @@ class WepppyRqWorker(Worker):
         super().bootstrap(*args, **kwargs)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Send a heartbeat of LIFE seconds at most: rq's own would hide a dead worker for minutes."""
+        """Send a heartbeat of LIFE seconds at most: rq's own would hide a killed worker for minutes."""
         super().heartbeat(min(timeout or LIFE, LIFE), pipeline=pipeline)
 
     def get_heartbeat_ttl(self, job: Job, *args: Any, **kwargs: Any) -> int:
@@ -98,7 +98,7 @@ class WepppyRqWorker(Worker):
         return min(super().get_heartbeat_ttl(job, *args, **kwargs), LIFE)
 
     def clean_registries(self) -> None:
-        """Queue again what dead workers left. One that dies at it holds rq's lock for LIFE, not for 15 minutes."""
+        """Queue again what killed workers left. One killed at it holds rq's lock for LIFE, not for 15 minutes."""
         for queue in self.queues:
             self.connection.expire(queue.registry_cleaning_key, LIFE, lt=True)
         super().clean_registries()
@@ -171,14 +171,14 @@ class WepppyRqWorker(Worker):
         if not self.is_horse and job.get_status() in (JobStatus.FINISHED, JobStatus.FAILED):
             return  # Redis lost in a crash that the job had been taken off the intermediate list
         if job.retries_left is None:
-            job.retries_left = MOST_KILLS  # taken from the queue by a worker that died before it began
+            job.retries_left = MOST_KILLS  # taken from the queue by a worker that was killed before it began
         self._note_failure(job, exc_string)
         super().handle_job_failure(job, queue, *args, **kwargs)
         ended = "canceled" if self._cancelled else "failed"
         self._announce(job, ended if job.get_status() == JobStatus.FAILED else "requeued")
 
     def _announce_abandoned(self, job: Job, kind: Any, *_: Any) -> bool:
-        """Publish what rq does with a job that a dead worker left behind."""
+        """Publish what rq does with a job that a killed worker left behind."""
         if kind is AbandonedJobError:
             self._note_failure(job, "its worker was killed")
             self._announce(job, "requeued" if job.should_retry else "failed")

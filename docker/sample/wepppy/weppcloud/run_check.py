@@ -62,7 +62,7 @@ def survey() -> Found:
     return Found(
         len(rows),
         len(folders),
-        [_stray(folder) for folder in alone if _is_settled(folder)],
+        [_stray(folder) for folder in alone if _is_unchanged(folder)],
         sorted(runid for runid in rows - folders.keys() if not has_files(runid)),
         sorted(key for key in keys - rows - folders.keys() if _is_checklist(key) and not has_files(key)),
     )
@@ -73,7 +73,7 @@ def count_without_row() -> int:
     held: Any = hashes().get(COUNT_KEY)
     if held is None:
         rows, folders, _ = stored()
-        held = sum(_is_settled(folders[runid]) for runid in folders.keys() - rows)
+        held = sum(_is_unchanged(folders[runid]) for runid in folders.keys() - rows)
         hashes().set(COUNT_KEY, held, ex=COUNT_SECONDS)
     return int(held)
 
@@ -110,7 +110,7 @@ def reconcile(found: Found, *, aside: bool) -> dict[str, Any]:
     return {**fixed, "left": left}
 
 
-def _is_settled(folder: Path) -> bool:
+def _is_unchanged(folder: Path) -> bool:
     marker = folder / MARKER
     try:
         changed = (marker if marker.exists() else folder).stat().st_mtime

@@ -68,10 +68,10 @@ def runs(seed: int, count: int) -> Iterator[PlannedRun]:
 
 def _checklist(created: int, done: int) -> dict[str, str]:
     # One second apart: readers ask which of two tasks came last.
-    stamps = {
+    moments = {
         f"timestamps:{task}": created + 60 + place for place, (task, _, _) in enumerate(PREPARED[:done])
     }
-    fields = {name: str(value) for name, value in stamps.items()}
-    if stamps:
-        fields["last_modified"] = str(max(stamps.values()))
+    fields = {name: str(value) for name, value in moments.items()}
+    if moments:
+        fields["last_modified"] = str(max(moments.values()))
     return {**fields, "attrs:loaded": "true"}

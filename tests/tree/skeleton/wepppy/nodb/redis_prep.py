@@ -40,8 +40,8 @@ class RedisPrep:
         """
         fields = self.redis.hgetall(self.run_id)
         before = [int(text) for name, text in fields.items() if name.startswith("timestamps:")]
-        self.set(f"timestamps:{task}", max([int(time.time()), *(stamp + 1 for stamp in before)]))
+        self.set(f"timestamps:{task}", max([int(time.time()), *(moment + 1 for moment in before)]))
 
     def set_rq_job_id(self, task: str, job_id: str) -> None:
-        """Note which job does a task."""
+        """Record which job does a task."""
         self.set(f"rq:{task}", job_id)

@@ -21,7 +21,7 @@ QUEUES = ("default", "batch", "fork-archive")
 
 
 def run_of(job: Job) -> str | None:
-    """Return the run that a job is about: its first text argument, else `runid` by name or in the job's notes."""
+    """Return the run that a job is about: its first text argument, else `runid` by name or in the job's meta data."""
     first = next((value for value in job.args if isinstance(value, str)), None)
     return first or job.kwargs.get("runid") or job.meta.get("runid")
 
@@ -35,20 +35,20 @@ def enqueue(queue: str, function: str, *arguments: Any, timeout: int = 3600) -> 
 
 
 class WepppyRqWorker(Worker):
-    """A worker that notes in the job and in the run's folder what it does."""
+    """A worker that records in the job and in the run's folder what it does."""
 
     def perform_job(self, job: Job, queue: Queue) -> bool:
         """Run one job; say how it ended on `<runid>:rq` and in the run's `rq.log`."""
         runid = run_of(job)
         job.meta.update(pid=os.getpid(), runid=runid)
         job.save_meta()
-        self._note(runid, job, "started")
+        self._record(runid, job, "started")
         done = super().perform_job(job, queue)
-        self._note(runid, job, "finished" if done else "failed")
+        self._record(runid, job, "finished" if done else "failed")
         return bool(done)
 
     @staticmethod
-    def _note(runid: str | None, job: Job, status: str) -> None:
+    def _record(runid: str | None, job: Job, status: str) -> None:
         if not runid:
             return
         folder = Path(get_wd(runid))

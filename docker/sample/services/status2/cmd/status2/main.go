@@ -1,4 +1,4 @@
-// Command status2 relays status messages of runs from Redis to websockets: GET /<run id>:<channel> relays the Redis
+// Command status2 forwards status messages of runs from Redis to websockets: GET /<run id>:<channel> forwards the Redis
 // channel of the same name. It is configured by its environment.
 package main
 
@@ -22,11 +22,11 @@ var definition = live.Definition{
 	Pattern:        regexp.MustCompile(`^[A-Za-z0-9_.;-]+:[A-Za-z0-9_.-]+$`),
 	Invalid:        "invalid channel",
 	Channel:        func(_ int, name string) string { return name },
-	Serve:          relay,
+	Serve:          forward,
 }
 
-// relay publishes messages as they come and stores none.
-func relay(ctx context.Context, _ live.Tools, topic *live.Topic) {
+// forward publishes messages as they come and stores none.
+func forward(ctx context.Context, _ live.Tools, topic *live.Topic) {
 	for {
 		select {
 		case <-ctx.Done():

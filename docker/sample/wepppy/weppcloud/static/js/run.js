@@ -12,7 +12,7 @@ import { forgetNotification, offerNotifications } from "./notify.js";
 import { showResults } from "./results.js";
 
 const RECHECK = 10000; // ms
-const SETTLED = 500; // ms of silence in the log
+const QUIET = 500; // ms of silence in the log
 const WAITING = new Set(["created", "queued", "started", "deferred", "scheduled"]);
 const ENDED = new Set(["finished", "failed", "stopped", "canceled"]);
 
@@ -56,7 +56,7 @@ let asked = 0;
 /** The state of the job follows the last word of its log. */
 function readStateSoon() {
   clearTimeout(asked);
-  asked = setTimeout(readState, SETTLED);
+  asked = setTimeout(readState, QUIET);
 }
 
 async function startRun() {

@@ -1,4 +1,4 @@
-// Command status2 relays status messages of runs from Redis to websockets; its environment configures it.
+// Command status2 forwards status messages of runs from Redis to websockets; its environment configures it.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Package server relays what is published about a run in Redis to websockets.
+// Package server forwards what is published about a run in Redis to websockets.
 package server
 
 import (

@@ -1,4 +1,4 @@
-"""Note which files of a run were converted; no model describes this table."""
+"""Record which files of a run were converted; no model describes this table."""
 
 import sqlalchemy as sa
 from alembic import op

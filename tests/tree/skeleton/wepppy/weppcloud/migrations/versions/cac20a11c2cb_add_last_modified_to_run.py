@@ -1,4 +1,4 @@
-"""Note when a run was changed and visited."""
+"""Record when a run was changed and visited."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.database.deaths import AIMS, Death, run_and_kill
+from tests.database.kills import AIMS, Kill, run_and_kill
 from tests.database.migrate.bare import BareServer, build_image
 from tests.database.stack import LightStack
 from tests.database.sweep import FIXED, MOVES, Sweep, complaint, shares
@@ -42,77 +42,77 @@ def source(sweep: Sweep) -> Iterator[BareServer]:
 
 
 def test_whatever_is_killed_the_database_is_whole_and_the_next_run_works(
-    death: Death, sweep: Sweep, stack: LightStack, request: pytest.FixtureRequest
+    kill: Kill, sweep: Sweep, stack: LightStack, request: pytest.FixtureRequest
 ) -> None:
     hit = False
     for aim in range(AIMS):
-        # A kill that missed shows nothing: what was to die had ended sooner than when it was measured.
-        hit = killed_and_whole(replace(death, aim=aim), sweep, stack, request)
+        # A kill that missed shows nothing: what was to be killed had ended sooner than when it was measured.
+        hit = killed_and_whole(replace(kill, aim=aim), sweep, stack, request)
         if hit:
             break
-        sweep.measure_again(death.operation)
-    sweep.note(death, hit)
-    request.node.user_properties.append(("sweep of deaths", "; ".join(shares(sweep.hits))))
+        sweep.measure_again(kill.operation)
+    sweep.record(kill, hit)
+    request.node.user_properties.append(("sweep of kills", "; ".join(shares(sweep.hits))))
 
 
-def killed_and_whole(death: Death, sweep: Sweep, stack: LightStack, request: pytest.FixtureRequest) -> bool:
+def killed_and_whole(kill: Kill, sweep: Sweep, stack: LightStack, request: pytest.FixtureRequest) -> bool:
     """Kill, see that all is whole and that the next run works; return whether the kill hit something alive."""
-    source = request.getfixturevalue("source") if death.operation in MOVES else None
+    source = request.getfixturevalue("source") if kill.operation in MOVES else None
     sweep.begin()
-    measured = sweep.measured(death.operation)
-    command, before = sweep.command(death.operation), sweep.now
+    measured = sweep.measured(kill.operation)
+    command, before = sweep.command(kill.operation), sweep.now
     there = sweep.source_holds() if source else {}
     started = stack.started()
-    run, hit = run_and_kill(stack, source, command, death, measured)
+    run, hit = run_and_kill(stack, source, command, kill, measured)
     ended_well = run.process.returncode == 0
-    if ended_well and death.victim == "container":
+    if ended_well and kill.victim == "container":
         # The task was through with looking after the services: what was killed then is killed by its user.
         stack.docker("start", stack.container("postgres"))
-    if death.operation == "rotate":
+    if kill.operation == "rotate":
         # Whichever task is next completes a change that was begun, and starts what was killed.
         stack.must("db-prune", "--yes")
-    if death.victim == "sidecar":
+    if kill.victim == "sidecar":
         stack.docker("start", stack.container("postgres-backup"))
     stack.wait_until_idle()
-    if death.operation != "rotate":
-        assert untouched(stack, started, death) == []
+    if kill.operation != "rotate":
+        assert untouched(stack, started, kill) == []
     sweep.look()
     if source:
-        require_source(sweep, death, there, moved=sweep.now != before)
+        require_source(sweep, kill, there, moved=sweep.now != before)
     assert "Traceback" not in run.output, run.output
-    if death.operation in FIXED:
+    if kill.operation in FIXED:
         assert sweep.now == before
         require_one_password(stack)
         require_whole_backups(stack)
-    elif death.victim != "task":
-        # A program that dies in the switchover cannot tell of it: then its task asks the server, and says so.
+    elif kill.victim != "task":
+        # A program that is killed in the switchover cannot tell of it: then its task asks the server, and says so.
         told = ended_well or "is live now" in run.output
         assert (sweep.now != before) == told, run.output
     # The next run.
-    wanted = sweep.other(death.operation)
-    stack.must(*sweep.command(death.operation))
+    wanted = sweep.other(kill.operation)
+    stack.must(*sweep.command(kill.operation))
     sweep.look()
     assert sweep.now == wanted
     assert stack.left_behind() == []
     assert set(stack.roles()) == sweep.expected_roles()
     require_one_password(stack)
     if source:
-        require_source(sweep, death, there, moved=True)
+        require_source(sweep, kill, there, moved=True)
     return hit
 
 
-def untouched(stack: LightStack, before: dict[str, str], death: Death) -> list[str]:
+def untouched(stack: LightStack, before: dict[str, str], kill: Kill) -> list[str]:
     """Containers that were started anew although nobody killed them."""
     of_victim = {"server": "postgres", "container": "postgres", "sidecar": "postgres-backup"}
-    killed = {stack.container(of_victim[death.victim])} if death.victim in of_victim else set()
+    killed = {stack.container(of_victim[kill.victim])} if kill.victim in of_victim else set()
     now = stack.started()
     return [name for name in before if name not in killed and now.get(name) != before[name]]
 
 
-def require_source(sweep: Sweep, death: Death, there: dict[str, str], *, moved: bool) -> None:
+def require_source(sweep: Sweep, kill: Kill, there: dict[str, str], *, moved: bool) -> None:
     """The source is as it was and has nothing left of the move; only a live one that is done leaves it closed."""
     sweep.wait_until_clean()
-    assert sweep.sealed() == ([sweep.now] if moved and death.operation == "migrate-live" else [])
+    assert sweep.sealed() == ([sweep.now] if moved and kill.operation == "migrate-live" else [])
     sweep.unseal()
     assert sweep.source_holds() == there
 

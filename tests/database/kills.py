@@ -2,7 +2,7 @@
 
 A moment is a line of the task's output and a part of the time until the next one, both measured in one run that is
 left alone; so moments fall evenly over everything the task does, on a fast machine and on a slow one. Programs that do
-not live all the time (clients, the program at the database) die at moments at which they lived in the measured run.
+not run all the time (clients, the program at the database) are killed at moments at which they ran in the measured run.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from tests.database.stack import LightStack
 from tests.database.watch import Watch
 
 PROGRAMS = {"client": CLIENTS, "program": ("wepp-backup",)}
-# Who dies, in the order in which they take their turns: a tenth of a sweep meets the first ones. A rollback runs no
-# client.
+# Who is killed, in the order of their turns: a tenth of a sweep meets the first ones. A rollback has no client.
 VICTIMS = {
     "restore": ("client", "server", "container", "task", "program", "sidecar"),
     "rollback": ("program", "server", "task", "container", "sidecar"),
@@ -36,20 +35,20 @@ VICTIMS = {
 # A client may come a little later than in the measured run.
 STRIKE_SECONDS = 60.0
 LOOK_SECONDS = 0.01
-# Whoever lives no longer than that dies at birth: nobody could aim at a part of it. Of a longer life the last part is
+# What runs no longer than that is killed at its start: nobody could aim at a part. Of a longer one the last part is
 # left out, for the next time it may be over sooner.
 SHORT_SECONDS = 0.3
 AIMED_PART = 0.7
 # The same for a whole run, whose end is the services' start.
 AIMED_PART_OF_RUN = 0.9
 # How often a kill is tried that misses, each time nearer to the operation's beginning: after the last clients, which
-# live for milliseconds on a machine that is free and longer on one that is busy, there is nobody left to die.
+# run for milliseconds on a machine that is free and longer on one that is busy, there is nothing left to kill.
 AIMS = 3
 
 
 @dataclass(frozen=True)
-class Death:
-    """One of a sweep: number so and so of `count` deaths during the operation, tried `aim` times before."""
+class Kill:
+    """One of a sweep: number so and so of `count` kills during the operation, tried `aim` times before."""
 
     operation: str
     victim: str
@@ -61,14 +60,14 @@ class Death:
         return f"{self.operation}-{self.number}-{self.victim}"
 
 
-def deaths(counts: Mapping[str, int]) -> list[Death]:
+def kills(counts: Mapping[str, int]) -> list[Kill]:
     """So many of each operation. Victims change places from round to round: each meets every part of the operation."""
     found = []
     for operation, count in counts.items():
         victims = VICTIMS[operation]
         for number in range(count):
             victim = victims[(number + number // len(victims)) % len(victims)]
-            found.append(Death(operation, victim, number, count))
+            found.append(Kill(operation, victim, number, count))
     return found
 
 
@@ -82,7 +81,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Turn:
-    """After so many lines so many lives of programs have ended; then so many seconds of the next one, 0: at its birth.
+    """After so many lines so many runs of programs have ended; then so many seconds of the next one, 0: at its start.
 
     Lives are counted from the line before: the first ones of a container may be over before anybody looks into it.
     """
@@ -94,27 +93,27 @@ class Turn:
 
 @dataclass
 class Measured:
-    """A run that nobody disturbed: times of its beginning, its lines and its end; when programs of a kind lived."""
+    """A run that nobody disturbed: times of its beginning, its lines and its end; when programs of a kind ran."""
 
     times: list[float]
-    lives: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    runs: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
-    def moment(self, death: Death) -> Moment:
-        """Somewhere, but always the same, in the death's share of the whole time."""
-        return self.at(self.times[-1] * AIMED_PART_OF_RUN * share_of(death))
+    def moment(self, kill: Kill) -> Moment:
+        """Somewhere, but always the same, in the kill's share of the whole time."""
+        return self.at(self.times[-1] * AIMED_PART_OF_RUN * share_of(kill))
 
-    def turn(self, death: Death) -> Turn:
-        """The same in the share of the time in which programs of the victim's kind live."""
-        lives = self.lives[death.victim]
-        weights = [max(end - begin, SHORT_SECONDS) for begin, end in lives]
-        left = share_of(death) * sum(weights)
+    def turn(self, kill: Kill) -> Turn:
+        """The same in the share of the time in which programs of the victim's kind run."""
+        runs = self.runs[kill.victim]
+        weights = [max(end - begin, SHORT_SECONDS) for begin, end in runs]
+        left = share_of(kill) * sum(weights)
         number = 0
-        while number < len(lives) - 1 and left > weights[number]:
+        while number < len(runs) - 1 and left > weights[number]:
             left -= weights[number]
             number += 1
-        begin, end = lives[number]
+        begin, end = runs[number]
         line = self.at(begin).lines
-        ended = sum(self.times[line] <= each < end for _, each in lives[:number])
+        ended = sum(self.times[line] <= each < end for _, each in runs[:number])
         return Turn(
             line, ended, min(left, end - begin) * AIMED_PART if weights[number] > SHORT_SECONDS else 0.0
         )
@@ -130,10 +129,10 @@ class Measured:
         return self.times[line + 1] - self.times[line]
 
 
-def share_of(death: Death) -> float:
-    """A number between 0 and 1 in the death's own part of that; before that where an earlier try has missed."""
-    first = (death.number + random.Random(death.number).random()) / death.count
-    return first * (1 - death.aim / AIMS)
+def share_of(kill: Kill) -> float:
+    """A number between 0 and 1 in the kill's own part of that; before that where an earlier try has missed."""
+    first = (kill.number + random.Random(kill.number).random()) / kill.count
+    return first * (1 - kill.aim / AIMS)
 
 
 def measure(stack: LightStack, operation: str, arguments: Sequence[str]) -> Measured:
@@ -155,15 +154,15 @@ def _measure(stack: LightStack, operation: str, arguments: Sequence[str], kinds:
         for watch in watches.values():
             watch.__exit__()
     assert status == 0, run.output
-    lives = {}
+    runs = {}
     for kind, watch in watches.items():
-        assert watch.lives, f"{operation} ran no {kind}: {run.output}"
-        lives[kind] = sorted((begin - run.began, end - run.began) for begin, end in watch.lives)
-    return Measured([0.0, *run.times, ended], lives)
+        assert watch.runs, f"{operation} ran no {kind}: {run.output}"
+        runs[kind] = sorted((begin - run.began, end - run.began) for begin, end in watch.runs)
+    return Measured([0.0, *run.times, ended], runs)
 
 
 def seen_at_work(stack: LightStack, operation: str) -> AbstractContextManager[None]:
-    """Clients of the operation live long enough to be seen while the block runs."""
+    """Clients of the operation run long enough to be seen while the block runs."""
     return busy_with_roles(stack) if operation == "rotate" else nullcontext()
 
 
@@ -173,18 +172,18 @@ def watch_of(stack: LightStack, victim: str) -> Watch:
 
 
 def run_and_kill(
-    stack: LightStack, source: BareServer | None, arguments: Sequence[str], death: Death, measured: Measured
+    stack: LightStack, source: BareServer | None, arguments: Sequence[str], kill: Kill, measured: Measured
 ) -> tuple[Running, bool]:
-    """Runs the task to its end and kills meanwhile; the task, and whether something died while it was under way."""
-    if death.victim not in PROGRAMS:
+    """Runs the task to its end and kills meanwhile; the task, and whether something was hit while it was under way."""
+    if kill.victim not in PROGRAMS:
         run = Running(stack, *arguments)
-        wait_for(run, measured.moment(death), measured)
-        hit = kill(stack, source, run, death.victim)
+        wait_for(run, measured.moment(kill), measured)
+        hit = kill_victim(stack, source, run, kill.victim)
         run.wait()
         return run, hit
-    with seen_at_work(stack, death.operation), watch_of(stack, death.victim) as watch:
+    with seen_at_work(stack, kill.operation), watch_of(stack, kill.victim) as watch:
         run = Running(stack, *arguments)
-        wait_for_turn(run, watch, measured.turn(death))
+        wait_for_turn(run, watch, measured.turn(kill))
         watch.strike()
         deadline = time.monotonic() + STRIKE_SECONDS
         while run.alive and not watch.struck(LOOK_SECONDS) and time.monotonic() < deadline:
@@ -202,7 +201,7 @@ def wait_for(run: Running, moment: Moment, measured: Measured) -> None:
 
 
 def wait_for_turn(run: Running, watch: Watch, turn: Turn) -> None:
-    """Returns when it is that program's turn to die, or when the next line says that it has passed."""
+    """Returns when it is that program's turn, or when the next line says that it has passed."""
     run.wait_for_lines(turn.lines)
     line = run.began + (run.times[turn.lines - 1] if turn.lines and len(run.times) >= turn.lines else 0.0)
 
@@ -210,7 +209,7 @@ def wait_for_turn(run: Running, watch: Watch, turn: Turn) -> None:
         return sum(each >= line for each in moments)
 
     def come() -> bool:
-        return since(watch.births) > turn.ended if turn.seconds else since(watch.ends) >= turn.ended
+        return since(watch.starts) > turn.ended if turn.seconds else since(watch.ends) >= turn.ended
 
     while run.alive and not come() and len(run.lines) <= turn.lines:
         time.sleep(LOOK_SECONDS)
@@ -219,7 +218,7 @@ def wait_for_turn(run: Running, watch: Watch, turn: Turn) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def kill(stack: LightStack, source: BareServer | None, run: Running, victim: str) -> bool:
+def kill_victim(stack: LightStack, source: BareServer | None, run: Running, victim: str) -> bool:
     """Kills now, with a signal nobody can answer; False when it or the task had ended already."""
     under_way = run.alive
     if victim == "task":
@@ -229,7 +228,7 @@ def kill(stack: LightStack, source: BareServer | None, run: Running, victim: str
         return kill_server(stack) and under_way
     if victim == "source":
         assert source
-        source.die()
+        source.kill()
         return under_way
     # The engine answers the name of a container that it killed.
     name = stack.container("postgres-backup" if victim == "sidecar" else "postgres")

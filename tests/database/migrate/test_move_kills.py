@@ -1,4 +1,4 @@
-"""Deaths in a live move: whatever is killed, no row is lost, and the next move removes what stays at the source."""
+"""Kills in a live move: whatever is killed, no row is lost, and the next move removes what stays at the source."""
 
 from __future__ import annotations
 
