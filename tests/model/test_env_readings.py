@@ -1,8 +1,9 @@
-"""What scripts/envfile.py says about two readings of `.env` is what Compose and python-dotenv really do."""
+"""`.env`: its two readings differ where we say so, and the example knows every setting of the Compose files."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from scripts.engine.compose import unescaped
 from scripts.settings import env_editing, envfile
+from tests.model.conftest import ROOT
 
 SAME = {
     "PLAIN": "PLAIN=abc-DEF_1.2/3:4@5+6=7",
@@ -26,6 +28,10 @@ DIFFERENT = {
     "QUOTED": 'QUOTED="pa$word"',
     "ESCAPE": "ESCAPE='a\\\\b'",
 }
+# What the tasks give to Compose, and what production.env says.
+OURS = {"DOCKER_DATA_DIR", "PYTHON_STAGE", "SECRETS_DIR", "STACK_ENV_FILE", "STACK_TAG_DEFAULT"}
+# Of each service, as a comment of the example says.
+LIMIT = re.compile(r".+_(MEMORY|PIDS|SHM)")
 
 
 def as_compose_reads(assignment: str, key: str, folder: Path) -> str:
@@ -60,3 +66,13 @@ def test_values_that_are_reported_are_read_differently(key: str, tmp_path: Path)
 )
 def test_values_that_we_write_reach_a_container_unchanged(value: str, tmp_path: Path) -> None:
     assert as_compose_reads(env_editing.formatted("KEY", value), "KEY", tmp_path) == value
+
+
+def test_the_example_has_every_setting_of_the_compose_files_and_no_other_default() -> None:
+    example = (ROOT / ".env.example").read_text()
+    values = dict(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=(.*)$", example, re.MULTILINE))
+    compose = "".join(path.read_text() for path in (ROOT / "docker").glob("docker-compose*.yml"))
+    read = set(re.findall(r"\$\{([A-Z][A-Z0-9_]*):?-", compose)) - OURS
+    assert {key for key in read - values.keys() if not LIMIT.fullmatch(key)} == set()
+    for key in read & {key for key, value in values.items() if value}:
+        assert re.search(rf"\$\{{{key}:?-{re.escape(values[key])}\}}", compose), key
