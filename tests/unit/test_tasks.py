@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from invoke.context import Context
@@ -161,6 +163,24 @@ def test_the_menu_works_from_any_folder_without_terminal_home_or_engine(tmp_path
     assert done.returncode == 3
     assert "docker is not installed" in found
     assert "Traceback" not in done.stderr
+
+
+def test_a_task_that_is_added_by_the_recipe_works(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    shutil.copy(ROOT / "tasks.py", tmp_path)
+    recipe = (ROOT / "README.md").read_text().partition("### Add a task\n")[2].partition("\n### ")[0]
+    for block in re.findall(r"^ *```python\n(.*?)^ *```", recipe, re.MULTILINE | re.DOTALL):
+        head, _, body = dedent(block).partition("\n")
+        with (tmp_path / head.strip("# ")).open("a") as file:
+            file.write(body)
+    (tmp_path / ".env").write_text("UID=1\n")
+    invoke = [sys.executable, "-m", "invoke", "-r", str(tmp_path)]
+    told = subprocess.run(
+        [*invoke, "where", "--json"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert json.loads(told.stdout) == {"folder": str(tmp_path / ".docker-data")}
+    listed = subprocess.run([*invoke, "--list"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert re.search(r"^ *where +Say in which folder", listed.stdout, re.MULTILINE)
 
 
 def test_listing_the_menu_loads_nothing_heavy() -> None:
