@@ -63,6 +63,8 @@ def main(hosts: tuple[Engine, ...], shared: Path) -> Iterator[Stack]:
         "WORKER_ADDRESS": hosts[0].address.rpartition(".")[0] + ".1",
     }
     with own_stack(Stack, "main", **settings) as stack:
+        with stack.env_file.open("a") as file:
+            file.write("RQ_EXACTLY_ONE=fork-archive\n")
         stack.invoke("compose-up", timeout=1500)
         yield stack
 

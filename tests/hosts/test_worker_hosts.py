@@ -7,13 +7,14 @@ import json
 import shutil
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.engine.run import run_to_its_end
-from tests.engine.stack import Stack
+from tests.engine.stack import Command, Stack
 from tests.hosts.conftest import GID, UID, WorkerHost
 from tests.hosts.engines import Engine
 
@@ -40,12 +41,10 @@ class Invited:
         self.phrase = folder / "passphrase"
         self.phrase.write_text(answer["passphrase"])
 
-    def join(self, *, check: bool = True) -> str:
-        """What `worker-join` said."""
+    def join(self, *, check: bool = True) -> Command:
+        """Joins, and returns what was said."""
         words = ("worker-join", str(self.file), f"--passphrase-file={self.phrase}", "--json")
-        done = self.host.invoke(*words, check=check)
-        assert check or done.returncode == 4, done.stderr
-        return done.stdout
+        return self.host.invoke(*words, check=check)
 
     def end(self) -> None:
         """Takes everything of it away."""
@@ -80,7 +79,7 @@ def stores(main: Stack) -> str:
 def test_a_joined_host_computes_what_the_web_application_starts_and_leaves_nothing_behind(
     main: Stack, invited: Invited, shared: Path
 ) -> None:
-    answer = json.loads(invited.join())
+    answer = json.loads(invited.join().stdout)
     assert answer["ok"]
     assert "worker-one" in stores(main)
     main.compose("stop", "rq-worker")
@@ -94,6 +93,8 @@ def test_a_joined_host_computes_what_the_web_application_starts_and_leaves_nothi
         ("one", "2 of 2", ""),
     }
     assert (shared / "wc1" / "runs" / run.runid[:2] / run.runid / "report.json").is_file()
+    for task in ("compose-up", "compose-status", "workers", "doctor"):
+        invited.host.invoke(task)
     invited.host.invoke("worker-leave")
     assert not invited.host.stack.env_file.exists()
     listed = json.loads(main.invoke("workers", "--json").stdout)
@@ -146,9 +147,7 @@ def test_a_folder_that_is_not_the_main_hosts_is_refused_and_nothing_stays(
     try:
         if token:
             engine.shell(f"cp /kept/.wepp-stack-* {runs}/")
-        done = invited.host.invoke(
-            "worker-join", str(invited.file), f"--passphrase-file={invited.phrase}", check=False
-        )
+        done = invited.join(check=False)
         assert done.returncode == 4
         assert words in done.stderr
         assert not invited.host.stack.env_file.exists()
@@ -164,9 +163,7 @@ def test_a_folder_that_the_workers_cannot_write_to_is_refused(invited: Invited, 
     engine, runs = invited.host.engine, shared / "wc1"
     engine.shell(f"mount --bind {runs} {runs} && mount -o remount,bind,ro {runs}")
     try:
-        said = invited.host.invoke(
-            "worker-join", str(invited.file), f"--passphrase-file={invited.phrase}", check=False
-        ).stderr
+        said = invited.join(check=False).stderr
         assert f"workers run as {UID}:{GID} and cannot write to {runs}: Read-only file system" in said
     finally:
         engine.shell(f"umount {runs}")
@@ -195,6 +192,20 @@ def test_an_invitation_that_was_used_is_refused_elsewhere(invited: Invited, fold
     assert len(running) == 2
 
 
+def test_a_role_of_somebody_elses_is_left_alone(main: Stack, hosts: tuple[Engine, ...], folder: Path) -> None:
+    assert folder
+    psql = ["exec", "-T", "postgres", "psql", "-XqU", "postgres", "-c"]
+    main.compose(*psql, 'CREATE ROLE "worker-two"')
+    try:
+        done = main.invoke("worker-invite", f"--host={hosts[1].name}", check=False)
+        assert done.returncode == 5
+        assert "there is a role worker-two that wepp-stack has not made" in done.stderr
+        main.invoke("workers")
+        assert "worker-two" in main.compose(*ROLES).stdout
+    finally:
+        main.compose(*psql, 'DROP ROLE "worker-two"')
+
+
 def test_the_main_host_takes_a_lost_hosts_access_away(main: Stack, invited: Invited) -> None:
     invited.join()
     told = main.invoke("worker-leave", "--host=one", "--now").stderr
@@ -205,3 +216,28 @@ def test_the_main_host_takes_a_lost_hosts_access_away(main: Stack, invited: Invi
         "exec", gateway, "python", "/opt/stack/gateway.py", "ask", "look"
     ).stdout
     assert "does not let this host in" in asked
+
+
+def test_a_queue_with_one_consumer_goes_to_the_host_that_joins_for_it_and_comes_back(
+    main: Stack, hosts: tuple[Engine, ...], image: str, folder: Path
+) -> None:
+    assert image
+    invited = Invited(main, hosts[0], folder, queues="fork-archive")
+    try:
+        assert "fork-archive: taken over" in invited.join().stderr
+        wait_for_notes(main, {"main": "fork-archive is not taken: host one owns it", "one": ""})
+        invited.host.invoke("worker-leave")
+        wait_for_notes(main, {"main": ""})
+    finally:
+        invited.end()
+
+
+def wait_for_notes(main: Stack, wanted: dict[str, str]) -> None:
+    """Returns when `workers` tells these notes, one for each host."""
+    deadline = time.monotonic() + 60
+    while True:
+        listed = json.loads(main.invoke("workers", "--json", check=False).stdout)["hosts"]
+        notes = {each["host"]: each["note"] for each in listed}
+        if notes == wanted:
+            return
+        assert time.monotonic() < deadline, listed

@@ -35,7 +35,7 @@ class Joining:
         self.invitation = dataclasses.replace(MADE, folders={"WC1_DIR": folder, "GEODATA_DIR": folder})
         self.compose = Compose(root, self.runner, environment=self.checkout.environment)
         secrets = {name: {"file": str(root / ".docker-data" / "secrets" / name)} for name in MADE.secrets}
-        model = {
+        self.model: dict[str, Any] = {
             "name": "wepppy",
             "services": {
                 "gateway": service(MADE.image),
@@ -44,7 +44,7 @@ class Joining:
             "secrets": secrets,
         }
         (root / "docker" / "docker-compose.worker.yml").write_text("services: {}\n")
-        self.runner.on("config", "json", stdout=json.dumps(model))
+        self.runner.on("config", "json", stdout=json.dumps(self.model))
         self.runner.on("docker", "info", "{{.Name}}", stdout="WEPP2.example.org\n")
         self.checkout.images_are(MADE.image)
         self.checkout.containers_are([])
@@ -177,6 +177,17 @@ def test_a_join_that_was_told_and_interrupted_goes_on_with_the_same_invitation(j
     assert joining.started == 2
 
 
+def test_a_queue_with_one_consumer_is_given_to_the_host_before_it_starts(joining: Joining) -> None:
+    for each in joining.model["services"].values():
+        each["environment"] = {"RQ_EXACTLY_ONE": "batch"}
+    joining.runner.on("config", "json", stdout=json.dumps(joining.model))
+    joining.runner.on("own", stdout="{}")
+    joining.run()
+    (own,) = [call.argv for call in joining.runner.calls if "own" in call.argv]
+    assert own[-3:] == ["own", "wepp2", "batch"]
+    assert "batch: taken over when" in joining.screen.err.getvalue()
+
+
 def test_another_revision_is_told(joining: Joining) -> None:
     joining.run(dataclasses.replace(joining.invitation, revision="other"))
     assert "this host runs revision abc, the main host other" in joining.screen.err.getvalue()
@@ -197,6 +208,7 @@ def pool(host: str, **changes: str) -> dict[str, str]:
         ([pool("main"), pool("wepp2", heartbeat="900")], ["", "no heartbeat for 1 min 40 s"]),
         ([pool("main"), pool("wepp2", revision="old")], ["", "another revision than abc of the main host"]),
         ([pool("main"), pool("wepp2", note="1 of 2 workers alive")], ["", "1 of 2 workers alive"]),
+        ([pool("main", note="batch is not taken: host wepp2 owns it"), pool("wepp2")], ["", ""]),
     ],
 )
 def test_what_is_wrong_with_a_host_is_told(

@@ -1,9 +1,10 @@
-"""Answer the tasks about worker hosts, with one JSON document: `worker_host.py check|list|prove|revision ...`.
+"""Answer the tasks about worker hosts with one JSON document: `worker_host.py QUESTION ...`.
 
 revision: of the code that this container runs.
 check PATH FILE SHA256 ...: for each shared folder whether FILE is there and holds what has that checksum, the folder's
 owner, whether it can be written to, and how much room there is (bytes).
 list: what runs where: pools of workers, queues, jobs. Redis is that of the tree's `wepppy.config.redis_settings`.
+own HOST QUEUE...: give queues of which exactly one may be consumer to a host; `release HOST` takes them back.
 prove QUEUE: have a job run by whoever listens to QUEUE and say in which container it ran.
 """
 
@@ -24,11 +25,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from workerqueues import POOLS
 from workerrevision import revision
 
 PROOF_SECONDS = 60.0
 PAUSE_SECONDS = 0.1
-POOLS = "wepp:pool:*"
+OWNER = "wepp:queue-owner:"
 
 
 def check(path: str, file: str, sha256: str) -> dict[str, Any]:
@@ -76,10 +78,8 @@ def list_all(connection: Any) -> dict[str, Any]:
     from rq import Queue
     from rq.registry import StartedJobRegistry
 
-    pools = [
-        {key.decode(): value.decode() for key, value in connection.hgetall(name).items()}
-        for name in sorted(connection.scan_iter(POOLS))
-    ]
+    records = (connection.hgetall(name) for name in sorted(connection.smembers(POOLS)))
+    pools = [{key.decode(): value.decode() for key, value in each.items()} for each in records if each]
     jobs = []
     queues = {queue.name: queue.count for queue in Queue.all(connection=connection)}
     for name in queues:
@@ -121,6 +121,15 @@ def main(arguments: Sequence[str]) -> int:
         }
     elif command == "list" and not rest:
         answer = list_all(connect())
+    elif command == "own" and len(rest) > 1:
+        connect().mset({OWNER + queue: rest[0] for queue in rest[1:]})
+        answer = {}
+    elif command == "release" and len(rest) == 1:
+        connection = connect()
+        mine = [key for key in connection.scan_iter(f"{OWNER}*") if connection.get(key) == rest[0].encode()]
+        if mine:
+            connection.delete(*mine)
+        answer = {}
     elif command == "prove" and len(rest) == 1:
         answer = prove(connect(), rest[0])
     elif command == "revision" and not rest:

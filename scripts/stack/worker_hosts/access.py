@@ -30,7 +30,11 @@ MARK = "wepp-stack: a worker host"
 # It works as the application's own role, so that what it makes belongs to that.
 GRANT = """
 DO $do$ BEGIN
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN CREATE ROLE "{role}"; END IF;
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
+    CREATE ROLE "{role}";
+  ELSIF NOT EXISTS ({ours} AND rolname = '{role}') THEN
+    RAISE EXCEPTION 'there is a role {role} that wepp-stack has not made';
+  END IF;
 END $do$;
 COMMENT ON ROLE "{role}" IS '{mark}';
 GRANT "{application}" TO "{role}";
@@ -79,7 +83,11 @@ def grant(compose: Compose, name: str, invitation: Mapping[str, object]) -> Gran
     application = compose.setting("POSTGRES_USER", "wepppy").replace('"', '""')
     verifier = scram.verifier(granted.postgres_password)
     role = f"{PREFIX}{name}"
-    _sql(compose, GRANT.format(role=role, application=application, verifier=verifier, mark=MARK))
+    ours = OURS.format(mark=MARK)
+    _sql(
+        compose,
+        GRANT.format(role=role, application=application, verifier=verifier, mark=MARK, ours=ours),
+    )
     _write(compose, f"{name}.json", json.dumps({**invitation, "certificate": fingerprint}))
     return granted
 

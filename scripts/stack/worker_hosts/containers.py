@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,17 @@ def worker_services(compose: Compose) -> list[str]:
     """Return this host's services of workers that are switched on."""
     active = compose.catalogue.active(compose.active_profiles)
     return [each.name for each in active if each.name.startswith(WORKER)]
+
+
+def exact_queues(model: Mapping[str, Any], queues: Iterable[str]) -> list[str]:
+    """Return those of the queues of which a model's workers take one consumer alone."""
+    listed = {
+        name
+        for service, each in model["services"].items()
+        if service.startswith(WORKER)
+        for name in (each.get("environment") or {}).get("RQ_EXACTLY_ONE", "").split(",")
+    }
+    return [name for name in queues if name in listed]
 
 
 def remove_own_files(compose: Compose) -> None:

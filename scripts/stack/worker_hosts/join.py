@@ -19,7 +19,13 @@ from scripts.settings import env_editing, envfile
 from scripts.settings.envfile import display_path
 from scripts.settings.secret_files import FILE_MODE, first_line
 from scripts.stack.worker_hosts import invitation as invitations
-from scripts.stack.worker_hosts.containers import GATEWAY, ask, remove_own_files, worker_services
+from scripts.stack.worker_hosts.containers import (
+    GATEWAY,
+    ask,
+    exact_queues,
+    remove_own_files,
+    worker_services,
+)
 from scripts.stack.worker_hosts.invitation import Folder, Invitation
 from scripts.stack.worker_hosts.invite import SHARED
 
@@ -72,6 +78,7 @@ class Join:
         self._write()
         with self._undone_unless_joined(again), lock.sole(self.compose):
             self._check(again)
+        self._take_queues()
         self.start()
         container = self._prove()
         self.console.answer(
@@ -172,6 +179,14 @@ class Join:
             )
         self._ask_main_host("join")
 
+    def _take_queues(self) -> None:
+        """Take over queues that one host alone may consume: who consumed them ends the job under way and lets go."""
+        if exact := exact_queues(self.compose.model, self.invitation.queues):
+            self._in_worker("own", self.invitation.host, *exact)
+            self.console.say(
+                f"{', '.join(exact)}: taken over when the job that is under way elsewhere has ended"
+            )
+
     def _ask_main_host(self, question: str) -> dict[str, Any]:
         command = ("exec", "-T", GATEWAY, "python", "/opt/stack/gateway.py", "ask", question)
         result = self.compose.capture(*command)
@@ -203,14 +218,17 @@ class Join:
         for key, each in self.invitation.folders.items():
             if not Path(each.path).is_dir():
                 refuse(f"{each.path} ({key}) is not here", "mount the folder that the main host has there")
+        return self._in_worker("check", *asked)
+
+    def _in_worker(self, *question: str) -> dict[str, Any]:
+        """Return what the script for worker hosts answers in a worker's container of its own. Raise StackError."""
         service = worker_services(self.compose)[0]
-        result = self.compose.capture(
-            "run", "--rm", "--no-deps", "-T", service, "python", "/opt/stack/worker_host.py", "check", *asked
-        )
+        run = ("run", "--rm", "--no-deps", "-T", service, "python", "/opt/stack/worker_host.py")
+        result = self.compose.capture(*run, *question)
         try:
             found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
         except (ValueError, IndexError):
-            fail(f"a container of {service} cannot look around: {result.complaint}", "see the lines above")
+            fail(f"a container of {service} cannot answer: {result.complaint}", "see `invoke compose-logs`")
         return found
 
     def _require_shared(self, key: str, there: Folder, here: dict[str, Any]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from scripts.base.clock import SYSTEM_CLOCK, Clock, duration
 from scripts.base.console import Console
-from scripts.base.errors import fail, refuse, usage
+from scripts.base.errors import StackError, fail, refuse, usage
 from scripts.engine.compose import Compose
 from scripts.prepare import lock
 from scripts.stack.worker_hosts import access
@@ -38,6 +40,9 @@ def leave(compose: Compose, console: Console, host: str, *, now: bool) -> None:
         console.say(
             "ending the workers; " + ("jobs are queued again" if now else "each ends the job it is at first")
         )
+        for service in worker_services(compose)[:1]:
+            with contextlib.suppress(StackError):
+                ask(compose, service, "release", here)
         flags = ["--timeout", str(NOW_SECONDS)] if now else []
         result = compose.stream("stop", *flags, *worker_services(compose))
         if not result.ok:
@@ -74,6 +79,7 @@ def end_access(
         console.say(f"would take the access of {host} away")
         return
     with lock.sole(compose):
+        ask(compose, WORKER, "release", host)
         access.revoke(compose, host)
         forget_tokens(compose, clock)
     console.say(f"{host} has no access any more")

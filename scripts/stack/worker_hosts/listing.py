@@ -45,10 +45,10 @@ def workers(compose: Compose, console: Console) -> bool:
         )
     else:
         console.table(
-            ["host", "queues", "workers", "jobs", "revision", "heartbeat", "what is wrong"],
+            ["host", "queues", "workers", "jobs", "revision", "heartbeat", "remark"],
             [
                 [row["host"], ",".join(row["queues"]), row["workers"], str(len(row["jobs"])), row["revision"],
-                 row["seen"], row["wrong"]]
+                 row["seen"], row["wrong"] or row["note"]]
                 for row in rows
             ],
         )  # fmt: skip
@@ -63,6 +63,7 @@ def _row(pool: Mapping[str, str], now: float, jobs: Sequence[Mapping[str, str]])
     age = now - float(pool["heartbeat"])
     mine = [each["id"] for each in jobs if each["worker"].startswith(f"{pool['host']}.")]
     lost = f"no heartbeat for {duration(age)}" if age > MISSED_SECONDS else ""
+    note = pool.get("note", "")
     return {
         "host": pool["host"],
         "container": pool["container"],
@@ -71,7 +72,9 @@ def _row(pool: Mapping[str, str], now: float, jobs: Sequence[Mapping[str, str]])
         "jobs": mine,
         "revision": pool["revision"],
         "seen": f"{duration(max(age, 0))} ago",
-        "wrong": lost or pool.get("note", ""),
+        "note": note,
+        # A queue that was given to another host is as it should be.
+        "wrong": lost or ("" if note.endswith("owns it") else note),
     }
 
 
@@ -87,7 +90,7 @@ def _absent(name: str, entry: Mapping[str, Any], now: float) -> Row:
         )
     return {
         "host": name, "container": "", "queues": list(entry.get("queues", ())), "workers": "invited", "jobs": [],
-        "revision": "", "seen": "", "wrong": wrong,
+        "revision": "", "seen": "", "note": "", "wrong": wrong,
     }  # fmt: skip
 
 
