@@ -24,7 +24,7 @@ from scripts.engine.compose import Compose
 from scripts.prepare import lock
 from scripts.settings.envfile import display_path
 from scripts.stack.worker_hosts import access
-from scripts.stack.worker_hosts.containers import GATEWAY, WORKER
+from scripts.stack.worker_hosts.containers import GATEWAY, WORKER, ask, exact_queues
 from scripts.stack.worker_hosts.invite import gateway_address, require_open, secrets_of_host
 
 FILE, TREE_FILE = "docker/docker-compose.worker.yml", "docker/docker-compose.worker-wepppy.yml"
@@ -62,7 +62,8 @@ def render(compose: Compose, console: Console, options: Options, clock: Clock = 
         if not NAME.fullmatch(name):
             usage(f"--{flag}={name} is no name in Kubernetes", "letters, digits and '-', 63 at most")
     require_open(compose)
-    manifests = list(workers(model_of(compose, options), options, _scripts(compose)))
+    model = model_of(compose, options)
+    manifests = list(workers(model, options, _scripts(compose)))
     if compose.runner.dry:
         console.say(f"would write {len(manifests)} manifests into {display_path(options.folder)}")
         return
@@ -73,6 +74,8 @@ def render(compose: Compose, console: Console, options: Options, clock: Clock = 
             now = clock.now()
             entry = {"id": secrets.token_hex(8), "until": now, "joined": now, "queues": list(options.queues)}
             held = secrets_of_host(compose, access.grant(compose, options.host, entry))
+        if exact := exact_queues(model, options.queues):
+            ask(compose, WORKER, "own", options.host, *exact)
         held["redis_user"] = f"{access.PREFIX}{options.host}"
         files["secrets.yaml"] = ([_secret(held, options.namespace)], PRIVATE)
     for name, (documents, mode) in files.items():
@@ -286,8 +289,7 @@ def _manifest(version: str, kind: str, name: str, options: Options, **body: Any)
 
 def _may_scale(service: Mapping[str, Any]) -> bool:
     """Return False for the one consumer of a queue that may have no second."""
-    exact = (service.get("environment") or {}).get("RQ_EXACTLY_ONE", "").split(",")
-    return not set(service.get("profiles") or ()) & set(exact)
+    return not exact_queues({"services": {WORKER: service}}, service.get("profiles") or ())
 
 
 def _scripts(compose: Compose) -> dict[str, str]:
