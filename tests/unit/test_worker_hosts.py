@@ -204,6 +204,7 @@ def pool(host: str, **changes: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("pools", "wrong"),
     [
+        ([pool("main"), pool("wepp2", heartbeat="900", container="old"), pool("wepp2")], ["", ""]),
         ([pool("main"), pool("wepp2")], ["", ""]),
         ([pool("main"), pool("wepp2", heartbeat="900")], ["", "no heartbeat for 1 min 40 s"]),
         ([pool("main"), pool("wepp2", revision="old")], ["", "another revision than abc of the main host"]),

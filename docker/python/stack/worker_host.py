@@ -4,7 +4,8 @@ revision: of the code that this container runs.
 check PATH FILE SHA256 ...: for each shared folder whether FILE is there and holds what has that checksum, the folder's
 owner, whether it can be written to, and how much room there is (bytes).
 list: what runs where: pools of workers, queues, jobs. Redis is that of the tree's `wepppy.config.redis_settings`.
-own HOST QUEUE...: give queues of which exactly one may be consumer to a host; `release HOST` takes them back.
+own HOST QUEUE...: give queues of which exactly one may be consumer to a host; `release HOST` takes them back, and
+forgets the host's pools.
 prove QUEUE: have a job run by whoever listens to QUEUE and say in which container it ran.
 """
 
@@ -90,6 +91,16 @@ def list_all(connection: Any) -> dict[str, Any]:
     return {"now": seconds, "pools": pools, "queues": queues, "jobs": jobs}
 
 
+def release(connection: Any, host: str) -> None:
+    """Forget a host: the queues that were given to it, and what its pools wrote."""
+    owned = [key for key in connection.scan_iter(f"{OWNER}*") if connection.get(key) == host.encode()]
+    pools = [key for key in connection.smembers(POOLS) if key.startswith(f"wepp:pool:{host}:".encode())]
+    if pools:
+        connection.srem(POOLS, *pools)
+    if owned or pools:
+        connection.delete(*owned, *pools)
+
+
 def prove(connection: Any, name: str) -> dict[str, Any]:
     """Return in which container a job of that queue ran; `refused` when none did within a minute."""
     from rq import Queue
@@ -125,10 +136,7 @@ def main(arguments: Sequence[str]) -> int:
         connect().mset({OWNER + queue: rest[0] for queue in rest[1:]})
         answer = {}
     elif command == "release" and len(rest) == 1:
-        connection = connect()
-        mine = [key for key in connection.scan_iter(f"{OWNER}*") if connection.get(key) == rest[0].encode()]
-        if mine:
-            connection.delete(*mine)
+        release(connect(), rest[0])
         answer = {}
     elif command == "prove" and len(rest) == 1:
         answer = prove(connect(), rest[0])

@@ -31,7 +31,7 @@ def workers(compose: Compose, console: Console) -> bool:
     found = ask(compose, names[0] if names else WORKER, "list")
     main = bool(compose.setting(ADDRESS))
     hosts = access.hosts(compose) if main else {}
-    rows = [_row(each, found["now"], found["jobs"]) for each in found["pools"]]
+    rows = _current([_row(each, found["now"], found["jobs"]) for each in found["pools"]])
     rows += [_absent(name, each, found["now"]) for name, each in hosts.items() if not _has_pool(name, rows)]
     _compare(rows)
     gone = (
@@ -72,10 +72,17 @@ def _row(pool: Mapping[str, str], now: float, jobs: Sequence[Mapping[str, str]])
         "jobs": mine,
         "revision": pool["revision"],
         "seen": f"{duration(max(age, 0))} ago",
+        "lost": bool(lost),
         "note": note,
         # A queue that was given to another host is as it should be.
         "wrong": lost or ("" if note.endswith("owns it") else note),
     }
+
+
+def _current(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows without lost pools in whose place the same host has another one."""
+    alive = {(row["host"], *row["queues"]) for row in rows if not row["lost"]}
+    return [row for row in rows if not row["lost"] or (row["host"], *row["queues"]) not in alive]
 
 
 def _absent(name: str, entry: Mapping[str, Any], now: float) -> Row:
@@ -90,7 +97,7 @@ def _absent(name: str, entry: Mapping[str, Any], now: float) -> Row:
         )
     return {
         "host": name, "container": "", "queues": list(entry.get("queues", ())), "workers": "invited", "jobs": [],
-        "revision": "", "seen": "", "note": "", "wrong": wrong,
+        "revision": "", "seen": "", "lost": False, "note": "", "wrong": wrong,
     }  # fmt: skip
 
 
