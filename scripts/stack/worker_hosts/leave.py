@@ -79,7 +79,7 @@ def end_access(
         console.say(f"would take the access of {host} away")
         return
     with lock.sole(compose):
-        ask(compose, WORKER, "release", host)
         access.revoke(compose, host)
+        ask(compose, WORKER, "release", host)
         forget_tokens(compose, clock)
     console.say(f"{host} has no access any more")
