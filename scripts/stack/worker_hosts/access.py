@@ -133,7 +133,8 @@ def _sql(compose: Compose, statements: str) -> str:
     server = database_server.container(compose)
     if not server or server.state != "running":
         raise StackError("the stack's own database does not run", "start it: invoke compose-up")
-    psql = ["psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]
+    psql = ["psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]
+    psql += ["--set", "ON_ERROR_STOP=1", "--set", "VERBOSITY=terse"]
     # Older volumes have the application's role as superuser.
     for user in ("postgres", compose.setting("POSTGRES_USER", "wepppy")):
         argv = [
