@@ -15,8 +15,9 @@ from invoke.context import Context
 
 from scripts.base.errors import usage
 
-# The tasks of the database, which list themselves.
+# Further pages of the menu, which list themselves.
 from scripts.menu import database as database
+from scripts.menu import swarm as swarm
 from scripts.menu.task import HELP, LOOKED, finish, require_well, split_names, stack_for, task
 from scripts.menu.task import namespace as namespace
 

@@ -19,6 +19,8 @@ from scripts.engine.runner import NOT_FOUND, TIMED_OUT, Result, Runner
 ANSWER_SECONDS = 20.0
 PROJECT_LABEL = "com.docker.compose.project"
 HASH_LABEL = "com.docker.compose.config-hash"
+# Of what a stack in a swarm consists of.
+STACK_LABEL = "com.docker.stack.namespace"
 
 
 class Engine:
@@ -64,6 +66,13 @@ class Engine:
         except ValueError as error:
             raise unreachable(result) from error
         return answers
+
+    def runs_in_swarm(self, project: str) -> bool:
+        """Return whether this machine runs containers of the project as a node of a swarm."""
+        node = (self.info.get("Swarm") or {}).get("LocalNodeState")
+        return node == "active" and bool(
+            self._lines("ps", "--quiet", "--filter", f"label={STACK_LABEL}={project}")
+        )
 
     def published_ports(self) -> dict[int, tuple[str, str]]:
         """Return host ports that running containers publish: number -> (container's name, its project or '').

@@ -91,10 +91,14 @@ def fetch(proxy: tuple[str, int], path: str, cookies: Mapping[str, str], seconds
     No redirect is followed and no HTTP proxy of the environment used.
     """
     host, port = proxy
-    headers = {"Host": f"localhost:{port}", "Connection": "close", "Accept": "text/html, */*;q=0.5"}
+    return ask(http.client.HTTPConnection(host, port, timeout=seconds), f"localhost:{port}", path, cookies)
+
+
+def ask(connection: http.client.HTTPConnection, name: str, path: str, cookies: Mapping[str, str]) -> Reply:
+    """Return what one GET on a new connection answers, which is closed then. name: of the site."""
+    headers = {"Host": name, "Connection": "close", "Accept": "text/html, */*;q=0.5"}
     if cookies:
         headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())
-    connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()

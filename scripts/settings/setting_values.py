@@ -20,6 +20,8 @@ RULES = (
     ("RUN_LIMIT_PER_.*", r"[1-9]\d*/(second|minute|hour|day)(,[1-9]\d*/(second|minute|hour|day))*",
      "limits such as 10/minute,100/day"),
     ("WEBSOCKET_LIMIT_PER_ADDRESS", r"\d+", "a whole number, 0 for no limit"),
+    ("SWARM_ENDPOINT_MODE", "dnsrr|vip", "dnsrr or vip"),
+    ("SWARM_IMAGE_PREFIX", "[^ ]+/", "a registry and a path that end in /"),
     (".*_(MEMORY|SHM)|SCRATCH_SIZE", r"\d+(\.\d+)?[bkmgBKMG]?[bB]?", "a size such as 512m or 2g"),
 )  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""The stack on a Docker Swarm: deploy, look, scale, remove."""
