@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import time
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import worker_jobs
 from conftest import wait_until
 from rq.job import Job
 from rq.registry import StartedJobRegistry
-from wepppy.rq.worker import LIFE, MOST_KILLS, SafeQueue, hand_back_after
 from worker_stack import RUNID, Stack, alive
+from workerclass import SafeQueue, hand_back_after
+from workerlease import LEASES, LIFE, LOSSES, MOST_LOSSES
 
 pytest_plugins = ["worker_stack"]
 pytestmark = pytest.mark.timeout(180)
@@ -65,9 +67,10 @@ def test_a_killed_pool_takes_all_along_and_the_next_pool_ends_the_job_once(
     pool.wait()
     wait_until(lambda: not alive(worker) and not alive(horse), "worker and work-horse ending with the pool")
     assert job.get_status() == "started"  # no process was left to change it
-    overdue(stack)
     stack.start()
-    wait_until(lambda: worker_jobs.starts(RUNID) == 2, f"a second try\n{stack.log}")
+    wait_until(
+        lambda: worker_jobs.starts(RUNID) == 2, f"a second try\n{stack.log}", attempts=10 * (LIFE + 30)
+    )
     release()
     stack.ended(job, "finished")
     assert worker_jobs.starts(RUNID) == 2
@@ -75,9 +78,9 @@ def test_a_killed_pool_takes_all_along_and_the_next_pool_ends_the_job_once(
 
 def overdue(stack: Stack) -> None:
     """Let the time of all heartbeats be over."""
-    registry = StartedJobRegistry(queue=stack.queue).key
-    entries = stack.queue.connection.zrange(registry, 0, -1)
-    stack.queue.connection.zadd(registry, dict.fromkeys(entries, time.time() - 1))
+    heard = stack.queue.connection.zrange(LEASES, 0, -1)
+    if heard:
+        stack.queue.connection.zadd(LEASES, dict.fromkeys(heard, 0), xx=True)
 
 
 def parent_of(pid: int) -> int:
@@ -88,7 +91,7 @@ def parent_of(pid: int) -> int:
 def test_a_job_that_always_gets_its_process_killed_is_given_up(stack: Stack, function: str) -> None:
     stack.start()
     job = stack.queue.enqueue(f"worker_jobs.{function}", RUNID)
-    for tries in range(1, MOST_KILLS + 2 if function == "kill_its_worker" else 1):
+    for tries in range(1, MOST_LOSSES + 2 if function == "kill_its_worker" else 1):
         wait_until(
             lambda tries=tries: worker_jobs.starts(RUNID) == tries, f"the next try\n{stack.log}", attempts=900
         )
@@ -96,8 +99,8 @@ def test_a_job_that_always_gets_its_process_killed_is_given_up(stack: Stack, fun
         overdue(stack)
     stack.ended(job, "failed")
     wait_until(lambda: "failed" in stack.events.statuses(job), "the event")
-    assert worker_jobs.starts(RUNID) == MOST_KILLS + 1
-    assert stack.events.statuses(job) == [*["started", "requeued"] * MOST_KILLS, "started", "failed"]
+    assert worker_jobs.starts(RUNID) == MOST_LOSSES + 1
+    assert stack.events.statuses(job) == [*["started", "requeued"] * MOST_LOSSES, "started", "lost", "failed"]
     assert job.get_meta(refresh=True)["exc_string"]
     assert stack.queue.count == 0
     assert len(StartedJobRegistry(queue=stack.queue).get_job_ids(cleanup=False)) == 0
@@ -156,7 +159,7 @@ def test_a_stopped_pool_hands_back_a_job_that_takes_too_long(
     assert pool.wait(timeout=60) == 0
     assert job.get_status() == "queued"
     assert stack.queue.job_ids == [job.id]
-    assert Job.fetch(job.id, stack.queue.connection).retries_left == MOST_KILLS  # not the job's fault
+    assert stack.queue.connection.hget(job.key, LOSSES) == b"0"  # not the job's fault
     stack.start()
     release()
     stack.ended(job, "finished")
@@ -179,10 +182,10 @@ def test_a_grace_that_compose_would_not_read_is_refused(stop_grace: str) -> None
         hand_back_after(stop_grace)
 
 
-def test_a_job_whose_worker_died_between_taking_and_starting_it_is_found(stack: Stack) -> None:
+def test_a_job_whose_worker_was_killed_between_taking_and_starting_it_is_found(stack: Stack) -> None:
     lost = stack.queue.enqueue("worker_jobs.by_keyword", kwargs={"runid": RUNID})
     waiting = stack.queue.enqueue("worker_jobs.by_keyword", kwargs={"runid": RUNID})
-    taken_before_a_minute(stack, lost)
+    taken(stack, lost)
     stack.start()
     stack.ended(waiting, "finished")
     stack.ended(lost, "finished")
@@ -190,22 +193,52 @@ def test_a_job_whose_worker_died_between_taking_and_starting_it_is_found(stack: 
     assert stack.events.statuses(lost) == ["requeued", "started", "finished"]
 
 
-def taken_before_a_minute(stack: Stack, job: Job) -> None:
-    """Leave the job where a worker that has several queues has it for a moment, for too long."""
+def taken(stack: Stack, job: Job) -> None:
+    """Leave the job where a worker has it for a moment, between its queue and its start."""
     assert SafeQueue.lpop([stack.queue.key], None, stack.queue.connection) == (
         stack.queue.key,
         job.id.encode(),
     )
-    seen = stack.queue.intermediate_queue.get_first_seen_key(job.id)
-    stack.queue.connection.set(seen, time.time() - 61)
 
 
 def test_a_job_that_ended_is_not_run_again_when_redis_lost_that_it_was_taken(stack: Stack) -> None:
     job = stack.queue.enqueue("worker_jobs.by_keyword", kwargs={"runid": RUNID})
-    taken_before_a_minute(stack, job)
+    taken(stack, job)
     job.set_status("finished")
     stack.start()
     waiting = stack.queue.intermediate_queue.get_job_ids
-    wait_until(lambda: not waiting(), "the list being cleared")
+    wait_until(lambda: not waiting(), "the list being cleared", attempts=10 * (LIFE + 30))
     assert job.get_status() == "finished"
     assert stack.events.statuses(job) == []
+
+
+def test_without_this_launcher_the_workers_do_what_a_real_trees_do(
+    stack: Stack, release: Callable[[], None]
+) -> None:
+    rq = Path(sys.executable).with_name("rq")
+    worker = ["--worker-class", "wepppy.rq.WepppyRqWorker", "default"]
+    with (stack.folder / "pool.log").open("wb") as log:
+        pool = subprocess.Popen(
+            [rq, "worker-pool", "-n", "1", "-u", stack.server.url(9), "--logging-level", "INFO", *worker],
+            env=stack.environment(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    stack.pools.append(pool)
+    cancelled = stack.queue.enqueue("worker_jobs.wait_for_release", RUNID)
+    os.kill(stack.started(cancelled), signal.SIGUSR1)
+    stack.ended(cancelled, "failed")
+    failed = stack.queue.enqueue("worker_jobs.fail", RUNID)
+    stack.ended(failed, "failed")
+    release()
+    done = stack.queue.enqueue("worker_jobs.wait_for_release", RUNID)
+    stack.ended(done, "finished")
+    wait_until(lambda: "finished" in stack.events.statuses(done), "the last event")
+    assert stack.events.statuses(cancelled) == ["started", "exception", "canceled"]
+    assert stack.events.statuses(failed) == ["started", "exception", "failed"]
+    assert stack.events.statuses(done) == ["started", "finished"]
+    assert "ZeroDivisionError" in failed.get_meta(refresh=True)["exc_string"]
+    assert done.get_meta(refresh=True)["runid"] == RUNID
+    assert 600_000 < done.connection.ttl(done.key) <= 604_800
+    assert "ZeroDivisionError" in (worker_jobs.get_wd(RUNID) / "rq.log").read_text()

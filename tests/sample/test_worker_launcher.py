@@ -18,8 +18,8 @@ import redis
 import worker_jobs
 from conftest import RedisServer, wait_until
 from rq.worker_pool import WorkerData
-from worker_stack import LAUNCHER, RUNID, Stack, alive, session_of
-from workerpool import ENTRY_GRACE, RECORD_LIFE, WatchedPool
+from worker_stack import LAUNCHER, RUNID, Stack, session_of
+from workerpool import RECORD_LIFE, WatchedPool
 from workerqueues import QueueRules
 
 pytest_plugins = ["worker_stack"]
@@ -32,8 +32,7 @@ def test_health_follows_the_workers(stack: Stack) -> None:
     pool = stack.start(RQ_WORKER_COUNT="2")
     wait_until(lambda: stack.health().returncode == 0, "the pool being healthy")
     assert stack.health().stdout == "ok 2 of 2 workers alive\n"
-    for key in stack.queue.connection.smembers("rq:workers"):
-        stack.queue.connection.delete(key)  # as when heartbeats stop coming and the entry expires
+    lose_workers(stack)
     wait_until(lambda: stack.health().returncode == 1, "the pool being unhealthy")
     assert stack.health().stdout.startswith("bad ")
     pool.send_signal(signal.SIGSTOP)
@@ -44,6 +43,14 @@ def test_health_follows_the_workers(stack: Stack) -> None:
     assert "not reported for 25 s" in stack.health().stdout
     assert stack.health().returncode == 1
     pool.send_signal(signal.SIGCONT)
+
+
+def lose_workers(stack: Stack) -> None:
+    """Let workers' entries expire, for want of heartbeats."""
+    for pid in stack.workers():
+        os.kill(pid, signal.SIGSTOP)
+    for key in stack.queue.connection.smembers("rq:workers"):
+        stack.queue.connection.delete(key)
 
 
 def test_the_password_is_on_no_command_line_and_in_no_log(stack: Stack) -> None:
@@ -74,11 +81,12 @@ def test_a_pool_tells_all_hosts_what_it_runs_until_it_ends(stack: Stack) -> None
     assert RECORD_LIFE - 60 < redis_9.ttl(key) <= RECORD_LIFE
     workers = redis_9.smembers("rq:workers")
     assert len(workers) == 2
-    for worker in workers:
-        redis_9.delete(worker)
-        assert worker.startswith(b"rq:worker:second.")
+    assert all(worker.startswith(b"rq:worker:second.") for worker in workers)
+    lose_workers(stack)
     wait_until(lambda: redis_9.hget(key, "workers") == b"0 of 2", "the loss being told")
     assert redis_9.hget(key, "note") == b"not all workers are alive"
+    for pid in session_of(pool.pid):
+        os.kill(pid, signal.SIGCONT)
     pool.terminate()
     assert pool.wait(timeout=60) == 0
     assert redis_9.keys("wepp:pool:*") == []
@@ -138,22 +146,21 @@ def test_the_launcher_waits_for_redis_and_ends_by_a_signal(stack: Stack) -> None
     assert pool.wait(timeout=30) == 0
 
 
-def test_workers_whose_entries_are_lost_are_replaced_and_work_goes_on(
+def test_workers_whose_entries_are_lost_write_them_again_and_work_on(
     stack: Stack, release: Callable[[], None]
 ) -> None:
     stack.start(RQ_WORKER_COUNT="2")
     wait_until(lambda: stack.health().returncode == 0, "the pool being healthy")
-    before = stack.workers()
-    for key in stack.queue.connection.smembers("rq:workers"):
-        stack.queue.connection.delete(key)
-    wait_until(
-        lambda: not any(alive(pid) for pid in before), f"the end of both workers\n{stack.log}", attempts=600
-    )
-    wait_until(lambda: stack.health().returncode == 0, f"the pool being healthy again\n{stack.log}")
     job = stack.queue.enqueue("worker_jobs.wait_for_release", RUNID)
     stack.started(job)
+    before = stack.workers()
+    keys = stack.queue.connection.smembers("rq:workers")
+    stack.queue.connection.delete(*keys, "rq:workers")
+    wait_until(lambda: stack.workers() == before, f"both workers registering again\n{stack.log}")
+    assert {stack.queue.connection.hget(key, "state") for key in keys} == {b"busy", b"idle"}
     release()
     stack.ended(job, "finished")
+    assert worker_jobs.starts(RUNID) == 1
 
 
 def test_workers_end_by_a_signal_while_redis_is_away(stack: Stack) -> None:
@@ -185,7 +192,7 @@ def test_workers_come_back_to_a_redis_that_was_away_within_seconds(
     stack.ended(stack.queue.enqueue("worker_jobs.wait_for_release", RUNID), "finished")
 
 
-# ---- one pool with processes of the test's own and a clock ----
+# ---- one pool with a process of the test's own ----
 
 
 class Living:
@@ -198,91 +205,46 @@ class Living:
         return True
 
 
-class Watched:
-    """A pool with two workers; time is what the test says, and signals are recorded instead of sent."""
-
-    def __init__(self, connection: redis.Redis, folder: Path) -> None:
-        self.connection = connection
-        self.now = 0.0
-        self.signals: list[tuple[int, signal.Signals]] = []
-        self.pool: Any = WatchedPool(
-            QueueRules(["default"], connection, host="main", container="c", revision="0"),
-            count=2,
-            connection=connection,
-            probe=connection,
-            health_file=folder / "health",
-            clock=lambda: self.now,
-        )
-        self.pool.status = self.pool.Status.STARTED
-        self.grace = ENTRY_GRACE
-        for number, name in enumerate(("lost", "well"), 1):
-            self.pool.worker_dict[name] = WorkerData(name, number, Living())
-            self.pool._takes[name] = ("default",)
-        self.register("well")
-
-    def register(self, name: str) -> None:
-        self.connection.hset(f"rq:worker:{name}", "hostname", socket.gethostname())
-
-    def sent_until(self, now: float) -> list[tuple[int, signal.Signals]]:
-        """Have the pool look at its workers at that time; return all signals until then, with their receivers."""
-        self.now = now
-        self.pool.check_workers(respawn=False)
-        return self.signals
-
-
 @pytest.fixture
-def watched(redis_env: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+def pool(redis_env: RedisServer, tmp_path: Path) -> Iterator[Any]:
+    """A pool with one worker that takes a queue which the pool may not take."""
     with redis.Redis.from_url(redis_env.url(9)) as connection:
-        made = Watched(connection, tmp_path)
-        monkeypatch.setattr(os, "kill", lambda pid, number: made.signals.append((pid, number)))
+        rules = QueueRules(["default"], connection, host="main", container="c", revision="0")
+        made = WatchedPool(
+            rules, count=1, connection=connection, probe=connection, health_file=tmp_path / "health"
+        )
+        made.status = made.Status.STARTED
+        made.worker_dict["main.1"] = WorkerData("main.1", 1, Living())
+        made._takes["main.1"] = ("other",)
         yield made
 
 
-def test_a_worker_that_has_no_entry_for_too_long_is_signalled_to_end_and_only_once(watched: Watched) -> None:
-    assert watched.sent_until(0) == []
-    assert watched.sent_until(watched.grace - 1) == []
-    assert watched.sent_until(watched.grace) == [(1, signal.SIGTERM)]
-    assert watched.sent_until(10 * watched.grace) == [(1, signal.SIGTERM)]
+@pytest.fixture
+def signals(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, signal.Signals]]:
+    """The signals that would have been sent."""
+    sent: list[tuple[int, signal.Signals]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    return sent
 
 
-def test_a_worker_that_registers_in_time_is_left_alone_and_has_all_the_time_again_later(
-    watched: Watched,
+def test_a_worker_is_told_once_to_end_and_again_when_its_pool_does(
+    pool: Any, signals: list[tuple[int, signal.Signals]]
 ) -> None:
-    watched.sent_until(0)
-    watched.register("lost")
-    watched.sent_until(watched.grace - 1)
-    # As rq's heartbeat leaves an entry that was deleted.
-    watched.connection.delete("rq:worker:lost")
-    watched.connection.hset("rq:worker:lost", "last_heartbeat", "2026-01-01T00:00:00Z")
-    assert watched.sent_until(watched.grace + 10) == []
-    assert watched.sent_until(2 * watched.grace + 9) == []
-    assert watched.sent_until(2 * watched.grace + 10) == [(1, signal.SIGTERM)]
-
-
-def test_the_time_without_redis_is_not_held_against_a_worker(watched: Watched) -> None:
-    watched.sent_until(0)
-    there = watched.pool.probe
-    with redis.Redis(port=1) as watched.pool.probe:
-        watched.sent_until(100)
-    watched.pool.probe = there
-    assert watched.sent_until(100 + watched.grace) == []
-    assert watched.sent_until(100 + 2 * watched.grace) == [(1, signal.SIGTERM)]
-
-
-def test_a_worker_that_was_told_to_end_is_stopped_with_its_pool(watched: Watched) -> None:
-    watched.sent_until(0)
-    reported = [*watched.sent_until(watched.grace)]
-    watched.pool.request_stop()
+    for _ in range(3):
+        pool.check_workers(respawn=False)
+    assert signals == [(1, signal.SIGTERM)]
+    pool.request_stop()
     # To the worker this is another signal, by which its job has less time.
-    assert watched.signals == [*reported, (1, signal.SIGINT), (2, signal.SIGINT)]
-    assert watched.sent_until(10 * watched.grace) == watched.signals
+    assert signals == [(1, signal.SIGTERM), (1, signal.SIGINT)]
 
 
-def test_a_new_worker_that_is_signalled_before_it_handles_signals_ends_alone(watched: Watched) -> None:
+def test_a_new_worker_that_is_signalled_before_it_handles_signals_ends_alone(
+    pool: Any, signals: list[tuple[int, signal.Signals]]
+) -> None:
     def is_signalled() -> None:
         with pytest.raises(SystemExit):
-            watched.pool.request_stop()
-        assert watched.signals == []
+            pool.request_stop()
+        assert signals == []
 
     process = multiprocessing.get_context("fork").Process(target=is_signalled)
     process.start()

@@ -7,7 +7,15 @@ import signal
 import time
 from pathlib import Path
 
-from wepppy.config.run_paths import get_wd
+try:
+    from wepppy.config.run_paths import get_wd as _folder
+except ImportError:  # a real tree's
+    from wepppy.weppcloud.utils.helpers import get_wd as _folder
+
+
+def get_wd(runid: str) -> Path:
+    """Return the folder of a run."""
+    return Path(_folder(runid))
 
 
 def starts(runid: str) -> int:

@@ -25,6 +25,7 @@ from wepppy.sample_data import read_marker
 
 LAUNCHER = SAMPLE_TREE.parent / "python" / "stack" / "rq-worker.py"
 sys.path.insert(0, str(LAUNCHER.parent))
+SKELETON = Path(__file__).parents[1] / "tree" / "skeleton"
 # The container's health check, from the compose file.
 HEALTH = re.search(
     r'test: \[CMD-SHELL, "(cat /tmp/rq-worker\.health;.*?)"\]',
@@ -64,6 +65,12 @@ class Stack:
     queue: Queue
     events: Events
     pools: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    # Whether workers have rq 1 and the plain class of a real tree, instead of what the sample has.
+    plain: bool = False
+
+    @property
+    def tree(self) -> list[str]:
+        return [str(SKELETON), "/opt/rq1"] if self.plain else [str(SAMPLE_TREE)]
 
     @property
     def log(self) -> str:
@@ -72,7 +79,7 @@ class Stack:
     def environment(self, **settings: str) -> dict[str, str]:
         return {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(SAMPLE_TREE), str(Path(__file__).parent)]),
+            "PYTHONPATH": os.pathsep.join([*self.tree, str(Path(__file__).parent)]),
             "RQ_WORKER_COUNT": "1",
             **settings,
         }
@@ -98,8 +105,8 @@ class Stack:
         )
         return subprocess.run(["sh", "-c", check], capture_output=True, text=True, check=False)
 
-    def workers(self) -> list[int]:
-        found = self.queue.connection.smembers("rq:workers")
+    def workers(self, host: str = "") -> list[int]:
+        found = [key for key in self.queue.connection.smembers("rq:workers") if host.encode() in key]
         return sorted(int(self.queue.connection.hget(key, "pid") or 0) for key in found)
 
     def started(self, job: Job) -> int:
@@ -110,6 +117,12 @@ class Stack:
     def horse(self, job: Job) -> int:
         log = self.folder / "wc1/runs" / RUNID[:2] / RUNID / "starts"
         return int(log.read_text().split()[-1]) if log.exists() else 0
+
+    def make_plain(self) -> None:
+        """Have a real tree's workers, which ask Redis for the folder of a run."""
+        self.plain = True
+        with redis.Redis.from_url(self.server.url(11)) as folders:
+            folders.set(RUNID, str(worker_jobs.get_wd(RUNID)))
 
     def ended(self, job: Job, status: str, attempts: int = 600) -> None:
         wait_until(lambda: job.get_status() == status, f"the job ending as {status}\n{self.log}", attempts)

@@ -25,8 +25,10 @@ from typing import Any, NoReturn
 
 import redis
 from workerclass import PollingWorker
+from workerlease import LeasedRedis
 from workerpool import WatchedPool
-from workerqueues import QueueRules
+from workerqueues import MAIN, QueueRules, queues_of
+from workerreaper import Reaper
 from workerrevision import revision
 
 EX_USAGE, EX_UNAVAILABLE, EX_NOPERM = 64, 69, 77
@@ -42,10 +44,10 @@ def main(queues: list[str]) -> int:
     if not queues or any(not name or name.startswith("-") for name in queues):
         _refuse("usage: rq-worker.py QUEUE...", EX_USAGE)
     count = int(_number("RQ_WORKER_COUNT", 2, least=1))
-    host = os.environ.get("WORKER_HOST", "").strip() or "main"
+    host = os.environ.get("WORKER_HOST", "").strip() or MAIN
     if not HOST.fullmatch(host):
         _refuse(f"WORKER_HOST={host!r} is not a name of letters, digits, dots, dashes", EX_USAGE)
-    connection = _connect()
+    connection = _connect(socket_connect_timeout=5, socket_timeout=PollingWorker.connection_timeout)
     # It answers or gives up soon, and tries once.
     probe = _connect(
         socket_connect_timeout=_number("RQ_REDIS_PROBE_CONNECT_TIMEOUT_SECONDS", 5, least=0.1),
@@ -66,13 +68,14 @@ def main(queues: list[str]) -> int:
         host=host,
         container=socket.gethostname(),
         revision=code,
-        exactly_one=_names("RQ_EXACTLY_ONE"),
-        same_revision=_names("WORKER_SAME_REVISION"),
+        exactly_one=queues_of("RQ_EXACTLY_ONE"),
+        same_revision=queues_of("WORKER_SAME_REVISION"),
     )
     pool = WatchedPool(
         rules,
         count=count,
         connection=connection,
+        reaper=Reaper(probe, found, rules.consumer) if host == MAIN else None,
         # The tree's, made so that no job is lost when it ends and none begins while suspended.
         worker_class=type(name, (PollingWorker, found), {}),
         probe=probe,
@@ -90,10 +93,10 @@ def _refuse(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _connect(**options: Any) -> redis.Redis:
+def _connect(**options: Any) -> LeasedRedis:
     settings = importlib.import_module("wepppy.config.redis_settings")
     try:
-        return redis.Redis.from_url(settings.redis_url(settings.RedisDB.RQ), **options)
+        return LeasedRedis.from_url(settings.redis_url(settings.RedisDB.RQ), **options)
     except (ValueError, RuntimeError) as error:
         # A ValueError may quote the URL with the password in it.
         reason = str(error) if isinstance(error, RuntimeError) else "the Redis URL can't be understood"
@@ -133,10 +136,6 @@ def _number(name: str, default: float, least: float = 0) -> float:
     if not least <= value < float("inf"):
         _refuse(f"{name}={text!r} is not a number of at least {least:g}", EX_USAGE)
     return value
-
-
-def _names(variable: str) -> list[str]:
-    return [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,23 +17,19 @@ from uuid import uuid4
 import redis
 from rq.worker_pool import WorkerData, WorkerPool
 from workerqueues import POOLS, QueueRules
+from workerreaper import Reaper
 
 HEALTH_INTERVAL = 5.0  # s
-# s for which a worker's entry may be missing: it is written after the start, and again while a job runs.
-ENTRY_GRACE = 20.0
+REAP_INTERVAL = 2.0  # s
 RECORD_LIFE = 604_800  # s: a week after it was lost a pool is forgotten
 
 
 class WatchedPool(WorkerPool):
-    """A pool that writes how many of its workers are alive into a file every few seconds, and replaces lost ones.
+    """A pool that writes how many of its workers are alive into a file every few seconds.
 
     A worker is alive when its process runs here and its entry in Redis, which every heartbeat prolongs, is there.
     The health check then only reads a file: it runs for ever, and loading a Redis client each time costs a quarter
     of a second of processor time.
-
-    rq writes a worker's entry when the worker starts. When Redis loses it (it expires while Redis is away; an older
-    snapshot is loaded), an idle worker never writes it again, so such a worker is told to end after its job. The
-    same becomes of one that listens to a queue that the pool may not take any more.
     """
 
     def __init__(
@@ -42,6 +39,7 @@ class WatchedPool(WorkerPool):
         count: int,
         probe: redis.Redis,
         health_file: Path,
+        reaper: Reaper | None = None,
         clock: Callable[[], float] = time.monotonic,
         **options: Any,
     ) -> None:
@@ -50,16 +48,16 @@ class WatchedPool(WorkerPool):
         self.count = count
         self.probe = probe
         self.health_file = health_file
+        self.reaper = reaper
         self.clock = clock
         self.record = f"wepp:pool:{rules.host}:{socket.gethostname()}"
         self.plan: list[tuple[str, ...]] = []
         self._process_id = os.getpid()
-        self._reported = float("-inf")
+        self._reported = self._reaped = float("-inf")
         self._well = False
         self._said = ""
-        # Names of workers: what each takes, since when its entry is missing, and which were told to end.
+        # Names of workers: what each takes, and which were told to end.
         self._takes: dict[str, tuple[str, ...]] = {}
-        self._missing_since: dict[str, float] = {}
         self._retired: set[str] = set()
 
     def start(self, *arguments: Any, **options: Any) -> None:
@@ -69,6 +67,8 @@ class WatchedPool(WorkerPool):
         super().start(*arguments, **options)
         with suppress(redis.RedisError, OSError):
             self.rules.close()
+            if self.reaper:
+                self.reaper.close()
             self.probe.delete(self.record)
             self.probe.srem(POOLS, self.record)
 
@@ -76,6 +76,7 @@ class WatchedPool(WorkerPool):
         """Check the workers and write the health file; rq calls it about once a second."""
         super().check_workers(respawn)
         self._report_in_time()
+        self._reap()
 
     def all_workers_have_stopped(self) -> bool:
         """Return whether none is left; rq calls it about once a second for a pool that was told to stop."""
@@ -110,20 +111,16 @@ class WatchedPool(WorkerPool):
     def _report(self) -> None:
         try:
             self._look()
-            workers = list(self.worker_dict.values())
-            missing = [each for each in workers if not self._is_registered(each.name)]
-            alive = f"{len(workers) - len(missing)} of {self.num_workers}"
-            well = len(workers) - len(missing) >= self.num_workers
+            alive = sum(map(self._is_registered, list(self.worker_dict)))
+            well, workers = alive >= self.num_workers, f"{alive} of {self.num_workers}"
             trouble = (
                 "it is being stopped" if self.status == self.Status.STOPPED else "not all workers are alive"
             )
-            self._write_record(alive, "; ".join(filter(None, ["" if well else trouble, self.rules.note])))
+            self._write_record(workers, "; ".join(filter(None, ["" if well else trouble, self.rules.note])))
         except (redis.RedisError, OSError) as error:
-            self._missing_since.clear()
             self._write_health(False, f"Redis does not answer: {type(error).__name__}")
-            return
-        self._write_health(well, "; ".join(filter(None, [f"{alive} workers alive", self.rules.note])))
-        self._replace(missing)
+        else:
+            self._write_health(well, "; ".join(filter(None, [f"{workers} workers alive", self.rules.note])))
 
     def _look(self) -> None:
         """Find out which queues may be taken, and tell workers to end that take others."""
@@ -138,8 +135,21 @@ class WatchedPool(WorkerPool):
             takes = self._takes[worker.name]
             if lacking[takes]:
                 lacking[takes] -= 1
-            else:
-                self._retire(worker, f"takes {', '.join(takes)}")
+            elif worker.name not in self._retired and self.status != self.Status.STOPPED:
+                self.log.warning(
+                    "Worker %s is to end after its job: it takes %s", worker.name, ", ".join(takes)
+                )
+                self._retired.add(worker.name)
+                self.stop_worker(worker, signal.SIGTERM)
+
+    def _reap(self) -> None:
+        """Look for jobs that hosts were lost with, and end those in a process of its own, which can be held up."""
+        if self.reaper and self.clock() - self._reaped >= REAP_INTERVAL:
+            self._reaped = self.clock()
+            with suppress(redis.RedisError, OSError):
+                lost = self.reaper.look()
+                if lost:
+                    get_context("fork").Process(target=self.reaper.end, args=(lost,)).start()
 
     def _write_health(self, well: bool, text: str) -> None:
         self._well = well
@@ -164,23 +174,6 @@ class WatchedPool(WorkerPool):
             pipeline.hset(self.record, mapping=fields)
             pipeline.expire(self.record, RECORD_LIFE)
             pipeline.execute()
-
-    def _replace(self, missing: list[WorkerData]) -> None:
-        """Have each worker replaced whose entry has been missing for too long."""
-        now = self.clock()
-        self._missing_since = {each.name: self._missing_since.get(each.name, now) for each in missing}
-        for each in missing:
-            if now - self._missing_since[each.name] >= ENTRY_GRACE:
-                self._retire(each, "has no entry in Redis")
-
-    def _retire(self, worker: WorkerData, why: str) -> None:
-        """Tell a worker, once, to end after its job; another is started in its place."""
-        if worker.name not in self._retired and self.status != self.Status.STOPPED:
-            self.log.warning(
-                "Worker %s (process %d) %s: it is to end after its job", worker.name, worker.pid, why
-            )
-            self._retired.add(worker.name)
-            self.stop_worker(worker, signal.SIGTERM)
 
     def _is_registered(self, name: str) -> bool:
         host, death = self.probe.hmget(f"rq:worker:{name}", "hostname", "death")

@@ -6,6 +6,7 @@ to the pools of one host. A queue of WORKER_SAME_REVISION is taken by pools with
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 
 import redis
@@ -34,6 +35,11 @@ def keep(connection: redis.Redis, key: str, owner: str, life: int) -> str:
 def let_go(connection: redis.Redis, key: str, owner: str) -> None:
     """Give up a key, if it is the owner's."""
     connection.eval(_LET_GO, 1, key, owner)
+
+
+def queues_of(variable: str) -> list[str]:
+    """Return the queues that a setting names, separated by commas."""
+    return [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
 
 
 class QueueRules:
