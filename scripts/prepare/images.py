@@ -67,7 +67,7 @@ def stand_ins(python_version: str, postgres_major: str = POSTGRES_MAJOR) -> dict
     images = (
         BaseImage("POSTGRES_IMAGE", "postgres", server, f"{postgres_major}-{server}", arguments),
         BaseImage("REDIS_IMAGE", "redis", "trixie", "8-trixie"),
-        BaseImage("CADDY_IMAGE", "caddy", "trixie", "2-trixie"),
+        BaseImage("CADDY_IMAGE", "caddy", "trixie", "2.10-trixie"),
         BaseImage("PYTHON_IMAGE", "python", release, f"{python_version}-{release}"),
         BaseImage("GO_IMAGE", "go", "trixie", "1.27-trixie"),
         BaseImage("NODE_IMAGE", "node", "trixie", "24-trixie"),

