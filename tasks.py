@@ -141,13 +141,16 @@ def compose_up(
     json: bool = False,
 ) -> None:
     """Start the stack and prove that every service answers; safe to repeat."""
+    if build and no_build:
+        usage("--build and --no-build contradict each other", "give one of them, or neither")
+    compose, console = stack_for(c, json=json, profile=profile)
+    if compose.env_path.exists():
+        _ = compose.rendering  # begun beside the imports
     from scripts.database import recovery
     from scripts.stack.up import Options, Up
 
-    if build and no_build:
-        usage("--build and --no-build contradict each other", "give one of them, or neither")
     options = Options(tuple(split_names(services)), True if build else False if no_build else None, timeout)
-    Up(*stack_for(c, json=json, profile=profile), options, recover=recovery.finish).run()
+    Up(compose, console, options, recover=recovery.finish).run()
 
 
 @task(

@@ -49,12 +49,13 @@ def write(path: Path, text: str, mode: int, owner: tuple[int, int] | None = None
         ) from error
 
 
-def replace_if_changed(path: Path, text: str, mode: int) -> None:
-    """Write the file only when text or mode differ."""
+def replace_if_changed(path: Path, text: str, mode: int) -> bool:
+    """Write the file only when text or mode differ; return whether they did."""
     with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
         if path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o777 == mode:
-            return
+            return False
     replace(path, text, mode)
+    return True
 
 
 def write_state(path: Path, state: object) -> None:

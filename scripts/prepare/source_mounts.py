@@ -36,13 +36,13 @@ HEADER = """\
 """
 
 
-def write(compose: Compose, tree: Path) -> Path:
-    """Write the file for a checkout and return its path. Raise OSError."""
+def write(compose: Compose, tree: Path) -> None:
+    """Write the file for a checkout; the model is read anew when that changes it. Raise OSError."""
     path = compose.data_dir / NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     named = compose.setting("WEPPPY_SIBLINGS_DIR")
-    replace_if_changed(path, text(tree, Path(named) if named else None), MODE)
-    return path
+    if replace_if_changed(path, text(tree, Path(named) if named else None), MODE):
+        compose.forget()
 
 
 def text(tree: Path, siblings: Path | None) -> str:

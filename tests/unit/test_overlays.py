@@ -174,6 +174,12 @@ def test_the_settings_file_decides_and_gets_the_list_with_the_generated_file(tmp
     assert listed[:3] == [DEV, TREE_FILE, DEV_FILE]
     assert listed[3] == ".docker-data/source-mounts.yml"
     assert "/workdir/wepppy/docker/secrets" in (checkout.root / listed[3]).read_text()
-    # The same again changes nothing.
+    # The same again changes nothing; what is to be hidden besides comes into a model that is already being read.
+    begun = compose.rendering
     choose(compose, Screen().console)
     assert compose.env.get("COMPOSE_FILE").split(":") == listed
+    assert compose.rendering is begun
+    (tree / "node_modules").mkdir()
+    choose(compose, Screen().console)
+    assert "/workdir/wepppy/node_modules" in (checkout.root / listed[3]).read_text()
+    assert compose.rendering is not begun
