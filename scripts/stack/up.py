@@ -32,7 +32,6 @@ from scripts.prepare import (
     overlays,
     ownership,
     public_files,
-    worker_authority,
 )
 from scripts.prepare.build import EnsureImages, build
 from scripts.prepare.doctor import examination
@@ -168,6 +167,8 @@ class Up:
             return True
         secret_files.tell(self.console, secret_files.ensure(self.compose))
         if self.compose.setting(overlays.ADDRESS):
+            from scripts.prepare import worker_authority
+
             worker_authority.ensure(self.compose)
         # Engine troubles are the doctor's to tell, with all the rest.
         with contextlib.suppress(StackError):

@@ -183,11 +183,13 @@ def test_a_task_that_is_added_by_the_recipe_works(tmp_path: Path) -> None:
     assert re.search(r"^ *where +Say in which folder", listed.stdout, re.MULTILINE)
 
 
-def test_listing_the_menu_loads_nothing_heavy() -> None:
-    """The list must come at once; what only some tasks need is imported by them."""
-    code = (
-        "import sys, tasks; print(sorted(m for m in ('rich', 'dotenv', 'http.client') if m in sys.modules))"
-    )
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [("tasks", ["rich", "dotenv", "http.client"]), ("scripts.stack.up", ["cryptography"])],
+)
+def test_what_few_need_is_loaded_where_it_is_needed_alone(module: str, heavy: list[str]) -> None:
+    """The list must come at once, and so must a `compose-up` that has nothing to do."""
+    code = f"import sys, {module}; print([each for each in {heavy} if each in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ}
     )
