@@ -40,14 +40,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [each for each in items if not each.get_closest_marker("full")]
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What tests have measured, by name (record_property); of one name the last."""
-    reports = [each for many in terminalreporter.stats.values() for each in many]
-    measured = dict(pair for each in reports for pair in getattr(each, "user_properties", ()))
-    for name, value in measured.items():
-        terminalreporter.write_line(f"{name}: {value}")
-
-
 def sweep_divisor(config: pytest.Config) -> int:
     """1 for a full sweep, 10 for a tenth."""
     return 1 if config.getoption("--sweep") == "full" else 10

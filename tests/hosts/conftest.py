@@ -58,6 +58,8 @@ def main(hosts: tuple[Engine, ...], shared: Path) -> Iterator[Stack]:
     settings = {
         "COMPOSE_FILE": "docker/docker-compose.prod.yml",
         "COMPOSE_PROFILES": "",
+        "RUN_LIMIT_PER_CLIENT": "1000/minute",
+        "RUN_LIMIT_PER_ADDRESS": "1000/minute",
         "WC1_DIR": str(shared / "wc1"),
         "GEODATA_DIR": str(shared / "geodata"),
         "WORKER_ADDRESS": hosts[0].address.rpartition(".")[0] + ".1",
