@@ -15,7 +15,7 @@ from conftest import wait_until
 from rq.job import Job
 from rq.registry import StartedJobRegistry
 from worker_stack import RUNID, Stack, alive
-from workerclass import SafeQueue, hand_back_after
+from workerclass import SafeQueue, bytes_of, hand_back_after
 from workerlease import LEASES, LIFE, LOSSES, MOST_LOSSES
 
 pytest_plugins = ["worker_stack"]
@@ -180,6 +180,14 @@ def test_a_job_is_handed_back_after_half_of_the_grace_that_compose_gives(
 def test_a_grace_that_compose_would_not_read_is_refused(stop_grace: str) -> None:
     with pytest.raises(ValueError, match="RQ_WORKER_STOP_GRACE must be a duration"):
         hand_back_after(stop_grace)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [("", 0), ("2g", 2 << 30), ("512m", 512 << 20), ("1.5GB", 3 << 29), ("64kb", 65536), ("7", 7)],
+)
+def test_a_size_is_read_as_compose_reads_it(size: str, expected: int) -> None:
+    assert bytes_of(size) == expected
 
 
 def test_a_job_whose_worker_was_killed_between_taking_and_starting_it_is_found(stack: Stack) -> None:

@@ -115,6 +115,8 @@ def test_no_job_is_lost_that_comes_while_idle_workers_are_being_stopped(stack: S
         (["default"], {"RQ_WORKER_COUNT": "0"}, 64, "RQ_WORKER_COUNT"),
         (["default"], {"RQ_WORKER_COUNT": "many"}, 64, "RQ_WORKER_COUNT"),
         (["default"], {"WORKER_HOST": "the second"}, 64, "WORKER_HOST"),
+        (["default"], {"RQ_JOB_MEMORY": "lots"}, 64, "RQ_JOB_MEMORY"),
+        (["default"], {"RQ_WORKER_STOP_GRACE": "soon"}, 64, "RQ_WORKER_STOP_GRACE"),
         (["default"], {"RQ_REDIS_WAIT_TIMEOUT_SECONDS": "-1"}, 64, "RQ_REDIS_WAIT_TIMEOUT_SECONDS"),
         (["default"], {"REDIS_URL": "redis://:hidden@host:port/0"}, 64, "URL"),
         (["default"], {"REDIS_URL": "carrier-pigeon://:hidden@host/0"}, 64, "URL"),

@@ -14,6 +14,7 @@ from conftest import RedisServer, wait_until
 from line import Line
 from redis.exceptions import WatchError
 from rq import Queue
+from rq.command import send_stop_job_command
 from rq.job import Job
 from worker_stack import RUNID, Stack, alive
 from workerlease import LEASES, LIFE, Lease, LeasedRedis, LeaseLostError
@@ -211,6 +212,50 @@ def test_a_job_that_takes_too_long_for_a_pool_that_is_stopped_is_queued_again(
     release()
     stack.start()
     assert_ended_once(stack, job)
+
+
+@pytest.mark.parametrize("zone", ["America/Boise", "Asia/Tokyo"])
+def test_a_job_that_is_killed_after_its_time_is_not_run_again(stack: Stack, zone: str) -> None:
+    stack.start(TZ=zone)
+    job = stack.queue.enqueue("worker_jobs.outlast_its_time", RUNID, job_timeout=1)
+    stack.ended(job, "failed")
+    assert worker_jobs.starts(RUNID) == 1
+    in_time = stack.queue.enqueue("worker_jobs.kill_itself", RUNID, job_timeout=300)
+    stack.ended(in_time, "failed")
+    assert worker_jobs.starts(RUNID) == 5
+
+
+def test_a_job_that_a_user_stops_stays_stopped_also_after_redis_lost_its_workers_entry(stack: Stack) -> None:
+    stack.start()
+    job = stack.queue.enqueue("worker_jobs.wait_for_release", RUNID)
+    horse = stack.started(job)
+    before = stack.workers()
+    job.connection.delete(*job.connection.smembers("rq:workers"), "rq:workers")
+    wait_until(lambda: stack.workers() == before, f"the worker registering again\n{stack.log}")
+    send_stop_job_command(job.connection, job.id)
+    stack.ended(job, "stopped")
+    assert not alive(horse)
+    assert stack.queue.count == 0
+
+
+@pytest.mark.parametrize("function", ["take_memory", "start_a_program_that_takes_memory"])
+def test_a_job_that_takes_more_memory_than_its_ceiling_fails_alone_and_its_run_is_told(
+    stack: Stack, function: str
+) -> None:
+    stack.start(RQ_JOB_MEMORY="512m")
+    greedy = stack.queue.enqueue(f"worker_jobs.{function}", RUNID, 1024)
+    stack.ended(greedy, "failed")
+    said = "a process of a job gets 512m of memory (RQ_JOB_MEMORY)"
+    assert said in (stack.log if stack.plain else run_log())
+    assert "MemoryError" in (stack.log if stack.plain else greedy.get_meta(refresh=True)["exc_string"]) or (
+        function == "start_a_program_that_takes_memory"
+    )
+    assert worker_jobs.starts(RUNID) == 1
+    modest = stack.queue.enqueue(f"worker_jobs.{function}", RUNID, 64)
+    stack.ended(modest, "finished")
+    killed = stack.queue.enqueue("worker_jobs.kill_itself", RUNID)
+    stack.ended(killed, "failed")
+    assert f"lost the process of its job; {said}: queued again" in run_log()
 
 
 def parent_of(pid: int) -> int:

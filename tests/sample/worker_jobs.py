@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -45,6 +47,14 @@ def kill_itself(runid: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def outlast_its_time(runid: str) -> None:
+    """Hear of no timeout, and be killed only after it."""
+    _folder_of(runid)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    time.sleep(2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def kill_its_worker(runid: str) -> None:
     """Take the whole worker along, every time."""
     _folder_of(runid)
@@ -61,3 +71,15 @@ def fail(runid: str) -> None:
 def by_keyword(*, runid: str) -> str:
     """Take the run by keyword."""
     return runid
+
+
+def take_memory(runid: str, mib: int) -> int:
+    """Take so much memory at once."""
+    _folder_of(runid)
+    return len(bytearray(mib << 20))
+
+
+def start_a_program_that_takes_memory(runid: str, mib: int) -> None:
+    """Have another process take so much memory."""
+    _folder_of(runid)
+    subprocess.run([sys.executable, "-c", f"bytearray({mib} << 20)"], check=True)

@@ -6,7 +6,8 @@ name by which the hosts that share this Redis know this one, RQ_REDIS_WAIT_TIMEO
 RQ_REDIS_WAIT_INTERVAL_SECONDS (1), RQ_REDIS_PROBE_CONNECT_TIMEOUT_SECONDS and RQ_REDIS_PROBE_SOCKET_TIMEOUT_SECONDS
 (5), RQ_WORKER_STARTUP_DELAY_SECONDS (0), RQ_WORKER_HEALTH_FILE (/tmp/rq-worker.health): what the pool finds out about
 its workers, for the container's health check; RQ_EXACTLY_ONE and WORKER_SAME_REVISION (none): queues, separated by
-commas, that workerqueues.py describes.
+commas, that workerqueues.py describes; RQ_JOB_MEMORY (none): what a process of a job may take, as `2g`;
+RQ_WORKER_STOP_GRACE (120s): a job has half of it when the pool is stopped.
 Exit codes of sysexits.h: 64 usage or settings, 69 Redis did not come, 77 Redis refused the password.
 """
 
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import redis
-from workerclass import PollingWorker
+from workerclass import PollingWorker, bytes_of, hand_back_after
 from workerlease import LeasedRedis
 from workerpool import WatchedPool
 from workerqueues import MAIN, QueueRules, queues_of
@@ -47,6 +48,11 @@ def main(queues: list[str]) -> int:
     host = os.environ.get("WORKER_HOST", "").strip() or MAIN
     if not HOST.fullmatch(host):
         _refuse(f"WORKER_HOST={host!r} is not a name of letters, digits, dots, dashes", EX_USAGE)
+    for name, check in {"RQ_JOB_MEMORY": bytes_of, "RQ_WORKER_STOP_GRACE": hand_back_after}.items():
+        try:
+            check(os.environ.get(name, ""))
+        except ValueError as error:
+            _refuse(str(error), EX_USAGE)
     connection = _connect(socket_connect_timeout=5, socket_timeout=PollingWorker.connection_timeout)
     # It answers or gives up soon, and tries once.
     probe = _connect(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ NO_REDIS = (redis.ConnectionError, redis.TimeoutError)
 # https://docs.docker.com/reference/compose-file/extension/#specifying-durations
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([bkmg]?)b?", re.IGNORECASE)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _libc = ctypes.CDLL(None, use_errno=True)
 _parent = 0
@@ -71,8 +73,10 @@ class PollingWorker(Worker):
     # s for an answer of Redis. rq waits for minutes, in which nothing is known of the job.
     connection_timeout = 10
     _waits = False
-    _next_sign = 0.0  # s of the monotonic clock
-    _hand_back_at = float("inf")  # s of the monotonic clock
+    # s of the monotonic clock
+    _next_sign = 0.0
+    _began = 0.0
+    _hand_back_at = float("inf")
     _lease: Lease | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -134,12 +138,15 @@ class PollingWorker(Worker):
         if state != self.get_state():
             super().set_state(state, pipeline)
 
-    def _register_again(self) -> None:
+    def _register_again(self, job: Job | None = None) -> None:
         """Write the entry that Redis lost: it expires while Redis is away, or older data was loaded."""
         if self.birth_date and not self.connection.hexists(self.key, "hostname"):
             self.connection.delete(self.key)
             self.register_birth()
             super().set_state(self.get_state())
+            if job and hasattr(self, "set_current_job_id"):
+                # rq 1 asks for it when the job is to be stopped.
+                self.set_current_job_id(job.id)
 
     # -- the worker of a job ------------------------------------------------------------------------------------
 
@@ -149,6 +156,7 @@ class PollingWorker(Worker):
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Have a job done, and give its lease up; a job whose end could not be told is left to the reaper."""
+        self._began = time.monotonic()
         super().execute_job(job, queue)
         with suppress(*NO_REDIS):
             if self.connection.hget(job.key, "status") != b"started" and self._lease.release():
@@ -163,7 +171,7 @@ class PollingWorker(Worker):
                 )
                 self.kill_horse()
                 return
-            self._register_again()
+            self._register_again(job)
             super().maintain_heartbeats(job, *execution)
         except NO_REDIS as error:
             self.log.warning(
@@ -190,13 +198,11 @@ class PollingWorker(Worker):
             super().handle_job_failure(job, queue, *arguments, **options)
         elif self._lease and self._lease.job_id == job.id and self._lease.renew():
             with suppress(LeaseLostError), self._fenced():
-                overtime = job.timeout and 0 < job.timeout < time.time() - job.started_at.timestamp()
+                overtime = job.timeout and 0 < job.timeout < time.monotonic() - self._began
                 if self._stopped_job_id != job.id and not overtime:
                     ends = time.monotonic() >= self._hand_back_at
-                    why = (
-                        f"worker {self.name} {'is being stopped' if ends else 'lost the process of its job'}"
-                    )
-                    status, text = end_lost(self._lease, job, why, counts=not ends)
+                    what = "is being stopped" if ends else f"lost the process of its job{_ceiling()}"
+                    status, text = end_lost(self._lease, job, f"worker {self.name} {what}", counts=not ends)
                     apart(tell, job, status, text)
                     if status != LOST:
                         return
@@ -219,6 +225,11 @@ class PollingWorker(Worker):
 
     def perform_job(self, job: Job, queue: Queue, *execution: Any) -> bool:
         """Perform a job as the one execution that has it."""
+        size = bytes_of(os.environ.get("RQ_JOB_MEMORY", ""))
+        if size:
+            # The programs that it starts have the same limit, each for itself.
+            _, most = resource.getrlimit(resource.RLIMIT_DATA)
+            resource.setrlimit(resource.RLIMIT_DATA, (min(size, most) if most > 0 else size, most))
         self._lease.ends_process = True
         self.connection.lease = self._lease
         job.perform = partial(self._perform_alone, job, job.perform)
@@ -245,6 +256,11 @@ class PollingWorker(Worker):
                 result = perform()
                 outcome.write(result)
                 return result
+        except Exception as error:
+            if _ceiling():
+                resource.setrlimit(resource.RLIMIT_DATA, resource.getrlimit(resource.RLIMIT_DATA)[1:] * 2)
+                say(f"ended by {type(error).__name__}{_ceiling()}")
+            raise
         finally:
             # Others that wait for the lock need not wait for Redis.
             if not _insist(self._lease.renew):
@@ -285,6 +301,19 @@ def hand_back_after(stop_grace: str) -> float:
     if not re.fullmatch(f"(?:{_PART.pattern})+", text):
         raise ValueError(f"RQ_WORKER_STOP_GRACE must be a duration like 90s or 1m30s, not {text!r}")
     return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)) / 2
+
+
+def bytes_of(size: str) -> int:
+    """Return the bytes of a size as Compose writes it (`2g`, `512m`), 0 for a blank one. Raises ValueError."""
+    found = _SIZE.fullmatch(size.strip() or "0")
+    if not found:
+        raise ValueError(f"RQ_JOB_MEMORY must be a size like 512m or 2g, not {size!r}")
+    return int(float(found[1]) * 1024 ** "bkmg".index(found[2].lower() or "b"))
+
+
+def _ceiling() -> str:
+    size = os.environ.get("RQ_JOB_MEMORY", "").strip()
+    return f"; a process of a job gets {size} of memory (RQ_JOB_MEMORY)" if size else ""
 
 
 def _insist(ask: Callable[[], Answer]) -> Answer:
