@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,15 @@ def session_of(leader: int) -> list[int]:
     return found
 
 
+def _is_gone(group: int) -> bool:
+    """Kill what is left of a process group; return whether there was nothing."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 @pytest.fixture
 def stack(redis_env: RedisServer, data_env: Path) -> Iterator[Stack]:
     prep_module._client.cache_clear()
@@ -160,10 +170,10 @@ def stack(redis_env: RedisServer, data_env: Path) -> Iterator[Stack]:
     yield made
     for pool in made.pools:
         if pool.poll() is None:
-            os.killpg(
-                pool.pid, signal.SIGKILL
-            )  # its workers bind themselves to it, its session holds the rest
+            # A worker that it forks meanwhile escapes the first kill, and would take jobs of the next test.
+            os.killpg(pool.pid, signal.SIGKILL)
             pool.wait()
+            wait_until(partial(_is_gone, pool.pid), "the end of the pool's processes")
     watcher.close()
     connection.close()
 
