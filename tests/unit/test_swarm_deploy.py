@@ -153,9 +153,8 @@ def run(checkout: Checkout, screen: Screen | None = None, reply: Reply | None = 
         asked.append((name, proxy))
         return reply or Reply(200, body='"OK"' if path == "/met/health" else "OK")
 
-    deploy(
-        checkout.compose(), (screen or Screen()).console, clock=FakeClock(), fetching=fetching, timeout=30, **options
-    )  # fmt: skip
+    options = {"clock": FakeClock(), "timeout": 30, **options}
+    deploy(checkout.compose(), (screen or Screen()).console, fetching=fetching, **options)
     if not options.get("dry_run"):
         assert set(asked) == {("wepp.example.org", ("10.0.0.1", 443))}
 
@@ -267,7 +266,11 @@ def test_a_label_that_was_moved_does_not_start_an_empty_database(
 @pytest.mark.parametrize(
     ("outcome", "what"),
     [
-        ({"update": "rollback_completed", "error": "no"}, "status: 1 of 1 run, rollback completed, two: no"),
+        # The task that failed was described otherwise than the service is now.
+        (
+            {"update": "rollback_completed", "error": "no", "image": "after"},
+            "status: 0 of 1 run, rollback completed, two: no",
+        ),
         ({"state": "failed", "error": "exit (1)", "tasks": 4}, "status: 0 of 1 run, two: exit (1)"),
         ({"state": "starting"}, "status: 0 of 1 run"),
         # Those of the description before run on.
@@ -293,6 +296,15 @@ def test_a_migration_that_fails_once_ends_the_deploy_before_the_rest_is_changed(
     with pytest.raises(StackError, match="upgrade: 0 of 1 run, two: exit"):
         run(checkout)
     assert swarm.given == [["postgres"], ["upgrade"]]
+
+
+def test_failures_from_before_the_deploy_do_not_end_it(checkout: Checkout, swarm: FakeSwarm) -> None:
+    run(checkout)
+    failing = {"state": "failed", "error": "exit (1)", "tasks": 4}
+    clock = FakeClock()
+    swarm.outcome = lambda name: failing if name == "status" and clock.seconds < 5 else {}
+    run(checkout, clock=clock)
+    assert clock.seconds >= 5
 
 
 def test_a_node_without_the_image_is_told_how_to_get_it(checkout: Checkout, swarm: FakeSwarm) -> None:

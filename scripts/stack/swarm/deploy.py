@@ -61,9 +61,11 @@ def deploy(
         file = StackFile(compose, names, pins, {name: each.wanted for name, each in before.items()})
         _require_places(file, nodes, before)
         _publish(compose, console, file, names)
+        # Failures of earlier days tell nothing of this one.
+        known = {task for each in before.values() for task in each.failed}
         for stage in file.stages():
             _give(compose, file, stage)
-            _wait(compose, swarm, console, clock, stage, timeout)
+            _wait(compose, swarm, console, clock, stage, known, timeout)
         if gone := before.keys() - file.services.keys():
             run(compose, "service", "rm", *(f"{compose.project}_{name}" for name in sorted(gone)))
         for kind in ("secret", "config"):
@@ -135,16 +137,21 @@ def _wait(
     console: Console,
     clock: Clock,
     names: Collection[str],
+    known: Collection[str],
     timeout: float,
 ) -> None:
-    """Return when these services run as they are described. Raise StackError with the cause and the last lines."""
+    """Return when these services run as they are described. Raise StackError with the cause and the last lines.
+
+    known: tasks that had failed before.
+    """
     deadline = clock.monotonic() + timeout
     with console.progress("waiting for the swarm") as tell:
         while True:
             states = {name: each for name, each in swarm.services().items() if name in names}
             for name, each in states.items():
                 tell(name, each.problem.partition(": ")[2] or "well")
-                hopeless = not each.well and each.failures >= (1 if each.job else MOST_FAILURES)
+                failures = len(set(each.failed) - set(known))
+                hopeless = not each.well and failures >= (1 if each.job else MOST_FAILURES)
                 if hopeless or each.update in GIVEN_UP:
                     _fail(compose, swarm, each)
             waiting = [each for each in states.values() if not each.well]

@@ -44,8 +44,8 @@ class Node:
 class State:
     """One service: how many tasks run (of a job: have ended well) as it is described now, of how many; on which nodes.
 
-    update: of the last one, as Swarm words it. failures: of such tasks, as far as Swarm remembers; error, task: of the
-    latest. pinned: the node's id to which a deploy bound it.
+    update: of the last one, as Swarm words it. failed: ids of tasks, as far as Swarm remembers; error, task: of
+    the latest. pinned: the node's id to which a deploy bound it.
     """
 
     service: str
@@ -54,7 +54,7 @@ class State:
     wanted: int
     nodes: list[str]
     update: str
-    failures: int
+    failed: list[str]
     error: str
     task: str
     job: bool
@@ -64,15 +64,16 @@ class State:
     def of(cls, answer: Answer, tasks: Iterable[Answer], nodes: Mapping[str, str], project: str) -> State:
         spec = answer["Spec"]
         template, job = spec["TaskTemplate"], spec["Mode"].get("ReplicatedJob")
-        # Tasks of an older description are on their way out.
-        mine = [t for t in tasks if t["ServiceID"] == answer["ID"] and _same(t["Spec"], template)]
         # Each update runs a job anew, a changed one or not.
-        round_ = (answer.get("JobStatus") or {}).get("JobIteration")
-        mine = [t for t in mine if t.get("JobIteration") == round_]
+        turn = (answer.get("JobStatus") or {}).get("JobIteration")
+        update = (answer.get("UpdateStatus") or {}).get("State", "")
+        every = [t for t in tasks if t["ServiceID"] == answer["ID"]]
+        # Tasks of another description are on their way out.
+        mine = [t for t in every if _same(t["Spec"], template) and t.get("JobIteration") == turn]
         good = [t for t in mine if (t["Status"]["State"], t["DesiredState"]) == ("running", "running")]
         if job:
             good = [t for t in mine if t["Status"]["State"] == "complete"]
-        told = [t for t in mine if t["Status"].get("Err")]
+        told = [t for t in (every if update in GIVEN_UP else mine) if t["Status"].get("Err")]
         last = max(told, key=lambda t: str(t["Status"]["Timestamp"]), default={})
         error = f"{nodes.get(last.get('NodeID', ''), 'no node')}: {last['Status']['Err']}" if last else ""
         places = (template.get("Placement") or {}).get("Constraints") or []
@@ -82,8 +83,8 @@ class State:
             running=len(good),
             wanted=job["TotalCompletions"] if job else spec["Mode"]["Replicated"]["Replicas"],
             nodes=sorted({nodes.get(t.get("NodeID", ""), "?") for t in good}),
-            update=(answer.get("UpdateStatus") or {}).get("State", ""),
-            failures=sum(t["Status"]["State"] in FAILED for t in mine),
+            update=update,
+            failed=[t["ID"] for t in mine if t["Status"]["State"] in FAILED],
             error=error,
             task=last.get("ID", ""),
             job=bool(job),

@@ -1,0 +1,237 @@
+"""The production stack on a Docker Swarm of three managers: deployed, used, scaled, updated under load, a node lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.lifetime import own_stack
+from tests.engine.stack import ROOT, Command
+from tests.hosts.conftest import GID, UID
+from tests.hosts.engines import Engine, engines, load
+from tests.hosts.site import NAME, PublicSite, traffic
+
+PROBES = (
+    "/weppcloud/health",
+    "/browse/health",
+    *(f"/weppcloud-microservices/{n}/health" for n in ("status", "preflight")),
+)
+PAGES = ("/weppcloud/api/csrf-token", "/weppcloud/static/site.css")
+# Until a service of a lost node answers again.
+RECOVERY_SECONDS = 30.0
+DEADLINE_SECONDS = 180.0
+
+
+class SwarmStack(PublicSite):
+    """The stack, and the nodes it is on: stores and proxy on the first."""
+
+    nodes: tuple[Engine, ...]
+
+    def task(self, *arguments: str, check: bool = True, **variables: str) -> Command:
+        """Run a task on the first node."""
+        return self.invoke(*arguments, check=check, timeout=900, DOCKER_HOST=self.nodes[0].url, **variables)
+
+    def status(self) -> dict[str, Any]:
+        """What swarm-status says."""
+        document: dict[str, Any] = json.loads(self.task("swarm-status", "--json", check=False).stdout)
+        return document
+
+    def services(self) -> dict[str, dict[str, Any]]:
+        """The services by name."""
+        return {each["service"]: each for each in self.status()["services"]}
+
+    def inside(self, service: str, *command: str) -> str:
+        """Run a command in a service's container on the first node."""
+        label = f"label=com.docker.swarm.service.name={self.name}_{service}"
+        (container,) = self.nodes[0].docker("ps", "--quiet", "--filter", label).stdout.split()
+        return self.nodes[0].docker("exec", container, *command).stdout
+
+    def answers(self) -> bool:
+        """Whether every backend answers now."""
+        with traffic(self, PROBES, rate=100, visitors=len(PROBES), timeout=3) as told:
+            while len(told.times) < len(PROBES):
+                time.sleep(0.05)
+        return not told.failed
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """The folders of runs and geodata that all nodes mount; removed at the end."""
+    folder = ROOT / ".docker-data" / f"swarm-shared-{os.getpid()}"
+    for name in ("wc1", "geodata"):
+        (folder / name).mkdir(parents=True)
+        os.chown(folder / name, UID, GID)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def stack(folder: Path) -> Iterator[SwarmStack]:
+    """The stack with its images in three managers, the first labelled for stores and proxy; deployed."""
+    settings = {
+        "COMPOSE_FILE": "docker/docker-compose.prod.yml",
+        "COMPOSE_PROFILES": "",
+        "SITE_ADDRESS": NAME,
+        "WC1_DIR": str(folder / "wc1"),
+        "GEODATA_DIR": str(folder / "geodata"),
+    }
+    with (
+        engines("m1", "m2", "m3", folders=[folder]) as nodes,
+        own_stack(SwarmStack, "swarm", **settings) as made,
+    ):
+        made.nodes, made.node = nodes, nodes[0].address
+        made.invoke("compose-build", timeout=1500)
+        model = json.loads(made.invoke("compose-config", "--json").stdout)
+        ours = sorted({each["image"] for each in model["services"].values() if not each.get("profiles")})
+        load(ours, *nodes)
+        first, *others = nodes
+        first.docker("swarm", "init", "--advertise-addr", first.address, "--dispatcher-heartbeat=2s")
+        token = first.docker("swarm", "join-token", "--quiet", "manager").stdout.strip()
+        for each in others:
+            each.docker("swarm", "join", "--token", token, f"{first.address}:2377")
+        refused = made.task("swarm-deploy", check=False)
+        assert "not exactly one node has the label wepp.proxy=true" in refused.stderr
+        first.docker("node", "update", "--label-add=wepp.stores=true", "--label-add=wepp.proxy=true", "m1")
+        document = json.loads(made.task("swarm-deploy", "--dry-run", "--json").stdout)
+        # By content, as a deploy calls them on the first node; the others are given these names too.
+        for each in ours:
+            number = first.docker("image", "inspect", "--format={{.Id}}", each).stdout[7:19]
+            named = f"{each.rpartition(':')[0]}:{number}"
+            assert named in {service["image"] for service in document["services"].values()}
+            for other in others:
+                other.docker("tag", each, named)
+        answer = json.loads(made.task("swarm-deploy", "--json").stdout)
+        assert (answer["ok"], answer["proven"], answer["problems"]) == (True, True, [])
+        yield made
+
+
+def test_every_service_runs_the_stores_and_the_proxy_on_their_node_and_others_elsewhere_too(
+    stack: SwarmStack,
+) -> None:
+    services = stack.services()
+    for name in ("postgres", "redis", "postgres-backup", "caddy"):
+        assert services[name]["nodes"] == ["m1"], services[name]
+    assert {node for each in services.values() for node in each["nodes"]} == {"m1", "m2", "m3"}
+
+
+def test_a_run_is_computed_on_whichever_node_and_its_files_are_read_on_any_other(stack: SwarmStack) -> None:
+    created = stack.post("/weppcloud/api/runs", {"name": "in the swarm"})
+    assert created.status == 201, created
+    runid, config = created.content["runid"], created.content["config"]
+    started = stack.post(f"/weppcloud/api/runs/{runid}/start", {})
+    assert started.status == 202, started
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    path = f"/weppcloud/runs/{runid}/{config}/download/report.json"
+    while (report := stack.get(path)).status != 200:
+        assert time.monotonic() < deadline, report
+        time.sleep(0.5)
+    assert report.content["job"] == started.content["job_id"]
+
+
+def test_no_secret_is_in_what_the_swarm_tells_of_its_services(stack: SwarmStack) -> None:
+    first = stack.nodes[0]
+    names = first.docker("service", "ls", "--quiet").stdout.split()
+    told = first.docker("service", "inspect", *names).stdout
+    containers = first.docker("ps", "--all", "--quiet").stdout.split()
+    told += first.docker("inspect", *containers).stdout
+    for secret in ("postgres_password", "redis_password", "flask_secret_key"):
+        assert f"{stack.name}_{secret}_" in told
+        assert stack.secret(secret).strip() not in told
+
+
+def test_containers_have_no_capability_a_read_only_root_and_their_limits(stack: SwarmStack) -> None:
+    for node in stack.nodes:
+        for number in node.docker("ps", "--quiet").stdout.split():
+            (told,) = json.loads(node.docker("inspect", number).stdout)
+            host = told["HostConfig"]
+            assert (host["CapDrop"], host["ReadonlyRootfs"]) == (["ALL"], True), told["Name"]
+            assert host["Memory"], told["Name"]
+            assert host["PidsLimit"], told["Name"]
+
+
+def test_compose_does_not_start_the_same_volumes_beside_the_swarm(stack: SwarmStack) -> None:
+    refused = stack.task("compose-up", "--no-build", check=False)
+    assert refused.returncode == 3, refused.stderr
+    assert "runs on this machine as a node of a swarm, with the same volumes" in refused.stderr
+
+
+def test_more_of_a_service_run_when_asked_and_a_later_deploy_keeps_the_number(stack: SwarmStack) -> None:
+    stack.task("swarm-scale", "weppcloud=2")
+    assert stack.services()["weppcloud"]["running"] == 2
+    stack.task("swarm-deploy")
+    assert stack.services()["weppcloud"]["running"] == 2
+    refused = stack.task("swarm-scale", "postgres=2", check=False)
+    assert refused.returncode == 4
+
+
+def test_an_update_under_100_requests_a_second_fails_none(stack: SwarmStack) -> None:
+    with traffic(stack, PAGES, rate=100) as told:
+        stack.task("swarm-deploy", WEPPCLOUD_THREADS="5")
+    print(told)
+    assert stack.services()["weppcloud"]["update"] == "completed"
+    assert told.failed == {}
+    assert told.rate > 50
+
+
+def test_an_update_that_cannot_start_is_rolled_back_while_the_site_answers(stack: SwarmStack) -> None:
+    with traffic(stack, PAGES, rate=20) as told:
+        failed = stack.task("swarm-deploy", check=False, WEPPCLOUD_TIMEOUT="nonsense")
+    assert failed.returncode == 5, failed.stderr
+    assert "weppcloud: 2 of 2 run, rollback completed" in failed.stderr
+    assert "invalid int value: 'nonsense'" in failed.stderr
+    assert told.failed == {}
+    assert stack.status()["ok"] is False
+    stack.task("swarm-deploy")
+    assert stack.status()["ok"] is True
+
+
+def test_a_lost_node_is_told_and_what_ran_on_it_answers_again_from_another(stack: SwarmStack) -> None:
+    busiest = max(
+        stack.nodes[1:], key=lambda node: sum(node.name in s["nodes"] for s in stack.services().values())
+    )
+    assert stack.answers()
+    busiest.kill()
+    began = time.monotonic()
+    well = 0
+    # More than once in a row: connections to what is gone are given up one by one.
+    while well < 3:
+        assert time.monotonic() - began < DEADLINE_SECONDS
+        well = well + 1 if stack.answers() else 0
+        back = time.monotonic() - began
+    print(f"{busiest.name} lost: all answer again after {back:.1f} s")
+    assert back < RECOVERY_SECONDS
+    assert f"node {busiest.name} is down, active" in stack.status()["problems"]
+    busiest.start()
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (told := stack.status())["ok"]:
+        assert time.monotonic() < deadline, told["problems"]
+        time.sleep(1)
+
+
+def test_removing_the_stack_keeps_its_data_for_the_next_deploy(stack: SwarmStack) -> None:
+    count = (
+        "psql",
+        "-XAtU",
+        "postgres",
+        "-d",
+        stack.settings["POSTGRES_DB"],
+        "-c",
+        "SELECT count(*) FROM run",
+    )
+    before = stack.inside("postgres", *count)
+    assert int(before) > 0
+    stack.task("swarm-remove")
+    for kind in ("service", "secret", "config"):
+        assert stack.nodes[0].docker(kind, "ls", "--quiet").stdout == ""
+    assert f"{stack.name}_postgres-data" in stack.nodes[0].docker("volume", "ls").stdout
+    stack.task("swarm-deploy")
+    assert stack.inside("postgres", *count) == before
