@@ -24,10 +24,9 @@ from scripts.engine.compose import Compose
 from scripts.prepare import lock
 from scripts.settings.envfile import display_path
 from scripts.stack.worker_hosts import access
-from scripts.stack.worker_hosts.containers import GATEWAY, WORKER, ask, exact_queues
+from scripts.stack.worker_hosts.containers import GATEWAY, WORKER, ask, compose_files, exact_queues
 from scripts.stack.worker_hosts.invite import gateway_address, require_open, secrets_of_host
 
-FILE, TREE_FILE = "docker/docker-compose.worker.yml", "docker/docker-compose.worker-wepppy.yml"
 SCRIPTS, SECRETS, STACK = "wepp-scripts", "wepp-secrets", "/opt/stack"
 RUNS = {"/wc1": "wepp-runs", "/geodata": "wepp-geodata"}
 RUN_SECRETS = "/run/secrets/"
@@ -92,7 +91,7 @@ def model_of(compose: Compose, options: Options) -> Mapping[str, Any]:
     services = compose.catalogue.services
     host = Compose(compose.root, compose.runner, environment=compose.environment)
     host.overrides = {
-        "COMPOSE_FILE": f"{FILE}:{TREE_FILE}" if compose.setting("WEPPPY_SRC") else FILE,
+        "COMPOSE_FILE": compose_files(compose.setting("WEPPPY_SRC")),
         "WORKER_HOST": options.host,
         "WORKER_IMAGE": options.image or services[WORKER].image,
         "GATEWAY_ADDRESS": gateway_address(compose),

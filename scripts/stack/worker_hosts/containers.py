@@ -10,8 +10,14 @@ from typing import Any
 from scripts.base.errors import fail
 from scripts.engine.compose import Compose
 
+FILE, TREE_FILE = "docker/docker-compose.worker.yml", "docker/docker-compose.worker-wepppy.yml"
 # Of a worker host; and the workers on any host.
 GATEWAY, WORKER = "gateway", "rq-worker"
+
+
+def compose_files(tree: str) -> str:
+    """Return COMPOSE_FILE of a worker host. tree: the real checkout, empty for the sample."""
+    return f"{FILE}:{TREE_FILE}" if tree else FILE
 
 
 def worker_services(compose: Compose) -> list[str]:
@@ -41,9 +47,13 @@ def remove_own_files(compose: Compose) -> None:
     compose.forget()
 
 
-def ask(compose: Compose, service: str, *question: str) -> dict[str, Any]:
-    """Return what the script for worker hosts answers in a running container. Raise StackError."""
-    result = compose.capture("exec", "-T", service, "python", "/opt/stack/worker_host.py", *question)
+def ask(compose: Compose, service: str, *question: str, running: bool = True) -> dict[str, Any]:
+    """Return what the script for worker hosts answers in a service's container, or in one for this alone.
+
+    Raise StackError.
+    """
+    container = ["exec", "-T"] if running else ["run", "--rm", "--no-deps", "-T"]
+    result = compose.capture(*container, service, "python", "/opt/stack/worker_host.py", *question)
     try:
         answer: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
     except (ValueError, IndexError):

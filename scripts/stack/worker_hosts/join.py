@@ -22,6 +22,7 @@ from scripts.stack.worker_hosts import invitation as invitations
 from scripts.stack.worker_hosts.containers import (
     GATEWAY,
     ask,
+    compose_files,
     exact_queues,
     remove_own_files,
     worker_services,
@@ -29,7 +30,6 @@ from scripts.stack.worker_hosts.containers import (
 from scripts.stack.worker_hosts.invitation import Folder, Invitation
 from scripts.stack.worker_hosts.invite import SHARED
 
-FILE, TREE_FILE = "docker/docker-compose.worker.yml", "docker/docker-compose.worker-wepppy.yml"
 INVITATION = "WORKER_INVITATION"
 CLOCK_SECONDS = 1.0
 FREE_BYTES = 1 << 30
@@ -122,7 +122,7 @@ class Join:
         changes = {
             **self.invitation.settings,
             "COMPOSE_PROJECT_NAME": project,
-            "COMPOSE_FILE": f"{FILE}:{TREE_FILE}" if self.invitation.settings.get("WEPPPY_SRC") else FILE,
+            "COMPOSE_FILE": compose_files(self.invitation.settings.get("WEPPPY_SRC", "")),
             "COMPOSE_PROFILES": ",".join(self.invitation.queues),
             "PYTHON_STAGE": "production",
             "STACK_TAG": self.invitation.image.rpartition(":")[2],
@@ -222,14 +222,7 @@ class Join:
 
     def _in_worker(self, *question: str) -> dict[str, Any]:
         """Return what the script for worker hosts answers in a worker's container of its own. Raise StackError."""
-        service = worker_services(self.compose)[0]
-        run = ("run", "--rm", "--no-deps", "-T", service, "python", "/opt/stack/worker_host.py")
-        result = self.compose.capture(*run, *question)
-        try:
-            found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-        except (ValueError, IndexError):
-            fail(f"a container of {service} cannot answer: {result.complaint}", "see `invoke compose-logs`")
-        return found
+        return ask(self.compose, worker_services(self.compose)[0], *question, running=False)
 
     def _require_shared(self, key: str, there: Folder, here: dict[str, Any]) -> None:
         """Raise StackError unless a shared folder is the main host's, with its owner and, for runs, room to write."""
