@@ -40,7 +40,7 @@ def ensure(compose: Compose) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if is_root():
         # The gateway writes there when a host joins or leaves.
-        os.chown(folder, *(int(compose.setting(key, "1000")) for key in ("UID", "GID")))
+        os.chown(folder, *compose.owner)
     if not (secrets / AUTHORITY).is_file() or not (secrets / AUTHORITY_KEY).is_file():
         key = ec.generate_private_key(ec.SECP256R1())
         made = _certificate("wepp-stack workers", key, key, None)

@@ -87,6 +87,11 @@ class Settings:
         return self.setting("COMPOSE_PROJECT_NAME", DEFAULT_PROJECT)
 
     @property
+    def owner(self) -> tuple[int, int]:
+        """uid and gid that containers run as, which own what they write."""
+        return int(self.setting("UID", "1000")), int(self.setting("GID", "1000"))
+
+    @property
     def data_dir(self) -> Path:
         """Folder of this stack's backups and secret files on the host. Raise StackError for one of the main stack's."""
         named = self.setting("DOCKER_DATA_DIR")

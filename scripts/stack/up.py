@@ -180,7 +180,7 @@ class Up:
         if not backups_are_here(self.compose):
             return
         folder = backups_folder(self.compose)
-        uid, gid = (int(self.compose.setting(key, "1000")) for key in ("UID", "GID"))
+        uid, gid = self.compose.owner
         try:
             # Its owner's alone: that protects the dumps, which the database's own user has to be able to read.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

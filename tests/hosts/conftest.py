@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,17 +33,24 @@ class WorkerHost:
         )
 
 
-@pytest.fixture(scope="session")
-def shared() -> Iterator[Path]:
-    """The folder of runs and geodata that all hosts mount; removed at the end."""
-    folder = ROOT / ".docker-data" / f"shared-{os.getpid()}"
-    for name in ("wc1", "geodata"):
-        (folder / name).mkdir(parents=True)
-        os.chown(folder / name, UID, GID)
+@contextmanager
+def shared_folder(name: str) -> Iterator[Path]:
+    """A folder of runs and one of geodata in a folder that hosts mount; removed at the end."""
+    folder = ROOT / ".docker-data" / f"{name}-{os.getpid()}"
+    for each in ("wc1", "geodata"):
+        (folder / each).mkdir(parents=True)
+        os.chown(folder / each, UID, GID)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[Path]:
+    """What all hosts mount."""
+    with shared_folder("shared") as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

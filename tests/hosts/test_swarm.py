@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.engine.lifetime import own_stack
-from tests.engine.stack import ROOT, Command
-from tests.hosts.conftest import GID, UID
+from tests.engine.stack import Command
+from tests.hosts.conftest import shared_folder
 from tests.hosts.engines import Engine, engines, load
 from tests.hosts.site import NAME, PublicSite, traffic
 
@@ -63,15 +61,9 @@ class SwarmStack(PublicSite):
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """The folders of runs and geodata that all nodes mount; removed at the end."""
-    folder = ROOT / ".docker-data" / f"swarm-shared-{os.getpid()}"
-    for name in ("wc1", "geodata"):
-        (folder / name).mkdir(parents=True)
-        os.chown(folder / name, UID, GID)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """What all nodes mount."""
+    with shared_folder("swarm-shared") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -16,21 +15,9 @@ import pytest
 from scripts.engine.compose import Compose
 from scripts.prepare import worker_authority
 from tests.unit.fakes import FakeRunner
+from tests.unit.stack_script import load
 
-SCRIPT = Path(__file__).resolve().parents[2] / "docker" / "python" / "stack" / "gateway.py"
-
-
-def load() -> Any:
-    """The script as a module."""
-    specification = importlib.util.spec_from_file_location("gateway", SCRIPT)
-    assert specification
-    assert specification.loader
-    found = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(found)
-    return found
-
-
-gateway = load()
+gateway: Any = load("gateway")
 
 
 class Hosts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import signal
@@ -14,17 +13,12 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-HOOKS = Path(__file__).resolve().parents[2] / "docker" / "python" / "stack" / "gunicorn-reload.py"
+from tests.unit.stack_script import load
 
 
 @pytest.fixture
 def hooks() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("gunicorn_reload", HOOKS)
-    assert specification
-    assert specification.loader
-    found = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(found)
-    return found
+    return load("gunicorn-reload")
 
 
 @pytest.fixture

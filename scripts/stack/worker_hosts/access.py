@@ -13,7 +13,6 @@ from typing import Any
 
 from scripts.base.errors import StackError, fail
 from scripts.base.files import replace
-from scripts.base.host import is_root
 from scripts.engine import database_server
 from scripts.engine.compose import Compose
 from scripts.prepare.worker_authority import FOLDER, issue
@@ -114,9 +113,7 @@ def tidy(compose: Compose) -> list[str]:
 
 
 def _write(compose: Compose, name: str, text: str) -> None:
-    path = compose.data_dir / FOLDER / name
-    owner = tuple(int(compose.setting(key, "1000")) for key in ("UID", "GID")) if is_root() else None
-    replace(path, text, READABLE, owner)  # type: ignore[arg-type]
+    replace(compose.data_dir / FOLDER / name, text, READABLE, compose.owner)
 
 
 def _tell_redis(compose: Compose) -> None:
@@ -137,17 +134,8 @@ def _sql(compose: Compose, statements: str) -> str:
     psql += ["--set", "ON_ERROR_STOP=1", "--set", "VERBOSITY=terse"]
     # Older volumes have the application's role as superuser.
     for user in ("postgres", compose.setting("POSTGRES_USER", "wepppy")):
-        argv = [
-            "docker",
-            "exec",
-            "--interactive",
-            server.name,
-            *psql,
-            "--username",
-            user,
-            "--dbname",
-            "postgres",
-        ]
+        told = [*psql, "--username", user, "--dbname", "postgres"]
+        argv = ["docker", "exec", "--interactive", server.name, *told]
         result = compose.runner.capture(argv, stdin=statements, timeout=ANSWER_SECONDS)
         if result.ok or f'role "{user}" does not exist' not in result.stderr:
             break
