@@ -6,8 +6,10 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import quick_launcher
 import redis
 import worker_jobs
 from conftest import RedisServer, wait_until
@@ -26,11 +28,18 @@ pytestmark = pytest.mark.timeout(400)
 GIVEN = 10 * (LIFE + 30)  # attempts, until what was lost must have been found
 
 
+@pytest.fixture
+def real_times() -> None:
+    """Times as the product has them."""
+
+
 @pytest.fixture(params=["sample", "plain"])
 def stack(stack: Stack, request: pytest.FixtureRequest) -> Stack:
-    """Two kinds of workers."""
+    """Two kinds of workers, which count as lost sooner than the product's unless a test asks for `real_times`."""
     if request.param == "plain":
         stack.make_plain()
+    if "real_times" not in request.fixturenames:
+        stack.launcher = Path(quick_launcher.__file__)
     return stack
 
 
@@ -77,7 +86,7 @@ def assert_ended_once(stack: Stack, job: Job) -> None:
 
 
 def test_a_lost_hosts_job_runs_again_on_another_within_half_a_minute(
-    stack: Stack, line: Line, release: Callable[[], None]
+    stack: Stack, line: Line, release: Callable[[], None], real_times: None
 ) -> None:
     job, horse = start(stack, line)
     time.sleep(LIFE)  # the main host's launcher counts no time before its own start
@@ -150,9 +159,9 @@ def test_jobs_outlive_a_redis_that_is_away_for_longer_than_they_count_as_lost(
     stack.start(RQ_WORKER_COUNT="2")
     job = stack.queue.enqueue("worker_jobs.wait_for_release", RUNID, job_timeout=300)
     horse = stack.started(job)
-    time.sleep(LIFE + 3)  # from now on the reaper would act at once
+    time.sleep(quick_launcher.LIFE + 3)  # from now on the reaper would act at once
     stack.server.stop()
-    time.sleep(LIFE + 3)
+    time.sleep(quick_launcher.LIFE + 3)
     (worker,) = {parent_of(horse)}
     os.kill(worker, signal.SIGSTOP)  # it takes its time to come back
     held = None

@@ -68,6 +68,7 @@ class Stack:
     pools: list[subprocess.Popen[bytes]] = field(default_factory=list)
     # Whether workers have rq 1 and the plain class of a real tree, instead of what the sample has.
     plain: bool = False
+    launcher: Path = LAUNCHER
 
     @property
     def tree(self) -> list[str]:
@@ -90,7 +91,7 @@ class Stack:
         variables = {"WORKER_HOST": host, "RQ_WORKER_HEALTH_FILE": str(self.folder / f"health-{host}")}
         with (self.folder / "pool.log").open("ab") as log:
             pool = subprocess.Popen(
-                [sys.executable, str(LAUNCHER), *(queues or ("default", "batch"))],
+                [sys.executable, str(self.launcher), *(queues or ("default", "batch"))],
                 env=self.environment(**variables, **settings),
                 stdout=log,
                 stderr=log,
