@@ -30,7 +30,9 @@ def workers(compose: Compose, console: Console) -> bool:
     ]
     found = ask(compose, names[0] if names else WORKER, "list")
     main = bool(compose.setting(ADDRESS))
-    hosts = access.hosts(compose) if main else {}
+    hosts: dict[str, dict[str, Any]] = {MAIN: {}}
+    if main:
+        hosts |= access.hosts(compose)
     rows = _current([_row(each, found["now"], found["jobs"]) for each in found["pools"]])
     rows += [_absent(name, each, found["now"]) for name, each in hosts.items() if not _has_pool(name, rows)]
     _compare(rows)
@@ -86,8 +88,11 @@ def _current(rows: Sequence[Row]) -> list[Row]:
 
 
 def _absent(name: str, entry: Mapping[str, Any], now: float) -> Row:
-    """Return the row of a host that has access and no workers."""
-    if entry.get("joined"):
+    """Return the row of a host that has access and no workers, or of the main host."""
+    workers = "invited"
+    if name == MAIN:
+        workers, wrong = "none", "no workers: jobs of a lost host are not found"
+    elif entry.get("joined"):
         wrong = f"no workers since it joined at {local_time(entry['joined'])}"
     elif entry["until"] > now:
         wrong = ""
@@ -96,7 +101,7 @@ def _absent(name: str, entry: Mapping[str, Any], now: float) -> Row:
             "its invitation is over: invite it again, or `invoke worker-leave --host` takes it off this list"
         )
     return {
-        "host": name, "container": "", "queues": list(entry.get("queues", ())), "workers": "invited", "jobs": [],
+        "host": name, "container": "", "queues": list(entry.get("queues", ())), "workers": workers, "jobs": [],
         "revision": "", "seen": "", "lost": False, "note": "", "wrong": wrong,
     }  # fmt: skip
 
@@ -107,7 +112,7 @@ def _has_pool(name: str, rows: Sequence[Row]) -> bool:
 
 def _compare(rows: Sequence[Row]) -> None:
     """Tell of hosts that run another revision than the main host."""
-    mine = {row["revision"] for row in rows if row["host"] == MAIN}
+    mine = {row["revision"] for row in rows if row["host"] == MAIN and row["revision"]}
     for row in rows:
         if mine and row["revision"] and row["revision"] not in mine and not row["wrong"]:
             row["wrong"] = f"another revision than {'/'.join(sorted(mine))} of the main host"
