@@ -39,14 +39,11 @@ COMPOSE_SETS = (
      "docker-compose.wepppy-image.yml", "docker-compose.wepppy-open-files.yml", "docker-compose.external-postgres.yml",
      "docker-compose.external-redis.yml", "docker-compose.docker-socket.yml"],
 )  # fmt: skip
-# Database tests that are run beside the others: as many minutes of them.
-BESIDE = [
-    "tests/database/migrate",
-    *(
-        f"tests/database/test_{name}.py"
-        for name in ("external", "full_disks", "new_cluster", "sweep_of_kills")
-    ),
-]
+# Tests that are run beside the others of their folder, with a stack of their own: as many minutes of them.
+BESIDE = {
+    "tests/engine": ["browser", "notifications", "seed", "websocket_access"],
+    "tests/database": ["external", "full_disks", "new_cluster", "sweep_of_kills"],
+}
 # What some of them require.
 COMPOSE_SETTINGS = (
     "WEPPPY_SRC=/home/me/wepppy\nWEPPPY_IMAGE=wepppy:1\nWORKER_NOFILE=65536\nDOCKER_GID=999\n"
@@ -101,7 +98,7 @@ def smoke(session: nox.Session) -> None:
     """Every route of the proxy; a whole stack of its own, end to end, always torn down; `-- --attach` uses yours."""
     if not session.posargs:
         session.run("pytest", "tests/proxy", "--timeout", "600")
-    session.run("pytest", "tests/engine", "--timeout", "1800", "--durations", "20", *session.posargs)
+    _run_in_two(session, "tests/engine")
 
 
 @nox.session
@@ -114,21 +111,7 @@ def tree(session: nox.Session) -> None:
 @nox.session
 def database(session: nox.Session) -> None:
     """Backups, restores and passwords on a real stack: refusals, and a tenth of the sweeps of kills and damage."""
-    pytest = ["pytest", "--timeout", "1800", "--durations", "20"]
-    if session.posargs:
-        session.run(*pytest, "tests/database", *session.posargs)
-        return
-    with tempfile.TemporaryFile() as told:
-        beside = subprocess.Popen([*pytest, *BESIDE], cwd=ROOT, stdout=told, stderr=subprocess.STDOUT)
-        try:
-            session.run(*pytest, "tests/database", *(f"--ignore={each}" for each in BESIDE))
-        finally:
-            failed = beside.wait()
-            sys.stdout.flush()
-            told.seek(0)
-            shutil.copyfileobj(told, sys.stdout.buffer)
-    if failed:
-        session.error(f"pytest of {', '.join(BESIDE)} ended with {failed}")
+    _run_in_two(session, "tests/database", "tests/database/migrate")
 
 
 @nox.session
@@ -150,6 +133,26 @@ def sweep(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Figures and their goals, never part of the tests: all, or `-- sample`, `-- sample/status`, ..."""
     session.run("python", "-m", "tests.bench", *session.posargs)
+
+
+def _run_in_two(session: nox.Session, folder: str, *beside: str) -> None:
+    """A folder's tests in two halves at a time, since stacks mostly wait; with arguments of the session, just those."""
+    pytest = ["pytest", "--timeout", "1800", "--durations", "20"]
+    if session.posargs:
+        session.run(*pytest, folder, *session.posargs)
+        return
+    second = [*beside, *(f"{folder}/test_{name}.py" for name in BESIDE[folder])]
+    with tempfile.TemporaryFile() as told:
+        running = subprocess.Popen([*pytest, *second], cwd=ROOT, stdout=told, stderr=subprocess.STDOUT)
+        try:
+            session.run(*pytest, folder, *(f"--ignore={each}" for each in second))
+        finally:
+            failed = running.wait()
+            sys.stdout.flush()
+            told.seek(0)
+            shutil.copyfileobj(told, sys.stdout.buffer)
+    if failed:
+        session.error(f"pytest of {', '.join(second)} ended with {failed}")
 
 
 def _tracked(*patterns: str) -> list[str]:

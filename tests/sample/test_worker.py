@@ -19,7 +19,7 @@ from workerclass import SafeQueue, bytes_of, hand_back_after
 from workerlease import LEASES, LIFE, LOSSES, MOST_LOSSES
 
 pytest_plugins = ["worker_stack"]
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("soon_lost")]
 
 
 def test_a_killed_work_horse_costs_one_try_and_the_job_ends_once(

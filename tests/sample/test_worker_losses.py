@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import quick_launcher
@@ -28,18 +27,11 @@ pytestmark = pytest.mark.timeout(400)
 GIVEN = 10 * (LIFE + 30)  # attempts, until what was lost must have been found
 
 
-@pytest.fixture
-def real_times() -> None:
-    """Times as the product has them."""
-
-
 @pytest.fixture(params=["sample", "plain"])
 def stack(stack: Stack, request: pytest.FixtureRequest) -> Stack:
-    """Two kinds of workers, which count as lost sooner than the product's unless a test asks for `real_times`."""
+    """Two kinds of workers."""
     if request.param == "plain":
         stack.make_plain()
-    if "real_times" not in request.fixturenames:
-        stack.launcher = Path(quick_launcher.__file__)
     return stack
 
 
@@ -86,7 +78,7 @@ def assert_ended_once(stack: Stack, job: Job) -> None:
 
 
 def test_a_lost_hosts_job_runs_again_on_another_within_half_a_minute(
-    stack: Stack, line: Line, release: Callable[[], None], real_times: None
+    stack: Stack, line: Line, release: Callable[[], None]
 ) -> None:
     job, horse = start(stack, line)
     time.sleep(LIFE)  # the main host's launcher counts no time before its own start
@@ -102,6 +94,7 @@ def test_a_lost_hosts_job_runs_again_on_another_within_half_a_minute(
     assert f"was not heard of for {LIFE} s: queued again, for loss 1 of 3" in run_log()
 
 
+@pytest.mark.usefixtures("soon_lost")
 def test_what_a_host_that_is_cut_off_has_computed_is_taken_and_it_reports_nothing_later(
     stack: Stack, line: Line, release: Callable[[], None]
 ) -> None:
@@ -123,6 +116,7 @@ def test_what_a_host_that_is_cut_off_has_computed_is_taken_and_it_reports_nothin
     assert_ended_once(stack, job)
 
 
+@pytest.mark.usefixtures("soon_lost")
 def test_a_host_that_comes_back_ends_what_was_given_away(
     stack: Stack, line: Line, release: Callable[[], None]
 ) -> None:
@@ -137,6 +131,7 @@ def test_a_host_that_comes_back_ends_what_was_given_away(
     assert "was given to another: its process is killed" in stack.log
 
 
+@pytest.mark.usefixtures("soon_lost")
 def test_a_host_that_was_frozen_does_not_go_on_with_what_was_given_away(
     stack: Stack, line: Line, release: Callable[[], None]
 ) -> None:
@@ -153,6 +148,7 @@ def test_a_host_that_was_frozen_does_not_go_on_with_what_was_given_away(
     assert_ended_once(stack, job)
 
 
+@pytest.mark.usefixtures("soon_lost")
 def test_jobs_outlive_a_redis_that_is_away_for_longer_than_they_count_as_lost(
     stack: Stack, release: Callable[[], None]
 ) -> None:
@@ -168,7 +164,7 @@ def test_jobs_outlive_a_redis_that_is_away_for_longer_than_they_count_as_lost(
     stack.server.start()
     wait_until(lambda: stack.health().stdout.startswith(("ok", "bad 1 of 2")), f"Redis back\n{stack.log}")
     held = token(job)
-    time.sleep(10)
+    time.sleep(quick_launcher.LIFE / 2)
     assert token(job) == held
     os.kill(worker, signal.SIGCONT)
     wait_until(lambda: stack.health().stdout == "ok 2 of 2 workers alive\n", f"all workers\n{stack.log}")

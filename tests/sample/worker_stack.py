@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import quick_launcher
 import redis
 import worker_jobs
 from conftest import SAMPLE_TREE, RedisServer, wait_until
@@ -177,6 +178,12 @@ def stack(redis_env: RedisServer, data_env: Path) -> Iterator[Stack]:
             wait_until(partial(_is_gone, pool.pid), "the end of the pool's processes")
     watcher.close()
     connection.close()
+
+
+@pytest.fixture
+def soon_lost(stack: Stack) -> None:
+    """Have pools whose workers count as lost sooner than the product's."""
+    stack.launcher = Path(quick_launcher.__file__)
 
 
 @pytest.fixture
