@@ -90,6 +90,21 @@ def test_the_main_host_opens_one_port_at_the_private_address_alone(opened: Model
     assert (port["host_ip"], port["published"], port["target"]) == ("10.0.0.1", "7380", 7380)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"STACK_TAG": "7"}, {"WEPPPY_SRC": "/home/me/wepppy", "WEPPPY_IMAGE": "given:1"}],
+    ids=["the kit's image", "another tag", "an image that is given"],
+)
+def test_the_gateway_runs_the_image_of_the_workers_and_has_none_built_for_itself(
+    render_with: Callable[..., Model], changes: dict[str, str]
+) -> None:
+    tree = ["wepppy", "wepppy-prod", "wepppy-image"] if changes.get("WEPPPY_IMAGE") else []
+    files = [f"docker-compose.{each}.yml" for each in ("prod", *tree, "worker-hosts")]
+    services = render_with(files, WORKER_ADDRESS="10.0.0.1", **changes)["services"]
+    assert services["worker-gateway"]["image"] == services["rq-worker"]["image"]
+    assert "build" not in services["worker-gateway"]
+
+
 def test_the_gateway_holds_its_certificate_and_neither_the_authoritys_key_nor_a_password(
     opened: Model,
 ) -> None:
