@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 import redis
 from workerclass import PollingWorker, bytes_of, hand_back_after
 from workerlease import LeasedRedis
+from workernames import NamesFirst
 from workerpool import WatchedPool
 from workerqueues import MAIN, QueueRules, queues_of
 from workerreaper import Reaper
@@ -83,7 +84,7 @@ def main(queues: list[str]) -> int:
         connection=connection,
         reaper=Reaper(probe, found, rules.consumer) if host == MAIN else None,
         # The tree's, made so that no job is lost when it ends and none begins while suspended.
-        worker_class=type(name, (PollingWorker, found), {}),
+        worker_class=type(name, (NamesFirst, PollingWorker, found), {}),
         probe=probe,
         health_file=health_file,
     )
