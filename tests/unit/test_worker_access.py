@@ -25,6 +25,7 @@ class Stores:
         self.checkout.with_env()
         self.superuser = superuser
         self.roles: list[str] = []
+        self.foreign = ""
         self.compose = Compose(root, self.checkout.runner, environment=self.checkout.environment)
         worker_authority.ensure(self.compose)
         runner = self.checkout.runner
@@ -37,6 +38,9 @@ class Stores:
         if user != self.superuser:
             return Result(tuple(argv), 2, "", f'FATAL:  role "{user}" does not exist')
         statement = self.said[-1]
+        if self.foreign and f'CREATE ROLE "{self.foreign}"' in statement:
+            error = f"ERROR:  there is a role {self.foreign} that wepp-stack has not made"
+            return Result(tuple(argv), 3, "", error)
         return Result(tuple(argv), 0, "\n".join(self.roles) if "SELECT rolname FROM" in statement else "")
 
     @property
@@ -74,6 +78,15 @@ def test_on_an_older_volume_the_applications_own_role_is_the_superuser(tmp_path:
     stores = Stores(tmp_path, superuser="wepppy")
     access.grant(stores.compose, "wepp2", {"id": "1", "until": 5.0})
     assert stores.file("wepp2.json").is_file()
+
+
+def test_a_role_that_a_dump_brought_is_refused_with_the_command_that_deletes_it(stores: Stores) -> None:
+    stores.foreign = "worker-wepp2"
+    with pytest.raises(StackError) as refused:
+        access.grant(stores.compose, "wepp2", {"id": "1", "until": 5.0})
+    assert "there is a role worker-wepp2 that wepp-stack has not made" in refused.value.what
+    assert """-U postgres -d postgres -c 'DROP ROLE "worker-wepp2"'""" in refused.value.fix
+    assert not stores.file("wepp2.json").exists()
 
 
 def test_a_host_that_is_granted_nothing_by_a_store_gets_no_access(stores: Stores) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,7 @@ GRANT "{application}" TO "{role}";
 ALTER ROLE "{role}" SET role TO "{application}";
 ALTER ROLE "{role}" LOGIN PASSWORD '{verifier}';
 """
+FOREIGN = re.compile(r"there is a role (\S+) that wepp-stack has not made")
 OURS = "SELECT rolname FROM pg_authid WHERE shobj_description(oid, 'pg_authid') = '{mark}'"
 REVOKE = """
 ALTER ROLE "{role}" NOLOGIN;
@@ -140,8 +142,11 @@ def _sql(compose: Compose, statements: str) -> str:
         if result.ok or f'role "{user}" does not exist' not in result.stderr:
             break
     if not result.ok:
-        fail(
-            f"the database does not take a worker host's role: {result.complaint}",
-            "see `invoke compose-logs --services=postgres`, then run it again",
-        )
+        fix = "see `invoke compose-logs --services=postgres`, then run it again"
+        if foreign := FOREIGN.search(result.complaint):
+            fix = (
+                "choose another --host; or, where nothing logs in as that role (a restored dump may have brought it): "
+                f"docker exec {server.name} psql -U {user} -d postgres -c 'DROP ROLE \"{foreign[1]}\"'"
+            )
+        fail(f"the database does not take a worker host's role: {result.complaint}", fix)
     return result.stdout
