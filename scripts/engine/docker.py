@@ -68,10 +68,11 @@ class Engine:
         return answers
 
     def runs_in_swarm(self, project: str) -> bool:
-        """Return whether this machine runs containers of the project as a node of a swarm."""
-        node = (self.info.get("Swarm") or {}).get("LocalNodeState")
-        return node == "active" and bool(
-            self._lines("ps", "--quiet", "--filter", f"label={STACK_LABEL}={project}")
+        """Return whether the project is deployed to the swarm that this machine manages, or runs here as its node."""
+        swarm = self.info.get("Swarm") or {}
+        asked = ("service", "ls") if swarm.get("ControlAvailable") else ("ps",)
+        return swarm.get("LocalNodeState") == "active" and bool(
+            self._lines(*asked, "--quiet", "--filter", f"label={STACK_LABEL}={project}")
         )
 
     def published_ports(self) -> dict[int, tuple[str, str]]:

@@ -24,7 +24,7 @@ def build(
     base: EnsureImages = ensure,
 ) -> None:
     """Make sure that base images are here, then build. Raise StackError when one fails; what runs is left alone."""
-    ownership.require(compose)
+    ownership.require(compose, in_swarm=True)
     if not compose.runner.dry:
         before = chosen_images(compose.model)
         base(compose, console)

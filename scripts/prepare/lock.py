@@ -13,10 +13,11 @@ from scripts.prepare import ownership
 
 
 @contextmanager
-def sole(compose: Compose) -> Iterator[None]:
+def sole(compose: Compose, *, in_swarm: bool = False) -> Iterator[None]:
     """Hold the lock of a project that is this checkout's; the kernel releases it however this process ends.
 
-    Raise StackError when another process holds it, naming that process, and when the project is another checkout's.
+    Raise StackError when another process holds it, naming that process, when the project is another checkout's, and
+    where it runs in a swarm, unless `in_swarm`.
     """
     path = compose.data_dir / f".{compose.project}.lock"
     try:
@@ -40,7 +41,7 @@ def sole(compose: Compose) -> Iterator[None]:
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
-        ownership.require(compose)
+        ownership.require(compose, in_swarm=in_swarm)
         yield
     finally:
         os.close(descriptor)

@@ -21,6 +21,7 @@ RULES = (
      "limits such as 10/minute,100/day"),
     ("WEBSOCKET_LIMIT_PER_ADDRESS", r"\d+", "a whole number, 0 for no limit"),
     ("SWARM_ENDPOINT_MODE", "dnsrr|vip", "dnsrr or vip"),
+    ("SWARM_ENCRYPTED", "yes|no", "yes or no"),
     ("SWARM_IMAGE_PREFIX", "[^ ]+/", "a registry and a path that end in /"),
     (".*_(MEMORY|SHM)|SCRATCH_SIZE", r"\d+(\.\d+)?[bkmgBKMG]?[bB]?", "a size such as 512m or 2g"),
 )  # fmt: skip

@@ -196,6 +196,14 @@ def test_without_shared_folders_all_that_use_the_runs_are_bound_to_the_volumes_n
     assert "status" not in alone.labels
 
 
+def test_what_must_be_one_is_with_the_stores_so_that_no_second_is_started_beside_one_that_is_cut_off(
+    stack_file: Make,
+) -> None:
+    made = stack_file(TREE, "none", **tree_variables(), **SHARED)
+    assert {made.labels[name] for name in ("scheduler", "rq-worker-fork-archive")} == {STORES}
+    assert "rq-worker" not in made.labels
+
+
 def test_the_proxy_and_what_fills_its_volumes_are_on_the_node_that_publishes_the_site(
     stack_file: Make,
 ) -> None:
@@ -228,12 +236,18 @@ def test_updates_start_the_new_container_first_except_where_never_two_may_run(st
     assert ones <= made.single
     for name in set(made.services) - set(made.one_shots):
         deploy = made.services[name]["deploy"]
+        assert deploy["restart_policy"] == {"condition": "any", "delay": "1s"}
         assert deploy["update_config"]["failure_action"] == "rollback"
         assert deploy["update_config"]["order"] == ("stop-first" if name in made.single else "start-first")
     replicas = {
         name: made.services[name]["deploy"]["replicas"] for name in ("weppcloud", "postgres", "scheduler")
     }
     assert replicas == {"weppcloud": 3, "postgres": 1, "scheduler": 1}
+
+
+def test_what_goes_between_nodes_is_encrypted_where_that_is_wanted(stack_file: Make) -> None:
+    networks = stack_file(SWARM_ENCRYPTED="yes").document()["networks"]
+    assert [each["driver_opts"] for each in networks.values()] == [{"encrypted": "true"}] * 3
 
 
 @pytest.mark.parametrize("mode", ["dnsrr", "vip"])
@@ -248,5 +262,6 @@ def test_services_find_each_other_by_name_on_overlays_of_which_the_stores_has_no
         "data": ("overlay", True),
         "nowhere": ("overlay", True),
     }
+    assert not any("driver_opts" in each for each in networks.values())
     assert list(made.services["sample-data"]["networks"]) == ["nowhere"]
     assert json.loads(made.text(["redis"]))["services"].keys() == {"redis"}

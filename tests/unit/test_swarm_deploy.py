@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from scripts.base.errors import StackError
+from scripts.database.backup import back_up
+from scripts.database.sidecar_client import ProgramRun
 from scripts.engine.proof import Reply
 from scripts.engine.runner import Result
-from scripts.prepare.doctor.machine import check_swarm
-from scripts.prepare.finding import Target
+from scripts.prepare import lock, ownership
 from scripts.stack.swarm import look
 from scripts.stack.swarm.deploy import deploy
 from scripts.stack.swarm.stack_file import PROXY, STORES
-from tests.unit.fakes import Checkout, FakeClock, FakeHost, Screen, container, model
+from tests.unit.fakes import Checkout, FakeClock, Screen, container, model
 
 PROD = "docker/docker-compose.prod.yml"
 IMAGES = ("wepppy-caddy:dev", "wepppy-status:dev", "postgres:17-trixie")
@@ -366,11 +367,24 @@ def test_removing_ends_the_stack_and_says_that_volumes_stay(checkout: Checkout, 
     assert "volumes stay" in screen.err.getvalue()
 
 
-def test_doctor_keeps_compose_from_starting_what_the_swarm_runs_here(
+def test_compose_starts_nothing_beside_the_swarm_neither_on_a_manager_nor_on_a_node(
     checkout: Checkout, swarm: FakeSwarm
 ) -> None:
-    target = Target(checkout.compose(), FakeHost())
-    assert list(check_swarm(target)) == []
-    checkout.runner.on("docker", "ps", "--quiet", "label=com.docker.stack.namespace=wepppy", stdout="id\n")
-    (finding,) = check_swarm(target)
-    assert "as a node of a swarm, with the same volumes" in finding.what
+    ownership.require(checkout.compose())
+    run(checkout)
+    changed = len(checkout.runner.commands())
+    tasks: list[Callable[[], object]] = [
+        lambda: ownership.require(checkout.compose()),
+        lambda: back_up(checkout.compose(), Screen().console),
+        lambda: ProgramRun(checkout.compose(), Screen().console, ["list"]),
+        lambda: lock.sole(checkout.compose()).__enter__(),
+    ]
+    for number, task in enumerate(tasks * 2):
+        if number == len(tasks):
+            node = {"Swarm": {"ControlAvailable": False, "LocalNodeState": "active"}}
+            checkout.runner.on("docker", "info", stdout=json.dumps({"ServerVersion": "26.1", **node}))
+            checkout.runner.on("docker", "ps", "label=com.docker.stack.namespace=wepppy", stdout="id\n")
+        with pytest.raises(StackError, match="wepppy runs in a Docker Swarm") as caught:
+            task()
+        assert caught.value.exit_code == 4
+    assert len(checkout.runner.commands()) == changed

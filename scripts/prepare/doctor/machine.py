@@ -162,16 +162,5 @@ def _problem(target: Target, port: Port, service: str, holder: tuple[str, str]) 
     return f"port {port.number} of {service} is taken by {who or 'another process (run this as root to see which)'}"
 
 
-def check_swarm(target: Target) -> Iterator[Finding]:
-    """The project does not run in a swarm here: two database servers on one volume destroy it."""
-    compose = target.compose
-    if compose.engine.runs_in_swarm(compose.project):
-        yield Finding(
-            "swarm",
-            f"{compose.project} runs on this machine as a node of a swarm, with the same volumes",
-            "update it by `invoke swarm-deploy`, or end it there by `invoke swarm-remove`, which keeps the data",
-        )
-
-
 CHECKS: list[Check] = [check_engine, check_plugins, check_data_disk]
-MODEL_CHECKS: list[Check] = [check_base_images, check_memory, check_engine_disk, check_ports, check_swarm]
+MODEL_CHECKS: list[Check] = [check_base_images, check_memory, check_engine_disk, check_ports]

@@ -49,7 +49,7 @@ def deploy(
         console.document(file.document())
         return
     swarm = Swarm(compose)
-    with lock.sole(compose):
+    with lock.sole(compose, in_swarm=True):
         if running := [each.service for each in compose.containers(running=True)]:
             refuse(
                 f"Compose runs {compose.project} on this machine: {', '.join(running)}",

@@ -61,13 +61,13 @@ def scale(compose: Compose, wanted: Sequence[str]) -> None:
                 f"{name} cannot be scaled: it is not deployed, or has a volume or port of its own, or must be one",
                 "invoke swarm-status",
             )
-    with lock.sole(compose):
+    with lock.sole(compose, in_swarm=True):
         run(compose, "service", "scale", *(f"{compose.project}_{n}={k}" for n, k in numbers.items()))
 
 
 def remove(compose: Compose, console: Console) -> None:
     """Remove services, networks, secrets and configs; return once they are gone. Volumes stay. Raise StackError."""
     Swarm(compose)
-    with lock.sole(compose):
+    with lock.sole(compose, in_swarm=True):
         run(compose, "stack", "rm", "--detach=false", compose.project)
     console.say(f"{compose.project} is removed; its volumes stay on the nodes that they are on")

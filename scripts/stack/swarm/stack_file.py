@@ -36,6 +36,8 @@ SECURITY = (
 )
 # Containers without a network (`network_mode: none`) are in this one with their like; it has no way out.
 NOWHERE = "nowhere"
+# Swarm's own is 5 s, also for what ran on a node that was lost, which is away all that time.
+RESTART_DELAY = "1s"
 NOTHING: tuple[object, ...] = (None, "", [], {}, False)
 # Scrypt's work for the hash of a secret, by which nobody shall be able to try passwords.
 SLOWLY = {"n": 2**14, "r": 8, "p": 1, "dklen": 4}
@@ -59,6 +61,8 @@ class StackFile:
         self.model, self.project, self.ours = compose.model, compose.project, compose.root / "docker"
         self.images, self.pins, self.replicas = images, pins, replicas
         self.endpoint_mode = compose.setting("SWARM_ENDPOINT_MODE", "dnsrr")
+        encrypted = compose.setting("SWARM_ENCRYPTED") == "yes"
+        self.network_options = {"driver_opts": {"encrypted": "true"}} if encrypted else {}
         active = compose.catalogue.active(compose.active_profiles)
         self.chosen: dict[str, Model] = {each.name: self.model["services"][each.name] for each in active}
         self.configs: dict[str, Any] = {}
@@ -84,7 +88,8 @@ class StackFile:
     def remarks(self) -> list[str]:
         """Return what is not as with Compose, and what nodes must have, a line each."""
         bound = [name for name, label in self.labels.items() if label == STORES]
-        told = {f"on the node labelled {STORES} alone, with their volumes": bound} if bound else {}
+        where = f"on the node labelled {STORES} alone, for their volumes or since never two may run"
+        told = {where: bound} if bound else {}
         if self._folders:
             told["must be the same shared folders on every node"] = list(self._folders)
         return [f"{what}: {', '.join(sorted(names))}" for what, names in (told | self._lost).items()]
@@ -134,20 +139,30 @@ class StackFile:
     def labels(self) -> dict[str, str]:
         """The label of the node that each service is bound to; services that are bound to none are left out.
 
-        Who mounts a volume is on its node: on the one that publishes the site where the proxy mounts it, too.
+        Who mounts a volume is on its node: on the one that publishes the site where the proxy mounts it, too. What the
+        model wants once is with the stores: elsewhere it would run twice while that node is cut off from the managers.
         """
         found = {name: PROXY for name, each in self.chosen.items() if _published(each)}
         while (
             new := {n for names in self._users.values() if names & found.keys() for n in names} - found.keys()
         ):
             found |= dict.fromkeys(new, PROXY)
-        return {name: STORES for names in self._users.values() for name in names} | found
+        with_stores = {name for names in self._users.values() for name in names} | self._wanted_once
+        return dict.fromkeys(with_stores, STORES) | found
+
+    @cached_property
+    def _wanted_once(self) -> set[str]:
+        return {name for name, each in self.chosen.items() if "replicas" in (each.get("deploy") or {})}
 
     @cached_property
     def single(self) -> set[str]:
         """The services of which never two run: with ports, with a volume of their own, or because the model says so."""
-        told = {n for n, e in self.chosen.items() if _published(e) or "replicas" in (e.get("deploy") or {})}
-        return told | {n for names in self._users.values() if len(names) == 1 for n in names}
+        publish = {name for name, each in self.chosen.items() if _published(each)}
+        return (
+            publish
+            | self._wanted_once
+            | {n for names in self._users.values() if len(names) == 1 for n in names}
+        )
 
     # ---- one service ----
 
@@ -187,7 +202,9 @@ class StackFile:
         for name in joined:
             how = known.get(name) or {"internal": True}
             named = how.get("name", f"{self.project}_{name}")
-            self.networks[name] = {"driver": "overlay", "name": named, "internal": how.get("internal", False)}
+            self.networks[name] = {
+                "driver": "overlay", "name": named, "internal": how.get("internal", False), **self.network_options,
+            }  # fmt: skip
         return {name: how and {"aliases": how.get("aliases") or []} for name, how in joined.items()}
 
     def _ports(self, name: str, each: Model) -> Iterator[dict[str, Any]]:
@@ -273,6 +290,7 @@ class StackFile:
         order = {"order": "stop-first" if name in self.single else "start-first"}
         return {
             **made,
+            "restart_policy": {"condition": "any", "delay": RESTART_DELAY},
             "replicas": 1 if name in self.single else self.replicas.get(name, 1),
             "update_config": {"failure_action": "rollback", **order},
             "rollback_config": order,
