@@ -1,4 +1,4 @@
-"""The checks: `nox` runs all but hosts, sweeps and figures, `nox -t quick` lint and tests; `nox --list` names them.
+"""The checks: `nox` runs those of `sessions` below, `nox -t quick` lint and tests; `nox --list` names all.
 
 Everything runs inside the locked environment that scripts/setup made (.venv), so the tools' versions are
 those of requirements.lock and nowhere else. What needs a container says so in its first line.
@@ -54,7 +54,7 @@ COMPOSE_SETTINGS = (
 
 @nox.session(tags=["quick"])
 def lint(session: nox.Session) -> None:
-    """Format, lint, types, imports; Dockerfiles, Compose, shell, workflows; the Caddyfile (in the proxy's image)."""
+    """Format, types, imports; Dockerfiles, Compose, manifests, shell, workflows; Caddyfile (in the proxy's image)."""
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
@@ -66,6 +66,7 @@ def lint(session: nox.Session) -> None:
     session.run("shfmt", "-d", "-i", "2", "-ci", "-bn", *shell)
     _check_workflows(session)
     _check_compose(session)
+    _check_manifests(session)
     _check_caddyfile(session)
 
 
@@ -118,6 +119,12 @@ def database(session: nox.Session) -> None:
 def hosts(session: nox.Session) -> None:
     """Several hosts, each a container engine of its own in a privileged container: what is lost, cut off, moved."""
     session.run("pytest", "tests/hosts", "--timeout", "1800", "--durations", "20", *session.posargs)
+
+
+@nox.session
+def kubernetes(session: nox.Session) -> None:
+    """A real API server takes every manifest; built by Go first, once, for a quarter of an hour on two cores."""
+    session.run("pytest", "tests/kubernetes", "--timeout", "5400", *session.posargs)
 
 
 @nox.session
@@ -186,6 +193,14 @@ def _check_compose(session: nox.Session) -> None:
                 "config", "--format", "json", "--output", str(rendered), silent=True,
             )  # fmt: skip
             session.run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(rendered))
+
+
+def _check_manifests(session: nox.Session) -> None:
+    """What k8s-render writes, in every way, against the schema of Kubernetes' API."""
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("python", "-m", "tests.kubernetes.manifests", folder)
+        files = sorted(str(path) for path in Path(folder).iterdir())
+        session.run("kubernetes-validate", "--strict", "--quiet", "-k", "1.37", *files)
 
 
 def _check_caddyfile(session: nox.Session) -> None:

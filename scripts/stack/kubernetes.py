@@ -76,7 +76,7 @@ def render(compose: Compose, console: Console, options: Options, clock: Clock = 
         if exact := exact_queues(model, options.queues):
             ask(compose, WORKER, "own", options.host, *exact)
         held["redis_user"] = f"{access.PREFIX}{options.host}"
-        files["secrets.yaml"] = ([_secret(held, options.namespace)], PRIVATE)
+        files["secrets.yaml"] = ([secret(held, options.namespace)], PRIVATE)
     for name, (documents, mode) in files.items():
         write(options.folder / name, yaml.safe_dump_all(documents, sort_keys=False), mode)
     shown = [display_path(options.folder / name) for name in sorted(files)]
@@ -210,7 +210,8 @@ def _secret_mounts(name: str, service: Mapping[str, Any], volumes: dict[str, Man
             yield {"name": key, "mountPath": each["target"], "subPath": each["source"], "readOnly": True}
 
 
-def _secret(held: Mapping[str, str], namespace: str) -> Manifest:
+def secret(held: Mapping[str, str], namespace: str) -> Manifest:
+    """Return what the cluster's pods get of the stack's secrets."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
