@@ -108,6 +108,15 @@ def test_a_spelling_mistake_is_refused_in_every_kind(
         assert f'unknown field "{path}s"' in refused.content["message"]
 
 
+def test_a_pod_with_more_power_would_be_warned_of(
+    server: Server, rendered: dict[str, list[Manifest]]
+) -> None:
+    wrong = copy.deepcopy(next(each for each in rendered["sample-default"] if each["kind"] == "Deployment"))
+    wrong["spec"]["template"]["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+    (warning,) = server.create(wrong, dry=True).warnings
+    assert "would violate PodSecurity" in warning
+
+
 def test_keda_reads_each_setting_of_its_scaler_by_the_name_that_it_is_given(
     keda: Path, rendered: dict[str, list[Manifest]]
 ) -> None:
