@@ -19,7 +19,6 @@ from scripts.base.errors import ExitCode, StackError
 from scripts.engine import database_server, sidecar
 from scripts.engine.compose import ALL_PROFILES, Compose
 from scripts.engine.runner import LineProcess
-from scripts.prepare import ownership
 
 PROGRAM = ("wepp-backup", "--json")
 # Makes the program wait for the word before its command begins.
@@ -73,7 +72,7 @@ class ProgramRun:
         """
         containers = self.compose.engine.running(self.compose.project, sidecar.SERVICE)
         if not containers:
-            ownership.refuse_in_swarm(self.compose)
+            self.compose.engine.refuse_in_swarm(self.compose.project)
             return None
         name = containers[0]["Name"].lstrip("/")
         process = self._start(["docker", "exec", "--interactive", name, *PROGRAM, HELD, *command])

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from scripts.base.errors import StackError, fail
+from scripts.base.errors import StackError, fail, refuse
 from scripts.engine.container import ONEOFF_LABEL, SERVICE_LABEL, Container, container_of
 from scripts.engine.runner import NOT_FOUND, TIMED_OUT, Result, Runner
 
@@ -67,13 +67,20 @@ class Engine:
             raise unreachable(result) from error
         return answers
 
-    def runs_in_swarm(self, project: str) -> bool:
-        """Return whether the project is deployed to the swarm that this machine manages, or runs here as its node."""
+    def refuse_in_swarm(self, project: str) -> None:
+        """Raise StackError where the project runs in a swarm: two database servers on one volume destroy it.
+
+        That is told by the swarm that this machine manages, or by what runs here as its node.
+        """
         swarm = self.info.get("Swarm") or {}
         asked = ("service", "ls") if swarm.get("ControlAvailable") else ("ps",)
-        return swarm.get("LocalNodeState") == "active" and bool(
-            self._lines(*asked, "--quiet", "--filter", f"label={STACK_LABEL}={project}")
-        )
+        running = ("--quiet", "--filter", f"label={STACK_LABEL}={project}")
+        if swarm.get("LocalNodeState") == "active" and self._lines(*asked, *running):
+            refuse(
+                f"{project} runs in a Docker Swarm, with the volumes that this task would use by Compose",
+                "`invoke swarm-deploy` updates it, `invoke swarm-remove` ends it and keeps the data; backups and "
+                "other work on its database: docs/more-than-one-host.md, Docker Swarm",
+            )
 
     def published_ports(self) -> dict[int, tuple[str, str]]:
         """Return host ports that running containers publish: number -> (container's name, its project or '').

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from scripts.base.errors import ExitCode, StackError, refuse
+from scripts.base.errors import ExitCode, StackError
 from scripts.base.files import read_state, write_state
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
@@ -42,7 +42,7 @@ def require(compose: Compose, *, in_swarm: bool = False) -> None:
     project = _project(compose)
     containers = compose.engine.containers(project)
     if not in_swarm and all(each.state != "running" for each in containers):
-        refuse_in_swarm(compose)
+        compose.engine.refuse_in_swarm(project)
     _refuse_other_folder(compose, project, containers)
     _refuse_other_settings(compose, project, containers)
     if any(not each.folder or _is_own_folder(compose, each.folder) for each in containers):
@@ -53,17 +53,6 @@ def require(compose: Compose, *, in_swarm: bool = False) -> None:
     _refuse_other_data(compose, project, made)
     if compose.env_path.exists() and not compose.runner.dry:
         remember_volumes(compose)
-
-
-def refuse_in_swarm(compose: Compose) -> None:
-    """Raise StackError where the project runs in a swarm: two database servers on one volume destroy it."""
-    project = _project(compose)
-    if compose.engine.runs_in_swarm(project):
-        refuse(
-            f"{project} runs in a Docker Swarm, with the volumes that this task would use by Compose",
-            "`invoke swarm-deploy` updates it, `invoke swarm-remove` ends it and keeps the data; backups and other "
-            "work on its database: docs/more-than-one-host.md, Docker Swarm",
-        )
 
 
 def remember_volumes(compose: Compose) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -204,7 +207,22 @@ def test_the_database_is_backed_up_and_brought_back_by_its_program_in_the_swarm(
     dump = stack.inside("postgres-backup", "wepp-backup", "dump")
     assert "rows" in dump
     stack.rows("TRUNCATE run CASCADE")
-    stack.inside("postgres-backup", "wepp-backup", "restore", "--dump", "latest")
+    program = ("wepp-backup", "--json", "restore", "--dump", "latest")
+    command = [
+        "docker",
+        "exec",
+        "--interactive",
+        stack.container("postgres-backup", stack.nodes[0]),
+        *program,
+    ]
+    environment = {**os.environ, **stack.nodes[0].environment}
+    with subprocess.Popen(command, env=environment, text=True, stdin=PIPE, stdout=PIPE) as restoring:
+        assert restoring.stdin
+        assert restoring.stdout
+        restoring.stdin.write("go\nswitch\nkeep\n")
+        restoring.stdin.flush()
+        told = restoring.stdout.read()
+    assert '"kind": "result"' in told.splitlines()[-1], told
     assert stack.rows(COUNT) == before
 
 
