@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import fail
 
 FOLDER_MODE, STATE_MODE = 0o700, 0o644
 
@@ -42,11 +42,10 @@ def write(path: Path, text: str, mode: int, owner: tuple[int, int] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         replace(path, text, mode, owner)
     except OSError as error:
-        raise StackError(
+        fail(
             f"{path} cannot be written: {error.strerror}",
             f"make the folder your own and see that the disk has room: {path.parent}",
-            ExitCode.FAILED,
-        ) from error
+        )
 
 
 def replace_if_changed(path: Path, text: str, mode: int) -> bool:

@@ -270,13 +270,12 @@ class _Switchover:
                 self.explain(StackError(f"{what} ({failed.what})", fix, code, details=failed.details))
         rows = done.get("rows_written", 0)
         written = f"; {rows} rows were written to it meanwhile" if rows else ""
-        raise StackError(
+        fail(
             f"the application does not work with it ({error.what}); the database from before is live again",
             f"{error.fix}; what was tried is kept as {done['kept']}{written}: `invoke db-prune` drops it",
-            ExitCode.FAILED,
             details=error.details,
             facts={"tried": done["kept"], "rows_written": rows},
-        ) from error
+        )
 
     def explain(self, error: StackError | KeyboardInterrupt) -> NoReturn:
         """Raise the error, with what is live where that is not the database from before."""
@@ -298,12 +297,11 @@ class _Switchover:
                 details=getattr(error, "details", ""),
             ) from error
         if isinstance(error, StackError) and error.exit_code == ExitCode.NOT_READY:
-            raise StackError(
+            fail(
                 f"the switchover did not take place, {found['database']} is the one from before: the server went away",
                 "see the server's log (`invoke compose-logs --services=postgres`), then run it again",
-                ExitCode.FAILED,
                 details=error.details,
-            ) from error
+            )
         raise error
 
     def _look(self, error: StackError | KeyboardInterrupt) -> dict[str, Any]:
@@ -342,11 +340,10 @@ def report(console: Console, document: Mapping[str, Any], text: str) -> None:
         # What is left in its buffer would be tried again at the end, and be the last word.
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), console.out.fileno())
-        raise StackError(
+        fail(
             f"the report cannot be written ({error.strerror}); {_is_live(document)}",
             "make room where the output goes to; nothing else is left to be done",
-            ExitCode.FAILED,
-        ) from error
+        )
 
 
 def _reason(error: StackError | KeyboardInterrupt) -> str:

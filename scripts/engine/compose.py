@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import StackError
 from scripts.engine.catalogue import Catalogue
 from scripts.engine.container import Container
 from scripts.engine.docker import Engine, unreachable
@@ -160,9 +160,7 @@ class Compose(Settings):
             raise unreachable(result)
         # `docker` itself says so where nothing answers to `compose`.
         if "unknown flag: --env-file" in result.stderr:
-            raise StackError(
-                "Docker Compose is not installed", "run scripts/setup, it installs it", ExitCode.NOT_READY
-            )
+            raise StackError("Docker Compose is not installed", "run scripts/setup, it installs it")
         if not result.ok:
             fix = f"fix the file it names; COMPOSE_FILE in {display_path(self.env_path)} is {':'.join(self.files)}"
             # What releases before 2.29 say to a number of processes from a setting; Debian's 2.26.1 takes it.
@@ -171,7 +169,6 @@ class Compose(Settings):
             raise StackError(
                 f"the compose files do not render: {result.complaint}",
                 fix,
-                ExitCode.NOT_READY,
                 details="\n".join(result.stderr.splitlines()[:-1]),
             )
         model = unescaped(json.loads(result.stdout))

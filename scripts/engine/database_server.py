@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import StackError
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
 
@@ -49,7 +49,6 @@ def require_running(compose: Compose, console: Console) -> None:
         raise StackError(
             "the database does not start",
             f"see `invoke compose-logs --services {DATABASE}` and `invoke doctor`",
-            ExitCode.NOT_READY,
         )
 
 
@@ -97,7 +96,6 @@ def require_same_major(compose: Compose) -> None:
             f"the database's files (volume {volume}) are PostgreSQL {of_files}'s and the image is {of_image}",
             f"set POSTGRES_IMAGE in .env back to one of major {of_files}, then `invoke compose-up --build`; another "
             "major needs a new volume: `invoke db-backup` now, then db-restore in a second stack (README)",
-            ExitCode.NOT_READY,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import fail
 from scripts.engine.compose import Compose
 from scripts.prepare import ownership, public_files
 from scripts.prepare.images import chosen_images, ensure
@@ -38,8 +38,7 @@ def build(
     console.say("building the images (only what changed is built anew)")
     result = compose.stream("build", *flags, *services, profiles=compose.profiles)
     if not result.ok:
-        raise StackError(
+        fail(
             "the build of the images failed, the lines above show the step",
             "fix it and run the same command again: finished steps are kept, running services were left alone",
-            ExitCode.FAILED,
         )

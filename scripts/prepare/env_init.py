@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import StackError, usage
 from scripts.base.files import replace_if_changed, write
 from scripts.base.host import free_port_numbers
 from scripts.engine.compose import Compose
@@ -124,9 +124,7 @@ def _limits(root: Path, preset: str) -> list[Choice]:
     file = root / "docker" / f"limits-{preset}.env"
     if not file.is_file():
         names = [each.stem.removeprefix("limits-") for each in sorted((root / "docker").glob("limits-*.env"))]
-        raise StackError(
-            f"there is no preset {preset}", f"choose from: {', '.join(names) or '(none)'}", ExitCode.USAGE
-        )
+        usage(f"there is no preset {preset}", f"choose from: {', '.join(names) or '(none)'}")
     return [Choice(key, value, f"preset {preset}") for key, value in envfile.read(file).values.items()]
 
 

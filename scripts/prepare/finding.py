@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import StackError
 from scripts.base.host import Host
 from scripts.engine.compose import Compose
 
@@ -39,7 +39,7 @@ def require_none(errors: Sequence[Finding]) -> None:
     """Raise StackError for the first of these errors, the others in its details."""
     if errors:
         details = "\n".join(f"{each.check}: {each.what}\n  fix: {each.fix}" for each in errors[1:])
-        raise StackError(errors[0].what, errors[0].fix, ExitCode.NOT_READY, details=details)
+        raise StackError(errors[0].what, errors[0].fix, details=details)
 
 
 @dataclass(frozen=True)

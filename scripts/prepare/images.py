@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.base.console import Console
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import StackError, usage
 from scripts.engine.compose import Compose
 from scripts.settings import env_editing, envfile
 
@@ -80,7 +80,6 @@ def _release(what: str, version: str, releases: Mapping[str, str], variable: str
         raise StackError(
             f"no distribution release carries {what} {version}, and no registry can be reached for it",
             f"set {variable} in .env to one of {', '.join(releases)}, or reach a registry",
-            ExitCode.NOT_READY,
         )
     return releases[version]
 
@@ -143,7 +142,6 @@ class BaseImages:
             raise StackError(
                 f"{own[0]} cannot be pulled: {reason}" if own else f"there is no such image: {reason}",
                 f"correct {', '.join(VARIABLES)} in .env, or make it available (docker pull, docker login)",
-                ExitCode.NOT_READY,
             )
 
     def is_here(self, image: str) -> bool:
@@ -240,7 +238,7 @@ class BaseImages:
         """Run a command that changes something; StackError(3) with its last words when it fails."""
         done = self.compose.runner.stream(command)
         if not done.ok:
-            raise StackError(what, fix, ExitCode.NOT_READY, details=done.stderr)
+            raise StackError(what, fix, details=done.stderr)
 
     def mirror(self) -> str:
         """Return the Debian mirror: DEBIAN_MIRROR of `.env`, else the one that this machine's apt uses."""
@@ -256,7 +254,6 @@ class BaseImages:
         raise StackError(
             "this machine knows no Debian mirror to build base images from",
             "name one in .env: DEBIAN_MIRROR=http://...",
-            ExitCode.NOT_READY,
         )
 
     def recipe(self, image: BaseImage) -> Path:
@@ -298,8 +295,6 @@ def build_base(
     """Build stand-ins by short name (`postgres`, `python`, ...; the model's by default); return their references."""
     known = {variable.removesuffix("_IMAGE").lower(): variable for variable in VARIABLES}
     if unknown := sorted(set(names or ()) - known.keys()):
-        raise StackError(
-            f"there is no base image named {unknown[0]}", f"use {', '.join(known)}", ExitCode.USAGE
-        )
+        usage(f"there is no base image named {unknown[0]}", f"use {', '.join(known)}")
     variables = [known[name] for name in names] if names else None
     return BaseImages(compose, console).build(variables, force=force)

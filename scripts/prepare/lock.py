@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import StackError, refuse
 from scripts.engine.compose import Compose
 from scripts.prepare import ownership
 
@@ -32,13 +32,12 @@ def sole(compose: Compose, *, in_swarm: bool = False) -> Iterator[None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except BlockingIOError:
             holder = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip() or "unknown"
-            raise StackError(
+            refuse(
                 f"another task is changing {compose.project} (process {holder})",
                 "wait until it has ended, then run this again",
-                ExitCode.REFUSED,
-            ) from error
+            )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         ownership.require(compose, in_swarm=in_swarm)

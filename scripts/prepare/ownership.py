@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import ExitCode, StackError, refuse
 from scripts.base.files import read_state, write_state
 from scripts.engine.compose import Compose
 from scripts.engine.container import Container
@@ -85,10 +85,9 @@ def _refuse_other_folder(compose: Compose, project: str, containers: Iterable[Co
         # One that is gone was moved or deleted; then the volumes decide.
         if Path(folder).is_dir() and not _is_own_folder(compose, folder):
             checkout = Path(folder).parent if Path(folder).name == "docker" else Path(folder)
-            raise StackError(
+            refuse(
                 f"project {project} belongs to another checkout, in {checkout}; nothing was changed",
                 f"run this there, or give this checkout a name of its own: {_rename(compose)}",
-                ExitCode.REFUSED,
             )
 
 
@@ -96,11 +95,10 @@ def _refuse_other_settings(compose: Compose, project: str, containers: Iterable[
     for names in sorted({each.env_file for each in containers if each.env_file}):
         files = [Path(name) for name in names.split(",")]
         if all(file.is_file() and not _same(file, compose.env_path) for file in files):
-            raise StackError(
+            refuse(
                 f"project {project} was started with the settings of {files[0]}, not of "
                 f"{display_path(compose.env_path)}; nothing was changed",
                 f"run this with WEPP_ENV_FILE={files[0]}, or give this one a name of its own: {_rename(compose)}",
-                ExitCode.REFUSED,
             )
 
 
@@ -144,13 +142,12 @@ def _refuse_other_data(compose: Compose, project: str, made: dict[str, str]) -> 
         else "and it has no password for them"
     )
     delete = f"docker volume rm $(docker volume ls -q --filter label={PROJECT_LABEL}={project})"
-    raise StackError(
+    refuse(
         f"project {project} has volumes that this checkout has not made ({database or next(iter(made))}), {reason}; "
         "nothing was changed",
         f"for a stack of its own: {_rename(compose)}; to take those over, copy its maker's .env to "
         f"{display_path(compose.env_path)} and .docker-data/secrets to {_secrets(compose)}; to delete them for good: "
         f"{delete}",
-        ExitCode.REFUSED,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import usage
 from scripts.prepare.source_check import packages, python_code
 from scripts.prepare.source_mounts import SIBLINGS
 from scripts.settings import envfile, secret_ids
@@ -60,7 +60,7 @@ def choose(tree: Path, example: Mapping[str, str], constraints: Path) -> list[Ch
     """
     if not (tree / "wepppy").is_dir():
         what = "has no folder wepppy" if tree.is_dir() else "is no folder"
-        raise StackError(f"{tree} {what}", "name the root of a wepppy checkout", ExitCode.USAGE)
+        usage(f"{tree} {what}", "name the root of a wepppy checkout")
     if envfile.holds_sample(tree):
         return [Choice("WEPPPY_SRC", "", "it is the bundled sample", asked=True)]
     theirs = _defaults(tree)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.base import files
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import usage
 
 # Values that every reader takes as they stand.
 PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@+,=-]*")
@@ -19,10 +19,9 @@ def formatted(key: str, value: str) -> str:
     if PLAIN_VALUE.fullmatch(value):
         return f"{key}={value}"
     if any(character in value for character in "'\\\n\r\0"):
-        raise StackError(
+        usage(
             f"the value of {key} holds a quote, a backslash or a line break",
             "choose a value without them: Compose and Python would read it differently",
-            ExitCode.USAGE,
         )
     return f"{key}='{value}'"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from scripts.base.errors import ExitCode, StackError
+from scripts.base.errors import StackError, refuse
 
 DEFAULT_PROJECT = "wepppy"
 # What the main stack's data folder holds; a second stack's own folder beside them is named like its project.
@@ -105,10 +105,9 @@ class Settings:
 
     def _not_of_main_stack(self, folder: Path) -> Path:
         if folder.parent == self.root / ".docker-data" and folder.name in MAIN_FOLDERS:
-            raise StackError(
+            refuse(
                 f"{folder} cannot be the data folder of project {self.project}: it belongs to the main stack",
                 f"choose another COMPOSE_PROJECT_NAME (and DOCKER_DATA_DIR) than {folder.name}",
-                ExitCode.REFUSED,
             )
         return folder
 
@@ -179,7 +178,6 @@ def refuse_fatal(env: EnvFile) -> None:
             raise StackError(
                 f"{display_path(env.path)} line {problem.line} {problem.what}",
                 problem.fix,
-                ExitCode.NOT_READY,
             )
 
 

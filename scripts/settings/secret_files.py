@@ -117,7 +117,6 @@ def _fill(folder: Path, env: envfile.EnvFile, tree: Path | None) -> Made:
         raise StackError(
             f"{error.filename or folder} cannot be written: {error.strerror}",
             f"make the folder your own: sudo chown -R {os.getuid()} {folder.parent}",
-            ExitCode.NOT_READY,
         ) from error
     return Made(folder, tuple(generated), tuple(taken), tuple(kept), (), tuple(left))
 
