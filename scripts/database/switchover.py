@@ -324,10 +324,10 @@ class _Switchover:
 
 def jobs_in_progress(compose: Compose) -> int | None:
     """Return how many jobs the workers are at; None where the stack's own Redis does not tell."""
-    redis = compose.engine.service(compose.project, REDIS)
-    if not redis or redis.state != "running":
+    redis = compose.containers([REDIS], running=True)
+    if not redis:
         return None
-    command = ["docker", "exec", redis.name, "sh", "-c", IN_PROGRESS]
+    command = ["docker", "exec", redis[0].name, "sh", "-c", IN_PROGRESS]
     result = compose.runner.capture(command, timeout=ANSWER_SECONDS)
     return int(result.stdout) if result.ok and result.stdout.strip().isdigit() else None
 

@@ -30,7 +30,7 @@ def is_external(compose: Compose) -> bool:
 
 def container(compose: Compose) -> Container | None:
     """Return the server's container, running or not; None where there is none or the server is external."""
-    return None if is_external(compose) else compose.engine.service(compose.project, DATABASE)
+    return None if is_external(compose) else next(iter(compose.containers([DATABASE])), None)
 
 
 def is_running(compose: Compose) -> bool:

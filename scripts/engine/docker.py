@@ -46,11 +46,6 @@ class Engine:
             return []
         return [container_of(each) for each in self._inspected(ids)]
 
-    def service(self, project: str, name: str) -> Container | None:
-        """Return the container of a service, running or not; None where it has none. Raise StackError."""
-        found = self.containers(project)
-        return next((each for each in found if each.service == name and not each.oneoff), None)
-
     def running(self, project: str, service: str) -> list[dict[str, Any]]:
         """Return what `docker inspect` answers of a service's running containers."""
         filters = _filters(project, f"{SERVICE_LABEL}={service}", f"{ONEOFF_LABEL}=False")

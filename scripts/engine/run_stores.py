@@ -52,14 +52,13 @@ def find(compose: Compose) -> Found:
 
 def reconcile(compose: Compose, *, aside: bool) -> Found:
     """Reconcile it and return what was found and what was done. Raise StackError."""
-    lines: list[str] = []
     flags = ["--fix", *(["--aside"] if aside else [])]
-    result = compose.stream("exec", "-T", SERVICE, *PROGRAM, *flags, on_line=lines.append)
-    return Found() if compose.runner.dry else _found(result, lines)
+    result = compose.stream("exec", "-T", SERVICE, *PROGRAM, *flags, on_line=lambda _: None)
+    return Found() if compose.runner.dry else _found(result)
 
 
-def _found(result: Result, lines: list[str] | None = None) -> Found:
-    said = (result.stdout.splitlines() if lines is None else lines) or [""]
+def _found(result: Result) -> Found:
+    said = result.stdout.splitlines() or [""]
     try:
         document = json.loads(said[-1])
     except ValueError:

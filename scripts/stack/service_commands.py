@@ -40,8 +40,7 @@ done
 
 def running(compose: Compose, name: str) -> bool:
     """Return True when a container of the service runs."""
-    found = compose.engine.service(compose.project, name)
-    return bool(found and found.state == "running")
+    return bool(compose.containers([name], running=True))
 
 
 def run_in(compose: Compose, service: str, command: Sequence[str]) -> int:
