@@ -11,7 +11,6 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from scripts.base.console import Console
@@ -185,7 +184,7 @@ class BaseImages:
                     f"it has Python {python}, not {asked} (PYTHON_VERSION): packages carry no other here"
                 )
             self.must(
-                ["docker", "build", "--quiet", "--file", str(self.recipe(image)),
+                ["docker", "build", "--quiet", "--target", image.name, "--build-arg", f"PROGRAM={image.name}",
                  "--build-arg", f"DEBIAN_IMAGE={NAMESPACE}/debian:{image.release}",
                  *(part for argument in image.arguments for part in ("--build-arg", argument)),
                  *(part for name, file in self.secrets.items() for part in ("--secret", f"id={name},src={file}")),
@@ -256,14 +255,9 @@ class BaseImages:
             "name one in .env: DEBIAN_MIRROR=http://...",
         )
 
-    def recipe(self, image: BaseImage) -> Path:
-        """Return the Dockerfile of a stand-in."""
-        return self.folder / f"{image.name}.Dockerfile"
-
     def recipe_hash(self, image: BaseImage) -> str:
-        """SHA-256 (hex) of the recipe and of the files in the folder of the same name beside it."""
-        folder = self.recipe(image).with_suffix("")
-        files = [self.recipe(image), *sorted(path for path in folder.rglob("*") if path.is_file())]
+        """SHA-256 (hex) of the recipes and of the files in the folder of the image's name beside them."""
+        files = [self.folder / "Dockerfile", *sorted((self.folder / image.name).glob("*"))]
         digest = hashlib.sha256("".join((image.release, *image.arguments)).encode())
         for path in files:
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
