@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,13 @@ def private_folder(path: Path, owner: tuple[int, int] | None = None) -> None:
     if owner is not None and os.getuid() == 0:
         os.chown(path, *owner)
     sync_folder(path.parent)
+
+
+def allows(path: Path, uid: int, groups: Collection[int], wanted: int) -> bool:
+    """Return whether owner, group and mode of a path give a user these rights (as in a mode). Raise OSError."""
+    status = path.stat()
+    shift = 6 if status.st_uid == uid else 3 if status.st_gid in groups else 0
+    return status.st_mode >> shift & wanted == wanted
 
 
 def sync_folder(path: Path) -> None:

@@ -18,6 +18,7 @@ from rich.filesize import decimal
 from scripts.base.clock import age
 from scripts.base.console import Console
 from scripts.base.errors import refuse, usage
+from scripts.base.files import allows
 from scripts.database.sidecar_client import answer
 from scripts.engine import database_server, problems
 from scripts.engine.compose import Compose
@@ -147,9 +148,4 @@ def _reader(path: Path, uid: int) -> tuple[int, int]:
 
 def _may_read(path: Path, uid: int, gid: int) -> bool:
     # The folder is shown by itself: those above it do not matter there.
-    for place, wanted in ((path.parent, 0o1), (path, 0o5 if path.is_dir() else 0o4)):
-        status = place.stat()
-        shift = 6 if status.st_uid == uid else 3 if status.st_gid == gid else 0
-        if (status.st_mode >> shift) & wanted != wanted:
-            return False
-    return True
+    return allows(path.parent, uid, [gid], 0o1) and allows(path, uid, [gid], 0o5 if path.is_dir() else 0o4)

@@ -130,18 +130,14 @@ class Credentials:
 
     def _alter_role(self, verifier: str) -> None:
         # Over the socket inside, where the server trusts: it works whatever the password is now.
-        server = database_server.container(self.compose)
-        if not server:
-            raise StackError(
-                "there is no database container", "start it: invoke compose-up --services=postgres"
-            )
+        server = self.compose.catalogue.services[database_server.DATABASE].container
         name = self.role.replace('"', '""')
         statement = (
             f"BEGIN;\nSELECT pg_advisory_xact_lock({CHANGE_LOCK});\n"
             f"ALTER ROLE \"{name}\" PASSWORD '{verifier}';\nCOMMIT;\n"
         )
         psql = ["psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--username", self.role]
-        argv = ["docker", "exec", "--interactive", server.name, *psql, "--dbname", "postgres"]
+        argv = ["docker", "exec", "--interactive", server, *psql, "--dbname", "postgres"]
         deadline = self.clock.monotonic() + WAIT_SECONDS
         while not (result := self.compose.runner.capture(argv, stdin=statement, timeout=WAIT_SECONDS)).ok:
             away = result.returncode == NO_CONNECTION or not database_server.is_running(self.compose)

@@ -160,8 +160,7 @@ class Up:
         if not path.exists():
             written = env_init.initialise(self.compose)
             self.console.say(f"{display_path(path)} was missing: written (see `invoke env-init --help`)")
-            if written.secrets:
-                secret_files.tell(self.console, written.secrets)
+            secret_files.tell(self.console, written.secrets)
         if self.compose.setting("WORKER_HOST"):
             # All that it has came with its invitation.
             return True

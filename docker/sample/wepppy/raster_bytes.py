@@ -1,4 +1,4 @@
-"""A raster as the bytes of a file of any format that GDAL writes, made in memory so that nothing is left behind."""
+"""A raster as the bytes of a PNG, made in memory so that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -11,20 +11,15 @@ from rasterio.io import MemoryFile
 Colours = dict[int, tuple[int, int, int, int]]
 
 
-def encode_raster(
-    driver: str,
-    suffix: str,
-    values: NDArray[Any],
-    options: dict[str, Any],
-    nodata: float | None = None,
-    colours: Colours | None = None,
+def encode_png(
+    values: NDArray[Any], *, nodata: float | None = None, colours: Colours | None = None, **options: Any
 ) -> bytes:
-    """Return values [band, row, column] as a file of a GDAL driver; `options` are the driver's, crs and transform."""
+    """Return values [band, row, column] as a picture; `options` are the driver's, crs and transform."""
     count, height, width = values.shape
     # Without PAM there are no `.aux.xml` files beside the one that is read back.
-    with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile(ext=suffix) as memory:
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"), MemoryFile(ext=".png") as memory:
         shape = {"count": count, "height": height, "width": width, "dtype": values.dtype, "nodata": nodata}
-        with memory.open(driver=driver, **shape, **options) as dataset:
+        with memory.open(driver="PNG", **shape, **options) as dataset:
             dataset.write(values)
             if colours:
                 dataset.write_colormap(1, colours)

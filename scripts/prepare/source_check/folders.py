@@ -7,6 +7,7 @@ import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
+from scripts.base.files import allows
 from scripts.prepare.finding import Finding
 from scripts.prepare.source_check.needs import TREE_AT, Need
 from scripts.prepare.source_check.tree import Tree
@@ -36,12 +37,8 @@ def lacks(tree: Tree, need: Need, *, own: bool) -> Iterator[Finding]:
 
 def _allows(path: Path, need: Need, wanted: int) -> bool:
     """Return whether the service's user has those rights on a path, by owner, group and mode. Raise OSError."""
-    if need.user is None or need.user[0] == 0:
-        return True
-    uid, gid = need.user
-    stat = path.stat()
-    shift = 6 if stat.st_uid == uid else 3 if stat.st_gid in (gid, *need.groups) else 0
-    return stat.st_mode >> shift & wanted == wanted
+    uid, gid = need.user or (0, 0)
+    return uid == 0 or allows(path, uid, (gid, *need.groups), wanted)
 
 
 def _data(need: Need, source: Path, target: str, *, writes: bool) -> Iterator[Finding]:

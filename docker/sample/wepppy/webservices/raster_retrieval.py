@@ -19,7 +19,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.warp import reproject
 
-from wepppy.raster_bytes import encode_raster
+from wepppy.raster_bytes import encode_png
 from wepppy.webservices.bounded_work import BoundedWork
 from wepppy.webservices.raster_crs import WGS84, crs_name
 from wepppy.webservices.raster_dataset import find_dataset
@@ -161,6 +161,6 @@ def _grey(made: rasterio.DatasetReader) -> tuple[bytes, dict[str, Any]]:
     values = np.ma.masked_invalid(made.read(1, masked=True))
     low, high = (float(values.min()), float(values.max())) if values.count() else (0.0, 0.0)
     shades = np.rint((values - low) * (254 / ((high - low) or 1.0)) + 1)
-    content = encode_raster("PNG", ".png", shades.filled(0).astype(np.uint8)[np.newaxis], {"ZLEVEL": 1}, 0)
+    content = encode_png(shades.filled(0).astype(np.uint8)[np.newaxis], nodata=0, ZLEVEL=1)
     scale = {"first": 1, "last": 255, "minimum": low, "maximum": high} if values.count() else None
     return content, {"scale": scale}

@@ -13,7 +13,7 @@ from rasterio.features import shapes
 from rasterio.transform import array_bounds
 from rasterio.warp import reproject, transform_bounds, transform_geom
 
-from wepppy.raster_bytes import encode_raster
+from wepppy.raster_bytes import encode_png
 from wepppy.rq.steps.outputs import significant, whole_file, write_features, write_json
 from wepppy.rq.steps.state import RunState
 from wepppy.terrain.landcover import COVERS
@@ -74,7 +74,7 @@ def _picture(
     )
     palette = {0: (0, 0, 0, 0), **{code: (*colour, 255) for code, colour in colours.items()}}
     with whole_file(state.folder / "map" / f"{name}.png") as temporary:
-        temporary.write_bytes(encode_raster("PNG", ".png", warped, {"transform": transform}, colours=palette))
+        temporary.write_bytes(encode_png(warped, colours=palette, transform=transform))
     left, bottom, right, top = transform_bounds(
         MERCATOR, "EPSG:4326", *array_bounds(*warped.shape[1:], transform)
     )
