@@ -2,9 +2,7 @@
 
 Shell completion, for bash (zsh and fish likewise): source <(invoke --print-completion-script bash)
 Invoke's own flags work with every task: `--echo` shows questions to the engine too, `--dry` only tells what would
-be changed. Exit status: 0 done, 1 bug (or a flag that does not exist), 2 usage, 3 environment not ready, or what was
-looked at is not well, 4 refused and nothing changed, 5 failed and state restored, 130 stopped by Ctrl-C, 141 nobody
-reads the output any more.
+be changed.
 """
 
 from __future__ import annotations
