@@ -3,8 +3,6 @@
 Whatever ends this task, the next one completes the change: see credentials.py.
 """
 
-from __future__ import annotations
-
 import contextlib
 import string
 from collections.abc import Iterator

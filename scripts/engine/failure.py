@@ -3,8 +3,6 @@
 The cause is the last exception that is not a consequence of another, or the last line that marks itself as fatal.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

@@ -1,7 +1,5 @@
 """Write the stack's `.env` from `.env.example`, and its secrets; what the user has is never overwritten."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

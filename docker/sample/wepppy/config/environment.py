@@ -1,7 +1,5 @@
 """Settings from the environment. A blank one counts as unset: so Compose passes those without a value."""
 
-from __future__ import annotations
-
 import os
 
 

@@ -3,8 +3,6 @@
 Every function blocks, may be called from any thread, and raises psycopg.Error when Postgres does not answer.
 """
 
-from __future__ import annotations
-
 import threading
 from dataclasses import dataclass
 from datetime import datetime

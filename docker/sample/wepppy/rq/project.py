@@ -1,7 +1,5 @@
 """Run directories: created whole or not at all, and their description in `ron.nodb`."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -4,8 +4,6 @@ This module holds what others may ask cheaply: where the landscape lies and whet
 business of the modules beside it.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

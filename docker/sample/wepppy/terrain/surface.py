@@ -1,7 +1,5 @@
 """The shape of a surface: slope, aspect, colours by height, and small holes closed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Coordinate reference systems that callers name, and the transformers between them."""
 
-from __future__ import annotations
-
 import math
 import re
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """The grid a crop is warped onto: its reference system, its extent and its cells."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Requests that can't be granted, in words for whoever sent them; numbers in parameters."""
 
-from __future__ import annotations
-
 import math
 
 # Headers of errors, by their status.

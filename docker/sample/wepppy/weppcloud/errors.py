@@ -1,7 +1,5 @@
 """The one shape of every error: `{"error": {"message", "code", "details"}, "error_id"}`."""
 
-from __future__ import annotations
-
 import math
 import time
 import uuid

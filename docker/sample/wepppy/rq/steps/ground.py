@@ -1,7 +1,5 @@
 """What covers the watershed and what lies under it."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Files that appear whole or not at all: every writer fills a temporary name and renames it."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Mapping
