@@ -41,7 +41,7 @@ COMPOSE_SETS = (
 )  # fmt: skip
 # Tests that are run beside the others of their folder, with a stack of their own: as many minutes of them.
 BESIDE = {
-    "tests/engine": ["browser", "notifications", "seed", "websocket_access"],
+    "tests/engine": ["faults", "redis_memory", "redis_repair"],
     "tests/database": ["external", "full_disks", "new_cluster", "sweep_of_kills"],
 }
 # What some of them require.

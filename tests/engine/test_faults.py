@@ -11,9 +11,9 @@ from tests.engine.flights import land_all, redis, take_off, until, visitors
 from tests.engine.run import Listener
 from tests.engine.stack import Stack
 
-# Enough for the workers to be in the middle of something whatever the moment.
-RUNS = 8
 WORKERS = 2
+# Whatever the moment, all workers are in the middle of something and others wait.
+RUNS = 2 * WORKERS + 1
 # How long a store may take to be noticed, gone or back.
 NOTICE_SECONDS = 30.0
 
