@@ -1,5 +1,7 @@
 """Time: the one place where host code waits or looks at a clock, so that tests can do both at once."""
 
+from __future__ import annotations
+
 import time
 from datetime import datetime
 

@@ -1,5 +1,7 @@
 """The one exception for problems that the user can act on, its exit codes and how it is printed."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Mapping
 from enum import IntEnum

@@ -1,5 +1,7 @@
 """Files that are written whole or not at all, and are on the disk when the call returns."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os

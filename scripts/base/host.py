@@ -1,5 +1,7 @@
 """Facts about this machine: free disk, who listens on a TCP port, whether the engine runs here at all."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os

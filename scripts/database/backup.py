@@ -3,6 +3,8 @@
 And where a dump lies that a task names, and how the program at the database gets to see it.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict

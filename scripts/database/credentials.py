@@ -5,6 +5,8 @@ ends the task that began it, the next one completes it (`finish`): every step ma
 through pipes and private files only; the server is given a verifier (scram.py).
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 from collections.abc import Sequence

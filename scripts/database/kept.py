@@ -1,5 +1,7 @@
 """The databases that switchovers kept: `db-rollback` makes one live again, `db-prune` drops the old ones."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 

@@ -1,5 +1,7 @@
 """What a task that changes the database begins with: the lock, what a killed task left, a server that runs."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -3,6 +3,8 @@
 The database work is the program's (docker/backup); what it prepared it undoes by itself when this process ends.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from typing import Any
 

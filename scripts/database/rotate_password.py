@@ -3,6 +3,8 @@
 Whatever ends this task, the next one completes the change: see credentials.py.
 """
 
+from __future__ import annotations
+
 import contextlib
 import string
 from collections.abc import Iterator

@@ -4,6 +4,8 @@ No container is stopped. The program at the database switches over in one transa
 moment, the program itself included, the server knows whether it was committed: it is asked before anything is claimed.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence

@@ -5,6 +5,8 @@ when theirs fails, and its stop returns before theirs is over. The servers are t
 so those are looked at, started and stopped together with it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field

@@ -3,6 +3,8 @@
 Commands run from the repository's root with paths relative to it, so that what is echoed can be pasted.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

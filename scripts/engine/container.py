@@ -1,5 +1,7 @@
 """What one container of a project is, as the engine tells it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any

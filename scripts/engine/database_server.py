@@ -4,6 +4,8 @@ The server itself refuses files of another major and touches none; but a contain
 that out has taken the application down.
 """
 
+from __future__ import annotations
+
 import re
 
 from scripts.base.console import Console

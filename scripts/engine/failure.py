@@ -3,6 +3,8 @@
 The cause is the last exception that is not a consequence of another, or the last line that marks itself as fatal.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import re

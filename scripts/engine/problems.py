@@ -4,6 +4,8 @@ a Redis of others that does not do what the stack needs.
 `compose-status`, `db-backups` and `doctor` tell it, and end with an exit status that cron understands.
 """
 
+from __future__ import annotations
+
 import contextlib
 import re
 from collections.abc import Iterable, Sequence

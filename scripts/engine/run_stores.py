@@ -3,6 +3,8 @@
 How runs are stored is the application's business: here only the sample's command and its JSON answer are known.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,6 +4,8 @@ Children of `capture` and `stream` get a process group of their own, so that Ctr
 here: a `docker compose` that is asked twice to stop leaves half-made containers.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shlex

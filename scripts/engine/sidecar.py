@@ -4,6 +4,8 @@ If it is, its program is asked there, which begins within a tenth of a second; a
 second and more. One that was made from other settings, another image or another password may look at another database.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

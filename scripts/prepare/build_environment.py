@@ -1,5 +1,7 @@
 """The caller's package mirrors, written as a file that builds read as a secret."""
 
+from __future__ import annotations
+
 import re
 import shlex
 from pathlib import Path

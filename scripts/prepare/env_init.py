@@ -1,5 +1,7 @@
 """Write the stack's `.env` from `.env.example`, and its secrets; what the user has is never overwritten."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re

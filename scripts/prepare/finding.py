@@ -1,5 +1,7 @@
 """What a check looks at, and what it finds: how bad it is, and how to fix it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum

@@ -5,6 +5,8 @@ and the tasks use the same ones. A stand-in carries a hash of its recipe as a la
 the recipe changes. Recipes are in docker/base; this module knows only their names.
 """
 
+from __future__ import annotations
+
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping

@@ -5,6 +5,8 @@ in pairs on two busy cores, a `compose-up` with nothing to do took 8.4, 10.0 and
 and 24.8 s, so the goal of 2 s on a quiet machine would be missed.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Iterable

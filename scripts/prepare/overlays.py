@@ -1,5 +1,7 @@
 """Choose the optional compose files: those that `.env` lists in COMPOSE_FILE, and those of this run."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence

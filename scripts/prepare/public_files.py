@@ -1,5 +1,7 @@
 """Make this kit's own files readable for the users that containers run as, whatever umask the clone was made with."""
 
+from __future__ import annotations
+
 import os
 import stat
 from collections.abc import Iterator

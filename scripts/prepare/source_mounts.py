@@ -4,6 +4,8 @@ Written at every `compose-up` of a real tree in development, beside the stack's 
 what is there, and a mount over nothing would make a file or folder in somebody's checkout.
 """
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Iterator

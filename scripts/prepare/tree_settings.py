@@ -1,5 +1,7 @@
 """The settings that fit a wepppy checkout, each with the reason for it; reads the checkout and changes nothing."""
 
+from __future__ import annotations
+
 import re
 import secrets
 from collections.abc import Iterator, Mapping

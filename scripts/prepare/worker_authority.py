@@ -4,6 +4,8 @@ X.509 as of RFC 5280, keys on P-256. Only who holds a certificate of this author
 gateway's own one passes for it. The authority's key is in the folder of secrets and in no container.
 """
 
+from __future__ import annotations
+
 import datetime
 import os
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Change single keys of a `.env` file; every other line stays as it was."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from pathlib import Path

@@ -4,6 +4,8 @@ Compose expands `$` and escapes in values where python-dotenv does not; only tex
 text in single quotes, is the same for both (docker/compose#11058). What differs is reported, never guessed at.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re

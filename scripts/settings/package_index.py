@@ -4,6 +4,8 @@
 import from this repository. It prints the environment for pip and uv as NAME=value, each ended by a zero byte.
 """
 
+from __future__ import annotations
+
 import configparser
 import os
 import pwd

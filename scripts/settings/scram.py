@@ -4,6 +4,8 @@ Made here, so that the password itself is in no statement: not in the server's l
 RFC 5802 section 3 (the keys), RFC 7677 (SHA-256, at least 4096 rounds), RFC 5803 (the stored form).
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import hmac

@@ -4,6 +4,8 @@ Folder 0700, files 0444: Compose ignores owner and mode of file secrets (docker/
 readable for whatever user a container runs as; on the host the folder keeps everybody else out.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import fcntl
 import os

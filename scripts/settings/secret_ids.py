@@ -4,6 +4,8 @@ An id is the name of a file in the stack's folder of secrets and of the file und
 ids are those of upstream's own deployments, so that a folder of secrets fits there and here.
 """
 
+from __future__ import annotations
+
 import base64
 import secrets
 from collections.abc import Callable, Mapping

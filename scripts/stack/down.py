@@ -1,5 +1,7 @@
 """`compose-down`: stop and remove containers and networks; data only when its project is named."""
 
+from __future__ import annotations
+
 from scripts.base.console import Console
 from scripts.base.errors import fail, usage
 from scripts.engine.compose import ALL_PROFILES, Compose

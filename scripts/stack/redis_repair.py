@@ -4,6 +4,8 @@ What is checked and changed in the files is docker/redis/redis-repair.sh, which 
 the service itself is stopped before anything is changed.
 """
 
+from __future__ import annotations
+
 import time
 
 from rich.filesize import decimal

@@ -1,5 +1,7 @@
 """`runs-check`: runs that a restore of the database, or a loss of files, left in one store only; reconcile them."""
 
+from __future__ import annotations
+
 from contextlib import nullcontext
 from dataclasses import asdict
 

@@ -4,6 +4,8 @@ What is in the stores is the sample's business: here only its two commands are k
 (`{"step", "state"}` for progress, at the end `{"answer"}`, or `{"refused"}` when nothing was changed).
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """What reaches into single services: commands and shells in them, their logs, restarts, the database's prompt."""
 
+from __future__ import annotations
+
 import re
 import secrets
 import signal

@@ -1,5 +1,7 @@
 """`compose-status`: what runs, how healthy, since when, on which ports, with how much memory."""
 
+from __future__ import annotations
+
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass

@@ -3,6 +3,8 @@
 Every step may be repeated: whatever stops one run in the middle, the next run takes up where it stopped.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping

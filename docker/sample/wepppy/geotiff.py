@@ -1,5 +1,7 @@
 """GeoTIFFs as all of the sample's rasters are: tiled, and packed in a way that GDAL reads everywhere."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 

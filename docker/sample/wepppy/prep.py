@@ -5,6 +5,8 @@ The hash `<runid>` of database 0 holds `timestamps:<task>` (unix seconds), `attr
 so that a Redis that lost its data, or its last second in a crash, gets it back with the next change.
 """
 
+from __future__ import annotations
+
 import fcntl
 import json
 import re

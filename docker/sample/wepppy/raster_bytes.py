@@ -1,5 +1,7 @@
 """A raster as the bytes of a PNG, made in memory so that nothing is left behind."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import rasterio

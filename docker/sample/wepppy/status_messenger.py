@@ -1,5 +1,7 @@
 """Progress messages: text sent to the watchers of a run at once, and stored nowhere."""
 
+from __future__ import annotations
+
 import logging
 from functools import lru_cache
 

@@ -1,5 +1,7 @@
 """Examine everything before it is started: which checks there are, their order, and how findings are told."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 

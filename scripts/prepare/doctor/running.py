@@ -1,5 +1,7 @@
 """The checks of what runs of this project now. `compose-up` does without them: it starts what is down."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
 

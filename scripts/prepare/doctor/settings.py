@@ -1,5 +1,7 @@
 """Check what this checkout and its `.env` say: the file itself, its keys, the source tree it names."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 

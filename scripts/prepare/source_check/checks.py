@@ -1,5 +1,7 @@
 """All checks of a source tree; what several services lack is told once."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Check what a service mounts: whether it is there and whether its user can read and write it."""
 
+from __future__ import annotations
+
 import os
 import pwd
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """Check the tree's Go services against the builder: their `go` line. What else they lack the build tells in seconds."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 

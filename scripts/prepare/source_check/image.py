@@ -1,5 +1,7 @@
 """Look into the Python image: its interpreter, what it holds, and which requirements it was built from."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import json

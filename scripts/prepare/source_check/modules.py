@@ -1,5 +1,7 @@
 """Check the modules and files that a service starts with, and everything that importing them reaches."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterator
 
 from scripts.prepare.finding import Finding

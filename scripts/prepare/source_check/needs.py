@@ -1,5 +1,7 @@
 """What each service of the rendered model needs of the source tree and of this machine."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Read Python files without executing them: what each imports when it is imported, which names it binds."""
 
+from __future__ import annotations
+
 import ast
 import contextlib
 import re

@@ -1,5 +1,7 @@
 """`source-check`: what each service lacks of a checkout, as a table or as JSON."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
 from pathlib import Path
 

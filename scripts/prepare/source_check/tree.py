@@ -1,5 +1,7 @@
 """Find modules in a checkout and beside it, and follow their imports, without executing anything."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import sys

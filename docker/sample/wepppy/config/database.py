@@ -1,5 +1,7 @@
 """Where the Postgres database is."""
 
+from __future__ import annotations
+
 from urllib.parse import quote
 
 from wepppy.config.environment import setting

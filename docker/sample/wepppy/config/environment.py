@@ -1,5 +1,7 @@
 """Settings from the environment. A blank one counts as unset: so Compose passes those without a value."""
 
+from __future__ import annotations
+
 import os
 
 

@@ -1,5 +1,7 @@
 """The Redis databases by name, and how to reach each of them."""
 
+from __future__ import annotations
+
 from enum import IntEnum
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit

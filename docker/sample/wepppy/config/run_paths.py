@@ -1,5 +1,7 @@
 """Which directory belongs to a run."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """What the web application, which issues tokens for the files of private runs, and the services agree on."""
 
+from __future__ import annotations
+
 from wepppy.config.environment import setting
 from wepppy.config.secrets import get_secret
 

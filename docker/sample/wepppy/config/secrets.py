@@ -1,5 +1,7 @@
 """Secrets of a service: read from a mounted file when there is one, from the environment otherwise."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 

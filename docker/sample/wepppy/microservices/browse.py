@@ -21,6 +21,8 @@ Names with a leading dot are hidden and `_logs` is refused. Nothing outside of t
 `browse_tree`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fnmatch
 import functools

@@ -10,6 +10,8 @@ Redis does not answer. Without a configured secret only public runs can be read.
 A run that the visitor may not read is answered like one that there is not.
 """
 
+from __future__ import annotations
+
 import functools
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,6 +5,8 @@ side-car nor a file that names other files (VRT, for one) can lead out of the ru
 the first file of a kind pays for its own.
 """
 
+from __future__ import annotations
+
 import contextlib
 import csv
 import io

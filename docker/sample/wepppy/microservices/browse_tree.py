@@ -4,6 +4,8 @@ A path is opened as a mere reference (`O_PATH`), and the kernel says where that 
 whoever swaps one meanwhile, the very file that was found inside of the run is the one that is read.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re

@@ -1,5 +1,7 @@
 """Elevation at a point of a run's terrain model: one JSON shape for every answer, errors included."""
 
+from __future__ import annotations
+
 import atexit
 import json
 import logging

@@ -1,5 +1,7 @@
 """Errors of the services around a run's files, and their JSON form."""
 
+from __future__ import annotations
+
 from http import HTTPStatus
 from typing import Any
 

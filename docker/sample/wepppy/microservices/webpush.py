@@ -22,6 +22,8 @@ earlier one of the same run. Whoever may read a run may subscribe to it (`browse
 base64url); `VAPID_SUBJECT` is how a push service reaches the operator, `mailto:...` or `https://...`.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
 from collections.abc import AsyncIterator

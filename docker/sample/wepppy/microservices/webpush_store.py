@@ -3,6 +3,8 @@
 Every function blocks, may be called from any thread, and raises psycopg.Error when Postgres does not answer.
 """
 
+from __future__ import annotations
+
 import threading
 from dataclasses import dataclass
 from datetime import datetime

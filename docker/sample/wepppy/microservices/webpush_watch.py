@@ -10,6 +10,8 @@ Protocols: RFC 8030 (Web Push), RFC 8291 (encryption, done by pywebpush), RFC 82
 10.2.3 (Retry-After).
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import json

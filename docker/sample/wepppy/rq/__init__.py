@@ -3,6 +3,8 @@
 `WepppyRqWorker` is imported at its first use, so that a program that only creates runs does not import the queue.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 __all__ = ["WepppyRqWorker"]

@@ -1,5 +1,7 @@
 """The jobs that the web application enqueues. Importing this module is cheap; a job imports what it computes with."""
 
+from __future__ import annotations
+
 import fcntl
 import logging
 from collections.abc import Callable, Iterator

@@ -1,5 +1,7 @@
 """Run directories: created whole or not at all, and their description in `ron.nodb`."""
 
+from __future__ import annotations
+
 import json
 import math
 import os

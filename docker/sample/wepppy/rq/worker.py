@@ -6,6 +6,8 @@ launcher.
 
 # Half of rq has no annotations.
 # mypy: disable-error-code="no-untyped-call"
+from __future__ import annotations
+
 import contextlib
 import json
 import logging

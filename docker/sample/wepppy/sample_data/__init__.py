@@ -4,6 +4,8 @@ This module holds what others may ask cheaply: where the landscape lies and whet
 business of the modules beside it.
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any

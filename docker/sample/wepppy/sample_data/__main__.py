@@ -1,5 +1,7 @@
 """`python -m wepppy.sample_data`: make the sample geodata unless it is there already."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys

@@ -1,5 +1,7 @@
 """The weather over the sample landscape: twelve monthly means per variable, and one year day by day."""
 
+from __future__ import annotations
+
 import calendar
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Make the whole of the sample geodata in a folder beside its destination, then move it in and mark it complete."""
 
+from __future__ import annotations
+
 import csv
 import fcntl
 import json

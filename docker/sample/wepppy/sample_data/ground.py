@@ -1,5 +1,7 @@
 """What covers the sample landscape and what lies under it: land cover classes and soil map units."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,5 +1,7 @@
 """A landscape that rivers could have made: grown from noise by the balance of uplift and stream incision."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from wepppy.terrain.flow import (

@@ -1,5 +1,7 @@
 """The channel network of a watershed: its links, and the land that drains to each of them."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

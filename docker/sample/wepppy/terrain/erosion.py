@@ -1,5 +1,7 @@
 """Soil loss by the modified universal soil loss equation, driven by the runoff that was computed, in SI units."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from wepppy.terrain.flow import Floats

@@ -4,6 +4,8 @@ Arrays are two-dimensional, row 0 in the north. Elevations are metres, NaN where
 `downstream`: for each cell the flat index of the cell it drains to, or one of `OFF_MAP`, `NO_DATA`.
 """
 
+from __future__ import annotations
+
 import heapq
 import math
 from collections import deque

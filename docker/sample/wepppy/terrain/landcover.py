@@ -1,5 +1,7 @@
 """What land cover and soil mean for runoff and soil loss: the published tables this model reads."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 HYDROLOGIC_GROUPS = ("A", "B", "C", "D")

@@ -1,5 +1,7 @@
 """Direct runoff of a day by the curve number method, and the peak that it makes."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from wepppy.terrain.flow import Floats

@@ -1,5 +1,7 @@
 """The shape of a surface: slope, aspect, colours by height, and small holes closed."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -4,6 +4,8 @@
 2009, Texas Water Resources Institute TR-406; its equations are named by number.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Work by so many threads at a time and with so many waiting; more is refused with a time to retry."""
 
+from __future__ import annotations
+
 import threading
 
 from wepppy.webservices.refusals import Refusal

@@ -1,5 +1,7 @@
 """What the Flask services share: health, and the one shape of errors, `{"Error": text}`."""
 
+from __future__ import annotations
+
 import logging
 
 from flask import Flask, Response, jsonify

@@ -1,5 +1,7 @@
 """Climate over HTTP: monthly means and single days at a point, daily grids of a box, and what there is."""
 
+from __future__ import annotations
+
 import json
 import logging
 import re

@@ -1,5 +1,7 @@
 """Coordinate reference systems that callers name, and the transformers between them."""
 
+from __future__ import annotations
+
 import math
 import re
 from functools import lru_cache

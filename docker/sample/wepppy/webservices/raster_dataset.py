@@ -1,5 +1,7 @@
 """The shared rasters by name: `<dataset>/<year>` is the folder whose file `.vrt` opens them."""
 
+from __future__ import annotations
+
 import json
 import re
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The grid a crop is warped onto: its reference system, its extent and its cells."""
 
+from __future__ import annotations
+
 import math
 from typing import NamedTuple
 

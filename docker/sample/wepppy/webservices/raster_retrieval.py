@@ -1,5 +1,7 @@
 """One crop from request to file, made by GDAL: what both raster services do, whatever the shape of their errors."""
 
+from __future__ import annotations
+
 import base64
 import json
 import math

@@ -4,6 +4,8 @@ Days are in one file per variable and year, `<collection>/daily/<year>/<variable
 a variable of (time, y, x) with one-dimensional axes and a grid mapping.
 """
 
+from __future__ import annotations
+
 import calendar
 import math
 import threading

@@ -1,5 +1,7 @@
 """Requests that can't be granted, in words for whoever sent them; numbers in parameters."""
 
+from __future__ import annotations
+
 import math
 
 # Headers of errors, by their status.

@@ -1,5 +1,7 @@
 """Crops of the shared rasters for old clients: `/<dataset>/<year>`, and errors with status 200."""
 
+from __future__ import annotations
+
 from flask import Response, abort, jsonify, request
 from pydantic import Field, ValidationError
 

@@ -1,5 +1,7 @@
 """Crops of the shared rasters over HTTP, warped to UTM or to a system of the caller's choice."""
 
+from __future__ import annotations
+
 import logging
 import os
 from typing import Annotated

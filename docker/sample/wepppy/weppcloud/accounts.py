@@ -1,5 +1,7 @@
 """Accounts: passwords, logging in and out, and `flask set-user` for operators."""
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import hmac

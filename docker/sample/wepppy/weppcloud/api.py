@@ -1,5 +1,7 @@
 """The JSON interface: what the pages can do, for scripts and tests. Success is `{"Content": ...}`."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, url_for

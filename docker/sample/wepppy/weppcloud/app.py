@@ -1,5 +1,7 @@
 """The application itself: `create_app()` puts the parts together, `app` is what a server runs."""
 
+from __future__ import annotations
+
 import logging
 import re
 import uuid

@@ -4,6 +4,8 @@ The services behind these have no sessions; they accept a JSON Web Token (RFC 75
 sent only to the addresses of that run.
 """
 
+from __future__ import annotations
+
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime

@@ -1,5 +1,7 @@
 """The one shape of every error: `{"error": {"message", "code", "details"}, "error_id"}`."""
 
+from __future__ import annotations
+
 import math
 import time
 import uuid

@@ -1,5 +1,7 @@
 """The health of the web application: as good as that of the database and the Redis it needs."""
 
+from __future__ import annotations
+
 from concurrent.futures import ThreadPoolExecutor
 
 from flask import Blueprint, Response, current_app, jsonify

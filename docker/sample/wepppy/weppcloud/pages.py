@@ -1,5 +1,7 @@
 """The pages people see: the list of runs and the page of one run."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime
 from urllib.parse import quote
 

@@ -1,5 +1,7 @@
 """Limits on what one client may do in a time: guess passwords, create runs, start runs. Redis counts."""
 
+from __future__ import annotations
+
 import hashlib
 import ipaddress
 from collections.abc import Callable, Mapping

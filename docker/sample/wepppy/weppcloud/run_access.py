@@ -1,5 +1,7 @@
 """Which runs a visitor sees and what they may do with them."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from flask import current_app, request, session

@@ -4,6 +4,8 @@ A run is a row in Postgres, a directory and, once started, a hash in Redis. Noth
 directory is ever deleted. The outcome is one JSON object in the last line: `{"answer"}` or `{"refused"}`.
 """
 
+from __future__ import annotations
+
 import json
 import time
 from dataclasses import asdict, dataclass

@@ -1,5 +1,7 @@
 """What finished runs found, for comparing them, and all of a run's files as one archive."""
 
+from __future__ import annotations
+
 import json
 import os
 import stat

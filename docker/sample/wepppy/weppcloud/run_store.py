@@ -1,5 +1,7 @@
 """Runs in the web application: a row in Postgres, a directory, a job and a checklist in Redis."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re

@@ -4,6 +4,8 @@ A second call makes only what is missing, whatever interrupted the first; what p
 and outcome are JSON objects, one a line: `{"step", "state"}`, at the end `{"answer"}` or `{"refused"}`.
 """
 
+from __future__ import annotations
+
 import itertools
 import json
 import shutil

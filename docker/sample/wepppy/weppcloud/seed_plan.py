@@ -3,6 +3,8 @@
 Nothing here reads a clock or a store, so the same number names the same site on every machine.
 """
 
+from __future__ import annotations
+
 import random
 import re
 from collections.abc import Iterator

@@ -3,6 +3,8 @@
 Those of other visitors (a CSRF token) are inside a signed cookie, so that crawlers take no memory.
 """
 
+from __future__ import annotations
+
 import warnings
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The configuration of the web application, read once from the environment and the mounted secrets."""
 
+from __future__ import annotations
+
 from datetime import timedelta
 from typing import Any
 

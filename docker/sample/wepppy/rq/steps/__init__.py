@@ -1,5 +1,7 @@
 """The steps of a run's computation: each reads what earlier steps found and writes its files into the run directory."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from wepppy.rq.steps import ground, hydrology, watershed, weather

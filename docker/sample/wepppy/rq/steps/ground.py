@@ -1,5 +1,7 @@
 """What covers the watershed and what lies under it."""
 
+from __future__ import annotations
+
 import csv
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The water balance of every subcatchment, its soil loss, and what reaches the outlet."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import astuple
 from datetime import date

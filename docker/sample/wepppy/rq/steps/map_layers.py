@@ -3,6 +3,8 @@
 Pictures are in web Mercator (EPSG:3857), the projection of web maps, so that a browser need not warp them.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Files that appear whole or not at all: every writer fills a temporary name and renames it."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Iterator, Mapping

@@ -1,5 +1,7 @@
 """The report of a finished run, `report.json`: what its page shows."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any

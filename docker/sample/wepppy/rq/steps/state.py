@@ -1,5 +1,7 @@
 """What the steps of one run hand on to each other."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,5 +1,7 @@
 """From the elevation raster to the channel network and the subcatchments around it."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

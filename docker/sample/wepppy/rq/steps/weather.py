@@ -1,5 +1,7 @@
 """The climate of each subcatchment: one year day by day, from the grid cell at its centre."""
 
+from __future__ import annotations
+
 from datetime import date, timedelta
 from pathlib import Path
 

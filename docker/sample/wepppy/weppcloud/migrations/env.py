@@ -1,5 +1,7 @@
 """How Alembic reaches the database: one connection, one transaction, one upgrade at a time."""
 
+from __future__ import annotations
+
 import logging
 
 from alembic import context
