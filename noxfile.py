@@ -16,7 +16,17 @@ import nox
 
 nox.needs_version = ">=2025.02.09"
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["lint", "tests", "sample", "go", "backup", "smoke", "tree", "database"]
+nox.options.sessions = [
+    "lint",
+    "tests",
+    "sample",
+    "go",
+    "backup",
+    "smoke",
+    "tree",
+    "database",
+    "worker_hosts",
+]
 nox.options.error_on_external_run = False
 
 ROOT = Path(__file__).resolve().parent
@@ -125,6 +135,14 @@ def hosts(session: nox.Session) -> None:
 def kubernetes(session: nox.Session) -> None:
     """A real API server takes every manifest; built by Go first, once, for ten minutes on two cores."""
     session.run("pytest", "tests/kubernetes", "--timeout", "5400", *session.posargs)
+
+
+@nox.session
+def worker_hosts(session: nox.Session) -> None:
+    """Of hosts: a worker host joins, computes, is lost in the middle of runs; the stores' port is open to it alone."""
+    session.run(
+        "pytest", "tests/hosts", "-m", "core", "--timeout", "1800", "--durations", "20", *session.posargs
+    )
 
 
 @nox.session

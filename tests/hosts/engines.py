@@ -57,6 +57,11 @@ class Engine:
         return f"{self.name}-{os.getpid()}"
 
     @property
+    def process_id(self) -> int:
+        """The host's first process, as this machine numbers it."""
+        return int(run("docker", "inspect", "--format={{.State.Pid}}", self.container).stdout)
+
+    @property
     def url(self) -> str:
         """DOCKER_HOST for programs on this machine."""
         return f"tcp://{self.address}:{PORT}"

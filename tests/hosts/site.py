@@ -16,9 +16,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from tests.engine.stack import Reply, Stack
+from tests.engine.stack import Command, Reply, Stack
+from tests.hosts.engines import Engine
 
 NAME = "wepp.example.org"
+# A run takes seconds; a loaded machine gets minutes.
+RUN_SECONDS = 300.0
 
 
 class Connection(http.client.HTTPSConnection):
@@ -52,6 +55,20 @@ class PublicSite(Stack):
         """Name and port as users type them."""
         return f"{NAME}:{self.settings['PORT_HTTPS']}"
 
+    def compute(self, name: str) -> tuple[str, Any]:
+        """Have a run computed; its id and its report, once the site has that."""
+        created = self.post("/weppcloud/api/runs", {"name": name})
+        assert created.status == 201, created
+        runid, config = created.content["runid"], created.content["config"]
+        started = self.post(f"/weppcloud/api/runs/{runid}/start", {})
+        assert started.status == 202, started
+        deadline = time.monotonic() + RUN_SECONDS
+        while (reply := self.get(f"/weppcloud/runs/{runid}/{config}/download/report.json")).status != 200:
+            assert time.monotonic() < deadline, reply
+            time.sleep(0.5)
+        assert reply.content["job"] == started.content["job_id"]
+        return runid, reply.content
+
     def _ask(self, request: urllib.request.Request) -> Reply:
         request.full_url = request.full_url.replace("http://", "https://", 1)
         # A browser tells where a form was; by TLS it is asked for.
@@ -60,6 +77,22 @@ class PublicSite(Stack):
             cookies = urllib.request.HTTPCookieProcessor(self.cookies)
             self._opener = urllib.request.build_opener(cookies, _Handler(self.site))
         return super()._ask(request)
+
+
+@dataclass
+class MainHost(PublicSite):
+    """A stack on an engine of its own, used as on that host: a task finds what is published there at 127.0.0.1."""
+
+    engine: Engine = field(kw_only=True)
+
+    @property
+    def task_environment(self) -> dict[str, str]:
+        """What a task is run with."""
+        return {**super().task_environment, **self.engine.environment}
+
+    def _run(self, command: list[str], check: bool, timeout: float, variables: dict[str, str]) -> Command:
+        network = f"--net=/proc/{self.engine.process_id}/ns/net"
+        return super()._run(["nsenter", network, *command], check, timeout, variables)
 
 
 class _Handler(urllib.request.HTTPSHandler):

@@ -15,8 +15,8 @@ import pytest
 
 from tests.engine.lifetime import own_stack
 from tests.engine.stack import Command
-from tests.hosts.conftest import shared_folder
 from tests.hosts.engines import Engine, engines, load
+from tests.hosts.farm import build_images, shared_folder
 from tests.hosts.site import NAME, PublicSite, traffic
 
 PROBES = (
@@ -125,9 +125,7 @@ def stack(folder: Path) -> Iterator[SwarmStack]:
         own_stack(SwarmStack, "swarm", **settings) as made,
     ):
         made.nodes, made.node = nodes, nodes[0].address
-        made.invoke("compose-build", timeout=1500)
-        model = json.loads(made.invoke("compose-config", "--json").stdout)
-        ours = sorted({each["image"] for each in model["services"].values() if not each.get("profiles")})
+        ours = build_images(made)
         load(ours, *nodes)
         first, *others = nodes
         first.docker("swarm", "init", "--advertise-addr", first.address)
@@ -139,12 +137,12 @@ def stack(folder: Path) -> Iterator[SwarmStack]:
         first.docker("node", "update", "--label-add=wepp.stores=true", "--label-add=wepp.proxy=true", "m1")
         document = json.loads(made.task("swarm-deploy", "--dry-run", "--json").stdout)
         # By content, as a deploy calls them on the first node; the others are given these names too.
-        for each in ours:
-            number = first.docker("image", "inspect", "--format={{.Id}}", each).stdout[7:19]
-            named = f"{each.rpartition(':')[0]}:{number}"
+        for name in ours:
+            number = first.docker("image", "inspect", "--format={{.Id}}", name).stdout[7:19]
+            named = f"{name.rpartition(':')[0]}:{number}"
             assert named in {service["image"] for service in document["services"].values()}
             for other in others:
-                other.docker("tag", each, named)
+                other.docker("tag", name, named)
         answer = json.loads(made.task("swarm-deploy", "--json").stdout)
         assert (answer["ok"], answer["proven"], answer["problems"]) == (True, True, [])
         yield made
@@ -160,17 +158,7 @@ def test_every_service_runs_the_stores_and_the_proxy_on_their_node_and_others_el
 
 
 def test_a_run_is_computed_on_whichever_node_and_its_files_are_read_on_any_other(stack: SwarmStack) -> None:
-    created = stack.post("/weppcloud/api/runs", {"name": "in the swarm"})
-    assert created.status == 201, created
-    runid, config = created.content["runid"], created.content["config"]
-    started = stack.post(f"/weppcloud/api/runs/{runid}/start", {})
-    assert started.status == 202, started
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    path = f"/weppcloud/runs/{runid}/{config}/download/report.json"
-    while (report := stack.get(path)).status != 200:
-        assert time.monotonic() < deadline, report
-        time.sleep(0.5)
-    assert report.content["job"] == started.content["job_id"]
+    stack.compute("in the swarm")
 
 
 def test_no_secret_is_in_what_the_swarm_tells_of_its_services(stack: SwarmStack) -> None:

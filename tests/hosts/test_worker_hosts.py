@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import socket
 import ssl
@@ -13,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.run import run_to_its_end
-from tests.engine.stack import Command, Stack
-from tests.hosts.conftest import GID, UID, WorkerHost
-from tests.hosts.engines import Engine
+from tests.engine.stack import Stack
+from tests.hosts.engines import Engine, run
+from tests.hosts.farm import GID, UID, Invited, WorkerHost
+from tests.hosts.site import MainHost
 
 REDIS_USERS = [
     "exec",
@@ -29,30 +30,6 @@ REDIS_USERS = [
 ROLES = ["exec", "-T", "postgres", "psql", "-XAtU", "postgres", "-c", "SELECT rolname FROM pg_roles"]
 
 
-class Invited:
-    """A host with an invitation that nobody used yet."""
-
-    def __init__(self, main: Stack, engine: Engine, folder: Path, queues: str = "default") -> None:
-        self.main = main
-        self.host = WorkerHost(engine, Stack(folder / ".env"))
-        done = main.invoke("worker-invite", f"--host={engine.name}", f"--queues={queues}", "--json")
-        answer = json.loads(done.stdout)
-        self.file = Path(answer["file"])
-        self.phrase = folder / "passphrase"
-        self.phrase.write_text(answer["passphrase"])
-
-    def join(self, *, check: bool = True) -> Command:
-        """Joins, and returns what was said."""
-        words = ("worker-join", str(self.file), f"--passphrase-file={self.phrase}", "--json")
-        return self.host.invoke(*words, check=check)
-
-    def end(self) -> None:
-        """Takes everything of it away."""
-        self.host.invoke("compose-down", "--timeout=1", check=False)
-        self.main.invoke("worker-leave", f"--host={self.host.engine.name}", "--now", check=False)
-        self.file.unlink(missing_ok=True)
-
-
 @pytest.fixture
 def folder(shared: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """Where a worker host keeps its `.env` and what lies beside it."""
@@ -63,7 +40,7 @@ def folder(shared: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 @pytest.fixture
-def invited(main: Stack, hosts: tuple[Engine, ...], image: str, folder: Path) -> Iterator[Invited]:
+def invited(main: MainHost, hosts: tuple[Engine, ...], image: str, folder: Path) -> Iterator[Invited]:
     """The first host, which has the image."""
     made = Invited(main, hosts[0], folder)
     assert image
@@ -71,44 +48,49 @@ def invited(main: Stack, hosts: tuple[Engine, ...], image: str, folder: Path) ->
     made.end()
 
 
-def stores(main: Stack) -> str:
+def stores(main: MainHost) -> str:
     """Who may log in at Redis and at Postgres."""
     return main.compose(*REDIS_USERS).stdout + main.compose(*ROLES).stdout
 
 
+@pytest.mark.core
 def test_a_joined_host_computes_what_the_web_application_starts_and_leaves_nothing_behind(
-    main: Stack, invited: Invited, shared: Path
+    main: MainHost, invited: Invited, shared: Path
 ) -> None:
     answer = json.loads(invited.join().stdout)
     assert answer["ok"]
-    assert "worker-one" in stores(main)
+    assert "worker-workers" in stores(main)
     main.compose("stop", "rq-worker")
     try:
-        run = run_to_its_end(main, "computed elsewhere")
+        runid, _ = main.compute("computed elsewhere")
     finally:
         main.compose("start", "rq-worker")
     listed = json.loads(main.invoke("workers", "--json").stdout)
     assert {(each["host"], each["workers"], each["wrong"]) for each in listed["hosts"]} == {
         ("main", "2 of 2", ""),
-        ("one", "2 of 2", ""),
+        ("workers", "2 of 2", ""),
     }
-    assert (shared / "wc1" / "runs" / run.runid[:2] / run.runid / "report.json").is_file()
+    assert (shared / "wc1" / "runs" / runid[:2] / runid / "report.json").is_file()
     for task in ("compose-up", "compose-status", "workers", "doctor"):
         invited.host.invoke(task)
     invited.host.invoke("worker-leave")
     assert not invited.host.stack.env_file.exists()
     listed = json.loads(main.invoke("workers", "--json").stdout)
     assert [each["host"] for each in listed["hosts"]] == ["main"]
-    assert "worker-one" not in stores(main)
+    assert "worker-workers" not in stores(main)
 
 
+@pytest.mark.core
 def test_the_port_is_open_at_the_private_address_alone_and_to_certificates_alone(
-    main: Stack, invited: Invited
+    main: MainHost, invited: Invited
 ) -> None:
     assert invited.file.exists()
     address, port = main.settings["WORKER_ADDRESS"], int(main.settings["WORKER_PORT"])
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), 5)
+    # Neither at another address of that host, nor the stores themselves.
+    reach = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)"
+    for each in (("127.0.0.1", port), ("172.17.0.1", port), (address, 6379), (address, 5432)):
+        asked = ["docker", "exec", main.engine.container, "python3", "-c", reach, each[0], str(each[1])]
+        assert "ConnectionRefusedError" in run(*asked, check=False).stderr, each
     context = ssl.create_default_context(cafile=str(main.secret_file("worker_authority")))
     context.check_hostname = False
     with socket.create_connection((address, port), 10) as plain:
@@ -170,12 +152,12 @@ def test_a_folder_that_the_workers_cannot_write_to_is_refused(invited: Invited, 
 
 
 def test_an_invitation_for_another_host_is_refused(
-    main: Stack, invited: Invited, hosts: tuple[Engine, ...]
+    main: MainHost, invited: Invited, hosts: tuple[Engine, ...]
 ) -> None:
     other = WorkerHost(hosts[1], invited.host.stack)
     said = other.invoke("worker-join", str(invited.file), f"--passphrase-file={invited.phrase}", check=False)
     assert said.returncode == 4
-    assert "the invitation is for one, and this host is two" in said.stderr
+    assert "the invitation is for workers, and this host is serial" in said.stderr
 
 
 def test_an_invitation_that_was_used_is_refused_elsewhere(invited: Invited, folder: Path) -> None:
@@ -192,25 +174,31 @@ def test_an_invitation_that_was_used_is_refused_elsewhere(invited: Invited, fold
     assert len(running) == 2
 
 
-def test_a_role_of_somebody_elses_is_left_alone(main: Stack, hosts: tuple[Engine, ...], folder: Path) -> None:
+def test_a_role_of_somebody_elses_is_left_alone(
+    main: MainHost, hosts: tuple[Engine, ...], folder: Path
+) -> None:
     assert folder
     psql = ["exec", "-T", "postgres", "psql", "-XqU", "postgres", "-c"]
-    main.compose(*psql, 'CREATE ROLE "worker-two"')
+    main.compose(*psql, 'CREATE ROLE "worker-serial"')
     try:
         done = main.invoke("worker-invite", f"--host={hosts[1].name}", check=False)
         assert done.returncode == 5
-        assert "there is a role worker-two that wepp-stack has not made" in done.stderr
+        assert "there is a role worker-serial that wepp-stack has not made" in done.stderr
         main.invoke("workers")
-        assert "worker-two" in main.compose(*ROLES).stdout
+        assert "worker-serial" in main.compose(*ROLES).stdout
+        told = re.search(r"docker exec (\S+) psql (.*) -c '(.*)'", done.stderr)
+        assert told
+        main.engine.docker("exec", told[1], "psql", *told[2].split(), "-c", told[3])
+        assert "worker-serial" not in main.compose(*ROLES).stdout
     finally:
-        main.compose(*psql, 'DROP ROLE "worker-two"')
+        main.compose(*psql, 'DROP ROLE IF EXISTS "worker-serial"')
 
 
-def test_the_main_host_takes_a_lost_hosts_access_away(main: Stack, invited: Invited) -> None:
+def test_the_main_host_takes_a_lost_hosts_access_away(main: MainHost, invited: Invited) -> None:
     invited.join()
-    told = main.invoke("worker-leave", "--host=one", "--now").stderr
-    assert "one has no access any more" in told
-    assert "worker-one" not in stores(main)
+    told = main.invoke("worker-leave", "--host=workers", "--now").stderr
+    assert "workers has no access any more" in told
+    assert "worker-workers" not in stores(main)
     gateway = invited.host.stack.env_file.parent.name + "-gateway-1"
     asked = invited.host.engine.docker(
         "exec", gateway, "python", "/opt/stack/gateway.py", "ask", "look"
@@ -219,20 +207,20 @@ def test_the_main_host_takes_a_lost_hosts_access_away(main: Stack, invited: Invi
 
 
 def test_a_queue_with_one_consumer_goes_to_the_host_that_joins_for_it_and_comes_back(
-    main: Stack, hosts: tuple[Engine, ...], image: str, folder: Path
+    main: MainHost, hosts: tuple[Engine, ...], image: str, folder: Path
 ) -> None:
     assert image
-    invited = Invited(main, hosts[0], folder, queues="fork-archive")
+    invited = Invited(main, hosts[1], folder, queues="fork-archive")
     try:
         assert "fork-archive: taken over" in invited.join().stderr
-        wait_for_notes(main, {"main": "fork-archive is not taken: host one owns it", "one": ""})
+        wait_for_notes(main, {"main": "fork-archive is not taken: host serial owns it", "serial": ""})
         invited.host.invoke("worker-leave")
         wait_for_notes(main, {"main": ""})
     finally:
         invited.end()
 
 
-def wait_for_notes(main: Stack, wanted: dict[str, str]) -> None:
+def wait_for_notes(main: MainHost, wanted: dict[str, str]) -> None:
     """Returns when `workers` tells these notes, one for each host."""
     deadline = time.monotonic() + 60
     while True:
