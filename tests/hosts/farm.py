@@ -94,9 +94,10 @@ class WorkerHost:
 
 
 class Invited:
-    """A host with an invitation that nobody used yet."""
+    """A host with an invitation that nobody used yet. folder: where what it gets will lie, and its Compose project."""
 
     def __init__(self, main: MainHost, engine: Engine, folder: Path, queues: str = "default") -> None:
+        folder.mkdir(exist_ok=True)
         self.main = main
         self.host = WorkerHost(engine, Stack(folder / ".env"))
         done = main.invoke("worker-invite", f"--host={engine.name}", f"--queues={queues}", "--json")

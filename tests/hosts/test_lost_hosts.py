@@ -26,9 +26,7 @@ def farm(main: MainHost, hosts: tuple[Engine, ...], image: str, shared: Path) ->
     made.expected = made.report(runids[0])
     try:
         for each, queues in zip(hosts, ("default", SERIAL), strict=True):
-            folder = shared.parent / f"farm-{each.name}-{os.getpid()}"
-            folder.mkdir()
-            made.invited[each.name] = Invited(main, each, folder, queues)
+            made.invited[each.name] = Invited(main, each, shared / f"{each.name}-{os.getpid()}", queues)
             made.invited[each.name].join()
         yield made
     finally:
@@ -43,8 +41,8 @@ def test_the_runs_of_a_host_that_is_lost_run_again_and_end_once(
     engine = farm.engine(name)
     runids = farm.start()
     farm.wait_for_jobs_of(name)
-    engine.kill()
     lost = time.monotonic()
+    engine.kill()
     try:
         farm.wait_until(
             "its jobs are queued again", lambda: any("queued again" in farm.log(each) for each in runids)
