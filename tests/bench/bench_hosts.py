@@ -1,6 +1,6 @@
 """A batch of runs over one, two and three worker hosts; how long a host takes to join, and a lost one's jobs to return.
 
-    python -m tests.bench.bench_hosts [--runs 40] [--cpus 0.3]
+    python -m tests.bench.bench_hosts [--runs 40] [--cpus 0.5]
 
 The main host, which computes nothing meanwhile, and each worker host have an engine of their own on this machine; each
 worker host gets the same share of a processor, so that the work is bound by a host's limit and not by the machine. A
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=40)
-    parser.add_argument("--cpus", type=float, default=0.3)
+    parser.add_argument("--cpus", type=float, default=0.5)
     options = parser.parse_args(arguments)
     return report("hosts", measure(options.runs, options.cpus))
 

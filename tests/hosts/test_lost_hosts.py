@@ -104,6 +104,5 @@ def test_a_redis_that_is_killed_under_runs_on_three_hosts_loses_none(farm: Farm)
 
 def test_a_hundred_runs_have_ended_once_with_one_hosts_result_whatever_was_lost(farm: Farm) -> None:
     farm.start(max(0, ALL_RUNS - len(farm.started)))
-    assert len(farm.started) >= ALL_RUNS
     farm.require_all_ended_once(farm.started)
     farm.wait_until_well()
