@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from tests.bench import stopwatch
 from tests.bench.figures import Figure, report
 from tests.hosts.engines import Engine, engines, load, run
 from tests.hosts.farm import Farm, Invited, main_host, shared_folder
@@ -41,7 +42,7 @@ def batch(farm: Farm, count: int) -> float:
     farm.in_main(SUSPEND, "yes")
     runids = farm.create(count)
     farm.enqueue("default", runids)
-    began = time.monotonic()
+    began = stopwatch.start()
     farm.in_main(SUSPEND)
     farm.wait_until("the batch ends", lambda: all(farm.ended(each) for each in runids))
     return time.monotonic() - began
