@@ -70,7 +70,7 @@ def measure(count: int, cpus: float) -> list[Figure]:
             farm = Farm(main, shared / "wc1" / "runs")
             joined = []
             for each in others:
-                invited = Invited(main, each, shared / f"{each.name}-{os.getpid()}")
+                invited = Invited(main, each, shared.parent / f"{each.name}-{os.getpid()}")
                 farm.invited[each.name] = invited
                 began = time.monotonic()
                 invited.join()
@@ -86,6 +86,8 @@ def measure(count: int, cpus: float) -> list[Figure]:
             main.compose("start", "rq-worker")
             farm.wait_until("the main host computes", lambda: farm.hosts()["main"]["workers"] == "2 of 2")
             again = queued_again(farm, HOSTS[0])
+            for invited in farm.invited.values():
+                invited.end()
     return [
         Figure("worker-join, the image being there: the slowest of three", max(joined), "s", at_most=30),
         *(

@@ -116,6 +116,7 @@ class Invited:
         self.host.invoke("compose-down", "--timeout=1", check=False)
         self.main.invoke("worker-leave", f"--host={self.host.engine.name}", "--now", check=False)
         self.file.unlink(missing_ok=True)
+        shutil.rmtree(self.phrase.parent, ignore_errors=True)
 
 
 class Farm:

@@ -26,7 +26,9 @@ def farm(main: MainHost, hosts: tuple[Engine, ...], image: str, shared: Path) ->
     made.expected = made.report(runids[0])
     try:
         for each, queues in zip(hosts, ("default", SERIAL), strict=True):
-            made.invited[each.name] = Invited(main, each, shared / f"{each.name}-{os.getpid()}", queues)
+            made.invited[each.name] = Invited(
+                main, each, shared.parent / f"{each.name}-{os.getpid()}", queues
+            )
             made.invited[each.name].join()
         yield made
     finally:
