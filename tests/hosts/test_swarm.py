@@ -72,9 +72,8 @@ class SwarmStack(PublicSite):
     def computes(self, node: Engine) -> bool:
         """Whether a worker on a node is at a job."""
         told = node.docker("logs", self.container("rq-worker", node))
-        return f"{told.stdout}{told.stderr}".count("run_project(") > f"{told.stdout}{told.stderr}".count(
-            "Job OK"
-        )
+        text = f"{told.stdout}{told.stderr}"
+        return text.count("default: run ") > text.count("Job OK")
 
     def start(self, name: str) -> str:
         """Create a run and start it; its id."""
