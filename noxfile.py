@@ -133,7 +133,7 @@ def hosts(session: nox.Session) -> None:
 
 @nox.session
 def kubernetes(session: nox.Session) -> None:
-    """A real API server takes every manifest; built by Go first, once, for ten minutes on two cores."""
+    """A real API server takes every manifest; built by Go first, once: 12.5 minutes of processor time."""
     session.run("pytest", "tests/kubernetes", "--timeout", "5400", *session.posargs)
 
 

@@ -119,7 +119,9 @@ class Stack:
 
     def horse(self, job: Job) -> int:
         log = self.folder / "wc1/runs" / RUNID[:2] / RUNID / "starts"
-        return int(log.read_text().split()[-1]) if log.exists() else 0
+        # It is there before anything is written into it.
+        started = log.read_text().split() if log.exists() else []
+        return int(started[-1]) if started else 0
 
     def make_plain(self) -> None:
         """Have a real tree's workers, which ask Redis for the folder of a run."""

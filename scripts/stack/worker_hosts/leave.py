@@ -14,7 +14,7 @@ from scripts.stack.worker_hosts.containers import GATEWAY, WORKER, ask, remove_o
 from scripts.stack.worker_hosts.invite import forget_tokens
 from scripts.stack.worker_hosts.listing import MISSED_SECONDS
 
-# With --now a job goes back to the queue after half of this.
+# What a worker has with --now. Its job is found lost on the main host, and queued again there.
 NOW_SECONDS = 10
 NAME = "WORKER_HOST"
 
