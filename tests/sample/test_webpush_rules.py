@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from wepppy.microservices.webpush_watch import is_push_service, payload, retry_after
 
@@ -38,6 +38,7 @@ def test_the_push_services_of_browsers_are_accepted() -> None:
 
 
 @given(st.text(max_size=30))
+@example("0\x1f")  # that is space to some functions and not to others
 def test_any_retry_after_is_a_time_to_wait_or_nothing(value: str) -> None:
     assert retry_after(value, 1_800_000_000.0) >= 0
 

@@ -198,7 +198,8 @@ class Watcher(threading.Thread):
 
 def retry_after(value: str, now: float) -> float:
     """Return the seconds of a `Retry-After` header (seconds or HTTP date), 0 without a usable one."""
-    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
+    value = value.strip()
+    if re.fullmatch(r"[0-9]{1,9}", value):
         return float(value)
     moment = parse_date(value)
     return max(0.0, moment.timestamp() - now) if moment else 0.0
