@@ -213,8 +213,11 @@ def test_whatever_ends_it_the_source_can_be_written_and_the_next_one_finds_all_a
 def test_the_way_back_of_a_killed_live_migration_is_removed_by_the_next_one_of_either_kind(
     server: Server, program: Callable[..., Program]
 ) -> None:
-    passfile, way = Path("/dev/shm/wepp-way-back-1"), Path(server.host, ".s.PGSQL.12345")
-    passfile.write_text("*:*:*:*:secret\n")
+    number = psql(server, "SELECT system_identifier FROM pg_control_system()").strip()
+    passfile, way = Path(f"/dev/shm/wepp-way-back-{number}-1"), Path(server.host, ".s.PGSQL.12345")
+    of_another_server = Path("/dev/shm/wepp-way-back-1-1")
+    for each in (passfile, of_another_server):
+        each.write_text("*:*:*:*:secret\n")
     way.touch()
     begun = program()
     for word in ("go", "switch"):
@@ -222,6 +225,8 @@ def test_the_way_back_of_a_killed_live_migration_is_removed_by_the_next_one_of_e
         begun.say(word)
     assert not passfile.exists()
     assert not way.exists()
+    assert of_another_server.exists()
+    of_another_server.unlink()
 
 
 def test_with_the_word_back_the_database_from_before_is_live_again(

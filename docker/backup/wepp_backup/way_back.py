@@ -21,7 +21,9 @@ from wepp_backup.events import Problem, fail
 from wepp_backup.server import Session, execute, value
 from wepp_backup.staging import Lock
 
-PASSFILES = "/dev/shm/wepp-way-back-"  # noqa: S108 - of the server's container
+# In the server's container. {} is the cluster's own number: another server there has ways of its own.
+PASSFILES = "/dev/shm/wepp-way-back-{}-"  # noqa: S108
+CLUSTER = "SELECT system_identifier FROM pg_control_system()"
 QUIET = "SET log_statement = none; SET log_min_duration_statement = -1; SET log_min_error_statement = panic"
 START_SECONDS = 10.0
 
@@ -32,7 +34,8 @@ class WayBack:
     def __init__(self, lock: Lock, folder: Path, folder_of_server: str) -> None:
         self.lock, self.folder_of_server = lock, folder_of_server
         number = time.time_ns() // 1_000_000
-        self.port, self.passfile = 10_000 + number % 50_000, f"{PASSFILES}{number}"
+        self.passfiles = PASSFILES.format(value(lock.session, CLUSTER))
+        self.port, self.passfile = 10_000 + number % 50_000, f"{self.passfiles}{number}"
         self.socket = folder / f".s.PGSQL.{self.port}"
         self._child: programs.Child | None = None
 
@@ -41,7 +44,7 @@ class WayBack:
         for left in self.socket.parent.glob(".s.PGSQL." + 5 * "[0-9]"):
             with suppress(OSError):  # another account's stays, and does no harm
                 left.unlink()
-        self._run(f"cat >/dev/null; rm -f {PASSFILES}*")
+        self._run(f"cat >/dev/null; rm -f {self.passfiles}*")
 
     def open(self, source: Session, passfile: str) -> str:
         """Open a way to the database that `source` is a session in; return its connection string there. Raise Problem.
