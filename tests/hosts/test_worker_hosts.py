@@ -53,7 +53,6 @@ def stores(main: MainHost) -> str:
     return main.compose(*REDIS_USERS).stdout + main.compose(*ROLES).stdout
 
 
-@pytest.mark.core
 def test_a_joined_host_computes_what_the_web_application_starts_and_leaves_nothing_behind(
     main: MainHost, invited: Invited, shared: Path
 ) -> None:
