@@ -54,10 +54,9 @@ def build_images(stack: Stack) -> list[str]:
     return sorted({each["image"] for each in model["services"].values() if not each.get("profiles")})
 
 
-@contextmanager
-def main_host(engine: Engine, shared: Path) -> Iterator[MainHost]:
-    """A stack in production on a host, open to others at its address, with the folders that all of them mount."""
-    settings = {
+def production(shared: Path) -> dict[str, str]:
+    """Settings of a stack in production whose folders are those that all hosts mount."""
+    return {
         "COMPOSE_FILE": "docker/docker-compose.prod.yml",
         "COMPOSE_PROFILES": "",
         "SITE_ADDRESS": NAME,
@@ -65,8 +64,13 @@ def main_host(engine: Engine, shared: Path) -> Iterator[MainHost]:
         "RUN_LIMIT_PER_ADDRESS": "1000/minute",
         "WC1_DIR": str(shared / "wc1"),
         "GEODATA_DIR": str(shared / "geodata"),
-        "WORKER_ADDRESS": engine.address,
     }
+
+
+@contextmanager
+def main_host(engine: Engine, shared: Path) -> Iterator[MainHost]:
+    """A stack in production on a host, open to others at its address, with the folders that all of them mount."""
+    settings = production(shared) | {"WORKER_ADDRESS": engine.address}
     with own_stack(Stack, "main", **settings) as built:
         with built.env_file.open("a") as file:
             file.write(f"RQ_EXACTLY_ONE={SERIAL}\n")

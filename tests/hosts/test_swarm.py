@@ -16,8 +16,8 @@ import pytest
 from tests.engine.lifetime import own_stack
 from tests.engine.stack import Command
 from tests.hosts.engines import Engine, engines, load
-from tests.hosts.farm import build_images, shared_folder
-from tests.hosts.site import NAME, PublicSite, traffic
+from tests.hosts.farm import build_images, production, shared_folder
+from tests.hosts.site import PublicSite, traffic
 
 PROBES = (
     "/weppcloud/health",
@@ -110,18 +110,9 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def stack(folder: Path) -> Iterator[SwarmStack]:
     """The stack with its images in three managers, the first labelled for stores and proxy; deployed."""
-    settings = {
-        "COMPOSE_FILE": "docker/docker-compose.prod.yml",
-        "COMPOSE_PROFILES": "",
-        "SITE_ADDRESS": NAME,
-        "RUN_LIMIT_PER_CLIENT": "1000/minute",
-        "RUN_LIMIT_PER_ADDRESS": "1000/minute",
-        "WC1_DIR": str(folder / "wc1"),
-        "GEODATA_DIR": str(folder / "geodata"),
-    }
     with (
         engines("m1", "m2", "m3", folders=[folder]) as nodes,
-        own_stack(SwarmStack, "swarm", **settings) as made,
+        own_stack(SwarmStack, "swarm", **production(folder)) as made,
     ):
         made.nodes, made.node = nodes, nodes[0].address
         ours = build_images(made)
